@@ -1,0 +1,574 @@
+"""Every pydantic model that crosses a service boundary, and nothing else.
+
+Times are UTC. Fractions are 0-1. Token counts are those the serving engine reported.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class Contract(BaseModel):
+    """Base of all contracts: unknown fields are errors, so that a typo in a spec is never ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# ---------------------------------------------------------------- enums
+
+
+class Verdict(StrEnum):
+    """How a pair (or an image that yielded none) ended; stored for every one, so that the funnel adds up."""
+
+    DISPARITY = "disparity"
+    STUDENT_RIGHT = "student_right"
+    TEACHER_INCONSISTENT = "teacher_inconsistent"
+    UNPARSABLE = "unparsable"
+    UNREADABLE_IMAGE = "unreadable_image"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    COLLECTING = "collecting"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    PROMOTING = "promoting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Outcome(StrEnum):
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    NO_GAP = "no_gap"
+
+
+class Split(StrEnum):
+    """Images of a pile are split by content hash: ``held_out`` ones are never trained on and feed the gate."""
+
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+
+
+# ---------------------------------------------------------------- job spec
+
+
+class FolderSource(Contract):
+    """All image files below a folder of an allowed root (or a store URL)."""
+
+    kind: Literal["folder"] = "folder"
+    path: str = Field(min_length=1)
+    recursive: bool = True
+    tasks: list[str] | None = Field(None, description="tasks asked about these images; the spec's tasks if absent")
+
+
+class GlobSource(Contract):
+    kind: Literal["glob"] = "glob"
+    pattern: str = Field(min_length=1)
+    tasks: list[str] | None = None
+
+
+class ManifestSource(Contract):
+    """A JSONL or Parquet file with a column ``image`` (path, relative to the file, or URL) and optionally ``task``."""
+
+    kind: Literal["manifest"] = "manifest"
+    path: str = Field(min_length=1)
+    tasks: list[str] | None = None
+
+
+class UploadSource(Contract):
+    """Images uploaded before through ``POST /v1/uploads`` (a zip, or single images)."""
+
+    kind: Literal["upload"] = "upload"
+    upload_id: str = Field(pattern=NAME_PATTERN)
+    tasks: list[str] | None = None
+
+
+ImageSource = Annotated[FolderSource | GlobSource | ManifestSource | UploadSource, Field(discriminator="kind")]
+
+
+class AnnotatorSpec(Contract):
+    """Pseudo Annotator. ``two_step`` asks for a question (sampled), then answers it greedily; ``one_shot`` is the paper's way."""
+
+    mode: Literal["two_step", "one_shot"] = "two_step"
+    questions_per_image: int = Field(3, ge=1, le=32)
+    temperature: float = Field(0.8, ge=0, le=2)
+    top_p: float = Field(0.9, gt=0, le=1)
+
+
+class IdentifierSpec(Contract):
+    """Parity Identifier. A pair is kept iff the student is wrong and the teacher's vote share over ``votes`` is >= ``threshold``."""
+
+    verify: Literal["disagreements", "all"] = "disagreements"
+    match: Literal["task", "paper"] = "task"
+    votes: int = Field(3, ge=1, le=16)
+    threshold: float = Field(0.66, ge=0, le=1)
+    vote_temperature: float = Field(1.0, ge=0, le=2)
+
+
+class LoraSpec(Contract):
+    rank: int = Field(16, ge=1, le=512)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] | None = Field(None, description="None: all linear layers of the language model")
+
+
+class TrainSpec(Contract):
+    """One training run. ``max_steps`` wins over ``epochs``, which counts passes over the disparity pairs."""
+
+    method: Literal["full", "lora"] = "full"
+    learning_rate: float = Field(5e-4, gt=0, le=1)
+    batch_size: int = Field(32, ge=1, le=4096)
+    gradient_accumulation: int = Field(1, ge=1, le=1024)
+    epochs: float = Field(3.0, gt=0, le=1000)
+    max_steps: int | None = Field(None, ge=1)
+    warmup_fraction: float = Field(0.05, ge=0, le=1)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of each batch that is student_right pairs")
+    freeze_vision: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    save_every_steps: int = Field(100, ge=1)
+    lora: LoraSpec | None = None
+
+    @model_validator(mode="after")
+    def _lora_only_with_method(self) -> TrainSpec:
+        if self.lora is not None and self.method != "lora":
+            raise ValueError('train.lora is given but train.method is "full": set train.method to "lora" or drop train.lora')
+        return self
+
+
+class GateSpec(Contract):
+    """Promote only if held-out agreement with the teacher grows by ``min_gain`` and no task loses more than ``tolerance``."""
+
+    held_out_fraction: float = Field(0.1, gt=0, lt=1)
+    min_gain: float = Field(0.0, ge=0, le=1)
+    tolerance: float = Field(0.02, ge=0, le=1)
+    promote: bool = Field(True, description="False: train and evaluate, but never touch the running student")
+
+
+class JobSpec(Contract):
+    """What a team submits to ``POST /v1/jobs``."""
+
+    name: str = Field("", max_length=200)
+    images: list[ImageSource] = Field(min_length=1, description="one source or a list of them")
+    tasks: list[str] = Field(min_length=1, description="names of task profiles, asked of every image whose source names none")
+    student: str = Field("student", pattern=NAME_PATTERN)
+    annotator: AnnotatorSpec = AnnotatorSpec()
+    identifier: IdentifierSpec = IdentifierSpec()
+    train: TrainSpec = TrainSpec()
+    gate: GateSpec = GateSpec()
+    benchmark: str | None = Field(None, description="labelled JSONL (image, task, question, answers); read by evaluation only")
+    shard_size: int = Field(64, ge=1, le=10_000)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source_is_a_list(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("images"), dict):
+            return {**data, "images": [data["images"]]}
+        return data
+
+
+class ManifestEntry(Contract):
+    """One line of ``jobs/<id>/manifest.jsonl``: an image and the tasks asked about it, in manifest order (index 0, 1, …)."""
+
+    index: int = Field(ge=0)
+    image: str = Field(description="absolute path or URL")
+    tasks: list[str]
+
+
+class StoredSpec(Contract):
+    """``jobs/<id>/spec.json``: enough to rebuild a job's record when Redis is lost."""
+
+    job_id: str
+    created_at: datetime
+    spec: JobSpec
+    images: int
+    shards: int
+    idempotency_key: str | None = None
+    idempotency_digest: str | None = None
+
+
+# ---------------------------------------------------------------- job status
+
+
+class TokenCount(Contract):
+    """Teacher tokens. ``saved`` estimates what ``verify: all`` would have spent on top (verifications not asked)."""
+
+    prompt: int = 0
+    completion: int = 0
+    saved: int = 0
+
+    @property
+    def spent(self) -> int:
+        return self.prompt + self.completion
+
+
+class StageCount(Contract):
+    done: int = 0
+    total: int = 0
+
+
+class TrainingProgress(Contract):
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    samples_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class TaskScore(Contract):
+    """Scores of one task on held-out images, 0-1. ``accuracy_*`` only where a labelled benchmark was given."""
+
+    questions: int
+    agreement_before: float | None = None
+    agreement_after: float | None = None
+    benchmark_questions: int = 0
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    accuracy_teacher: float | None = None
+
+
+class Evaluation(Contract):
+    """``overall`` and per-task scores of a candidate checkpoint against the one that served when the job began."""
+
+    overall: TaskScore
+    tasks: dict[str, TaskScore]
+
+
+class JobStatus(Contract):
+    """``GET /v1/jobs/{id}``."""
+
+    id: str
+    name: str
+    state: JobState
+    outcome: Outcome | None = None
+    reason: str | None = Field(None, description="why the outcome or the state is what it is, in words")
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+    student: str
+    tasks: list[str]
+    images: StageCount
+    shards: StageCount
+    pairs: int = 0
+    verdicts: dict[Verdict, int] = Field(default_factory=dict)
+    rate_images_per_second: float | None = None
+    eta_seconds: float | None = None
+    teacher_tokens: TokenCount = TokenCount()
+    training: TrainingProgress | None = None
+    evaluation: Evaluation | None = None
+    checkpoint: str | None = Field(None, description="version that the job made")
+    set_url: str | None = None
+    checkpoint_url: str | None = None
+    last_error: str | None = None
+    waiting_for: str | None = Field(None, description="what the job waits for at present, e.g. the teacher being down")
+    version: int = Field(0, description="grows with every change; the ETag")
+
+
+class JobList(Contract):
+    jobs: list[JobStatus]
+    next_cursor: str | None = None
+
+
+class JobReport(Contract):
+    """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status and what a run is reproduced from."""
+
+    status: JobStatus
+    spec: JobSpec
+    set_digest: str | None = None
+    seconds: dict[str, float] = Field(default_factory=dict, description="wall time by state")
+
+
+class Pair(Contract):
+    """One row of the disparity set as the API shows it. Answers are None where the funnel ended before them."""
+
+    pair_id: str
+    image: str
+    task: str
+    split: Split
+    verdict: Verdict
+    reason: str = ""
+    question: str | None = None
+    teacher_answer: str | None = None
+    student_answer: str | None = None
+    vote_share: float | None = None
+    votes: list[str] = Field(default_factory=list)
+    teacher_logprob: float | None = Field(None, description="mean token log-probability of the teacher's answer, nats")
+    student_logprob: float | None = Field(None, description="mean token log-probability of the student's own answer, nats")
+    student_version: str | None = None
+
+
+class PairPage(Contract):
+    pairs: list[Pair]
+    next_cursor: str | None = None
+
+
+class UploadReceipt(Contract):
+    upload_id: str
+    images: int
+    bytes: int
+
+
+class JobEvent(Contract):
+    """One SSE event of ``GET /v1/jobs/{id}/events``."""
+
+    version: int
+    status: JobStatus
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+class CardFile(Contract):
+    name: str
+    size: int
+    sha256: str
+
+
+class SmokeAnswer(Contract):
+    """A greedy answer recorded when the checkpoint was made; a server asks the same before it serves the checkpoint."""
+
+    question: str
+    answer: str
+    image_png_base64: str
+
+
+class CheckpointCard(Contract):
+    """``mpa_card.json``: the lineage of a checkpoint."""
+
+    version: str = Field(pattern=NAME_PATTERN)
+    student: str
+    base: str | None = Field(None, description="version it was trained from; None for a base model")
+    job_id: str | None = None
+    created_at: datetime
+    digest: str = Field(description="sha256 over the sorted (name, sha256) of files")
+    files: list[CardFile]
+    set_digest: str | None = None
+    seed: int | None = None
+    train: TrainSpec | None = None
+    loss: dict[str, float] = Field(default_factory=dict, description="loss terms and their weights; last training loss under 'final'")
+    evaluation: Evaluation | None = None
+    smoke: SmokeAnswer | None = None
+    packages: dict[str, str] = Field(default_factory=dict, description="versions of torch, transformers, … that made it")
+    teacher: str | None = None
+
+
+class ActivePointer(Contract):
+    """``checkpoints/<student>/active.json``: which version should serve; ``previous`` is what a rollback returns to."""
+
+    student: str
+    version: str
+    previous: str | None = None
+    promoted_by: str
+    promoted_at: datetime
+    generation: int = Field(ge=0)
+
+
+class CheckpointInfo(Contract):
+    version: str
+    url: str
+    digest: str
+    active: bool
+    base: str | None = None
+    job_id: str | None = None
+    created_at: datetime | None = None
+    agreement_before: float | None = None
+    agreement_after: float | None = None
+
+
+class CheckpointList(Contract):
+    student: str
+    active: str
+    previous: str | None = None
+    checkpoints: list[CheckpointInfo]
+
+
+class ActivateRequest(Contract):
+    """``PUT /v1/checkpoints/active``. ``by`` says who promotes (a job id, a person)."""
+
+    version: str = Field(pattern=NAME_PATTERN)
+    by: str = "api"
+
+
+class SwapResult(Contract):
+    version: str
+    previous: str | None
+    changed: bool
+    seconds: float
+
+
+# ---------------------------------------------------------------- scoring
+
+
+class ScoreItem(Contract):
+    """Answers to score for one image (data URL) and question."""
+
+    image: str
+    question: str
+    answers: list[str] = Field(min_length=1, max_length=64)
+
+
+class ScoreRequest(Contract):
+    items: list[ScoreItem] = Field(min_length=1, max_length=256)
+
+
+class AnswerScore(Contract):
+    answer: str
+    logprob: float = Field(description="sum of token log-probabilities, nats")
+    mean_logprob: float
+    tokens: list[str]
+    token_logprobs: list[float]
+
+
+class ScoreResponse(Contract):
+    checkpoint: str
+    scores: list[list[AnswerScore]] = Field(description="[item][answer]")
+
+
+# ---------------------------------------------------------------- OpenAI chat completions (the part of the wire we speak)
+
+
+class ImageURL(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["image_url"]
+    image_url: ImageURL
+
+
+class TextPart(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["text"]
+    text: str
+
+
+ContentPart = Annotated[ImagePart | TextPart, Field(discriminator="type")]
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[ContentPart]
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The parameters we honour; any other is refused with an OpenAI-shaped error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    n: int = Field(1, ge=1, le=16)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    user: str | None = None
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob] = []
+
+
+class ChoiceLogprobs(BaseModel):
+    content: list[TokenLogprob] | None = None
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str | None = None
+
+
+class Choice(BaseModel):
+    index: int = 0
+    message: AnswerMessage
+    logprobs: ChoiceLogprobs | None = None
+    finish_reason: str | None = None
+
+
+class Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class ChatResponse(BaseModel):
+    """Lenient on purpose (extra fields of other servers are ignored): any OpenAI-compatible endpoint may be the teacher."""
+
+    id: str = ""
+    object: str = "chat.completion"
+    created: int = 0
+    model: str = ""
+    system_fingerprint: str | None = None
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class ModelInfo(BaseModel):
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "mpa"
+    checkpoint: str | None = None
+
+
+class ModelList(BaseModel):
+    object: str = "list"
+    data: list[ModelInfo]
+
+
+# ---------------------------------------------------------------- health
+
+
+class Health(Contract):
+    """``/readyz``: ready says whether real work would be served now; ``reason`` says why not."""
+
+    service: str
+    ready: bool
+    reason: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,74 @@
+"""Typed errors: one base class, turned into problem+json by one handler (shared.http)."""
+
+from __future__ import annotations
+
+
+class MPAError(Exception):
+    """Base of all errors that a user may see.
+
+    ``detail`` names the input, says what is wrong and what to do about it. ``status`` is the HTTP status the error maps to,
+    ``slug`` a stable machine-readable name (the last part of the problem's ``type``), ``retry_after`` seconds to wait, if that helps.
+    """
+
+    status: int = 500
+    slug: str = "internal"
+    title: str = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class InvalidInput(MPAError):
+    status, slug, title = 422, "invalid-input", "The request cannot be processed as it is"
+
+
+class Unauthorized(MPAError):
+    status, slug, title = 401, "unauthorized", "A valid API key is required"
+
+
+class Forbidden(MPAError):
+    status, slug, title = 403, "forbidden", "Not allowed"
+
+
+class NotFound(MPAError):
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class Conflict(MPAError):
+    status, slug, title = 409, "conflict", "The request conflicts with the present state"
+
+
+class TooLarge(MPAError):
+    status, slug, title = 413, "too-large", "The input is larger than allowed"
+
+
+class Busy(MPAError):
+    status, slug, title = 429, "busy", "Too many requests"
+
+
+class Unavailable(MPAError):
+    status, slug, title = 503, "unavailable", "A needed part is not available right now"
+
+
+class UpstreamError(MPAError):
+    """Another service answered with an error, or not at all; ``upstream_status`` is its HTTP status, None where none came."""
+
+    status, slug, title = 502, "upstream", "Another service failed"
+
+    def __init__(self, detail: str, *, upstream_status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.upstream_status = upstream_status
+
+
+class BadCheckpoint(MPAError):
+    """A checkpoint folder that must not serve: files missing, digest, names, shapes or dtypes off, no sane answer."""
+
+    status, slug, title = 422, "bad-checkpoint", "The checkpoint cannot be used"
+
+
+class LeaseLost(MPAError):
+    """The lease's token is no longer the current one: somebody else owns the work, so this write must not happen."""
+
+    status, slug, title = 409, "lease-lost", "The lease was lost"

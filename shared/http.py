@@ -1,0 +1,214 @@
+"""FastAPI factory: problem+json errors, API keys, body limits, request ids, health and metrics for every service."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.contracts import Health, Problem
+from shared.errors import InvalidInput, MPAError, NotFound, TooLarge, Unauthorized
+from shared.settings import HttpSettings
+
+log = logging.getLogger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+Readiness = Callable[[FastAPI], Awaitable[Health]]
+OPENAI_PATHS = ("/v1/chat/", "/v1/models")
+_OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "overloaded_error"}
+
+
+def create_app(
+    service: str, settings: HttpSettings, *, lifespan: Lifespan, ready: Readiness, openai_errors: bool = False
+) -> FastAPI:
+    """A service's app with everything that is the same in all four; routes are added by the caller.
+
+    ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat routes.
+    """
+    app = FastAPI(title=f"MPA {service}", version="1", lifespan=lifespan)
+    registry = CollectorRegistry()
+    app.state.metrics_registry = registry
+
+    def respond(request: Request, error: MPAError) -> JSONResponse:
+        as_openai = openai_errors and request.url.path.startswith(OPENAI_PATHS)
+        return openai_response(error) if as_openai else problem_response(error)
+
+    _add_error_handlers(app, respond)
+    _add_service_routes(app, service, ready, registry)
+    app.add_middleware(_Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors)
+    return app
+
+
+def problem_response(error: MPAError) -> JSONResponse:
+    """RFC 9457 problem details."""
+    problem = Problem(type=f"urn:mpa:problem:{error.slug}", title=error.title, status=error.status, detail=error.detail)
+    return JSONResponse(
+        problem.model_dump(), error.status, headers=_retry_header(error), media_type="application/problem+json"
+    )
+
+
+def openai_response(error: MPAError) -> JSONResponse:
+    """The error shape that OpenAI clients parse."""
+    kind = _OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    status = 400 if error.status == 422 else error.status
+    body = {"error": {"message": error.detail, "type": kind, "param": None, "code": error.slug}}
+    return JSONResponse(body, status, headers=_retry_header(error))
+
+
+def serve(app: FastAPI, settings: HttpSettings, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight get ``shutdown_grace`` to finish."""
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_grace.total_seconds())),
+        timeout_keep_alive=75,
+    )
+
+
+def _retry_header(error: MPAError) -> dict[str, str]:
+    return {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+
+
+def _add_error_handlers(app: FastAPI, respond: Callable[[Request, MPAError], JSONResponse]) -> None:
+    async def on_mpa_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, MPAError)
+        return respond(request, error)
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return respond(request, InvalidInput(describe_validation(error.errors())))
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return respond(request, NotFound(f"There is no route {request.method} {request.url.path}: see /docs."))
+        wrapped = MPAError(str(error.detail))
+        wrapped.status, wrapped.slug, wrapped.title = error.status_code, "http", str(error.detail)
+        return respond(request, wrapped)
+
+    async def on_any_error(request: Request, error: Exception) -> Response:
+        log.error("Unhandled error in %s %s", request.method, request.url.path, exc_info=error)
+        return respond(request, MPAError(f"An unexpected {type(error).__name__} happened: see the service's log."))
+
+    app.add_exception_handler(MPAError, on_mpa_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_any_error)
+
+
+def describe_validation(errors: Any) -> str:
+    """All problems of a request in one sentence each, naming the field."""
+    parts = []
+    for item in errors:
+        field = ".".join(str(p) for p in item["loc"] if p != "body") or "body"
+        hint = "unknown field: remove it or fix its spelling" if item["type"] == "extra_forbidden" else item["msg"]
+        parts.append(f"{field}: {hint}")
+    return "; ".join(parts) + "."
+
+
+def _add_service_routes(app: FastAPI, service: str, ready: Readiness, registry: CollectorRegistry) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"service": service, "status": "alive"}
+
+    @app.get("/readyz", tags=["health"], response_model=Health)
+    async def readyz() -> JSONResponse:
+        """Whether real work would be served now."""
+        health = await ready(app)
+        return JSONResponse(health.model_dump(mode="json"), 200 if health.ready else 503)
+
+    @app.get("/metrics", tags=["health"])
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Gate:
+    """ASGI middleware: request id, API key, body limit and request metrics. Plain ASGI, so that streams pass untouched."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: HttpSettings, registry: CollectorRegistry, service: str, openai_errors: bool
+    ) -> None:
+        self._app = app
+        self._key = settings.api_key.get_secret_value() if settings.api_key else None
+        self._max_body = int(settings.max_body)
+        self._openai_errors = openai_errors
+        labels = ("method", "status")
+        self._requests = Counter(f"mpa_{service}_http_requests", "HTTP requests", labels, registry=registry)
+        self._seconds = Histogram(f"mpa_{service}_http_request_seconds", "HTTP request time", labels[:1], registry=registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        request_id = headers.get("x-request-id") or secrets.token_hex(8)
+        started, status = time.perf_counter(), 500
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode("latin-1")))
+            await send(message)
+
+        try:
+            error = self._refusal(scope["path"], headers)
+            if error is not None:
+                as_openai = self._openai_errors and scope["path"].startswith(OPENAI_PATHS)
+                response = openai_response(error) if as_openai else problem_response(error)
+                await response(scope, receive, send_marked)
+            else:
+                await self._app(scope, self._limited(scope["path"], receive), send_marked)
+        finally:
+            self._requests.labels(scope["method"], str(status)).inc()
+            self._seconds.labels(scope["method"]).observe(time.perf_counter() - started)
+
+    def _refusal(self, path: str, headers: Mapping[str, str]) -> MPAError | None:
+        if self._key is not None and path.startswith("/v1/"):
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._key.encode()):
+                return Unauthorized("Send the service's API key as 'Authorization: Bearer <key>'.")
+        length = headers.get("content-length", "0")
+        if not _is_upload(path) and length.isdigit() and int(length) > self._max_body:
+            return self._too_large(int(length))
+        return None
+
+    def _limited(self, path: str, receive: Receive) -> Receive:
+        if _is_upload(path):
+            return receive
+        seen = 0
+
+        async def receive_limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_body:
+                raise self._too_large(seen)
+            return message
+
+        return receive_limited
+
+    def _too_large(self, size: int) -> TooLarge:
+        return TooLarge(f"The body has at least {size} bytes, more than the limit of {self._max_body} (MPA_MAX_BODY).")
+
+
+def _is_upload(path: str) -> bool:
+    """Uploads have a limit of their own, checked while they stream."""
+    return path.startswith("/v1/uploads")

@@ -1,0 +1,149 @@
+"""One Settings class per service, read from the environment (prefix ``MPA_``). Durations are timedeltas, sizes ByteSize.
+
+Durations take seconds (``MPA_LEASE=30``) or ISO 8601 (``PT30S``); sizes take ``25MB``, ``1GiB``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _seconds(value: object) -> object:
+    """Read plain numbers as seconds, as people write them in environment variables."""
+    if isinstance(value, str):
+        try:
+            return timedelta(seconds=float(value))
+        except ValueError:
+            return value
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+def _size(text: str) -> ByteSize:
+    return TypeAdapter(ByteSize).validate_python(text)
+
+
+class CommonSettings(BaseSettings):
+    """What every service needs."""
+
+    model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore")
+
+    data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
+    store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue")
+    api_key: SecretStr | None = Field(None, description="when set, every service asks for it as a Bearer token")
+    log_format: Literal["text", "json"] = "text"
+    log_level: str = "INFO"
+    torch_threads: int = Field(1, ge=1, description="intra-op threads of each torch process")
+    trust_remote_code: bool = Field(False, description="let Hugging Face load code from model folders; leave off")
+    shutdown_grace: Duration = Field(timedelta(seconds=10), description="time for requests in flight at SIGTERM")
+
+    @property
+    def store_url(self) -> str:
+        return self.store or (self.data_dir.absolute() / "store").as_uri()
+
+
+class HttpSettings(CommonSettings):
+    """What every HTTP service needs."""
+
+    host: str = "127.0.0.1"
+    max_body: ByteSize = Field(_size("32MiB"), description="largest request body")
+
+
+class ImageSettings(CommonSettings):
+    """Limits on images, wherever they are decoded."""
+
+    max_image_bytes: ByteSize = _size("20MiB")
+    max_image_pixels: int = Field(50_000_000, description="larger images are unreadable, before decoding")
+    min_image_side: int = Field(2, description="an image with a shorter side is unreadable")
+
+
+class TeacherSettings(HttpSettings, ImageSettings):
+    """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
+
+    teacher_port: int = Field(8101, ge=0)
+    teacher_model: str = Field("demo/models/teacher", description="folder or hub id of the L-VLM")
+    teacher_name: str = Field("teacher", description="model name on the wire")
+    teacher_engine: Literal["vllm", "transformers"] = "vllm"
+    teacher_dtype: str = Field("auto", description="auto: float32 on CPU, the model's own on GPU")
+    teacher_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
+    teacher_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
+    teacher_max_model_len: int = 1024
+    teacher_ready_timeout: Duration = timedelta(seconds=300)
+    teacher_request_timeout: Duration = timedelta(seconds=120)
+
+
+class StudentSettings(HttpSettings, ImageSettings):
+    """Student service: engine, batching, rollout."""
+
+    student_port: int = Field(8102, ge=0)
+    student_name: str = Field("student", description="model name on the wire and in the registry")
+    student_model: str = Field("demo/models/student", description="folder or hub id of the base S-VLM, registered as version `base`")
+    student_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
+    student_max_batch: int = Field(32, ge=1)
+    student_max_wait: Duration = Field(timedelta(milliseconds=5), description="how long a batch waits for company")
+    student_queue_size: int = Field(512, ge=1, description="requests waiting beyond this get 429")
+    student_max_tokens: int = Field(256, ge=1, description="upper limit of max_tokens")
+    student_max_images: int = Field(4, ge=1, description="images in one request")
+    student_request_timeout: Duration = timedelta(seconds=120)
+    student_swap_timeout: Duration = timedelta(seconds=300)
+    student_keep_previous: bool = Field(True, description="hold the previous version in memory: rollback without a reload")
+
+
+class ParitySettings(HttpSettings, ImageSettings):
+    """Parity API, its worker and reconciler."""
+
+    parity_port: int = Field(8100, ge=0)
+    teacher_url: str = Field("http://127.0.0.1:8101", description="any OpenAI-compatible endpoint (without /v1)")
+    teacher_api_key: SecretStr | None = None
+    teacher_name: str = Field("teacher", description="model name sent to the teacher")
+    student_url: str = "http://127.0.0.1:8102"
+    student_name: str = "student"
+    tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
+    image_roots: list[Path] = Field(
+        default_factory=lambda: [Path(".")], description="folders that image sources may read (JSON list)"
+    )
+    allow_image_urls: bool = Field(False, description="allow http(s) images in manifests")
+    max_images_per_job: int = 1_000_000
+    calls_in_flight: int = Field(16, ge=1, description="model calls in flight per shard task")
+    call_timeout: Duration = timedelta(seconds=120)
+    worker_concurrency: int = Field(2, ge=1, description="shards in work at once per worker")
+    lease: Duration = Field(timedelta(seconds=30), description="a worker that misses its heartbeat this long loses the shard")
+    reconcile_every: Duration = timedelta(seconds=5)
+    shard_attempts: int = Field(5, ge=1, description="tries of a shard before the job fails")
+    max_upload: ByteSize = _size("1GiB")
+
+
+class TrainerSettings(HttpSettings, ImageSettings):
+    """Trainer API and worker."""
+
+    trainer_port: int = Field(8103, ge=0)
+    student_url: str = "http://127.0.0.1:8102"
+    student_name: str = "student"
+    student_model: str = "demo/models/student"
+    teacher_url: str = "http://127.0.0.1:8101"
+    teacher_api_key: SecretStr | None = None
+    teacher_name: str = "teacher"
+    tasks_file: Path | None = None
+    train_device: str = "auto"
+    train_threads: int = Field(2, ge=1, description="torch threads of the training process")
+    lease: Duration = timedelta(seconds=30)
+    train_attempts: int = Field(3, ge=1)
+    eval_batch_size: int = Field(32, ge=1)
+    call_timeout: Duration = timedelta(seconds=120)
+    student_swap_timeout: Duration = timedelta(seconds=300)
+
+
+class ClientSettings(CommonSettings):
+    """What the `mpa` command line needs."""
+
+    parity_url: str = "http://127.0.0.1:8100"
+    student_url: str = "http://127.0.0.1:8102"

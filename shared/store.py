@@ -1,0 +1,196 @@
+"""Artifacts by URL (file, s3, gs, memory) through fsspec, published atomically.
+
+Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores a put is
+atomic by itself. Nothing here renames across objects, so the same code is right on both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from shared.errors import InvalidInput, NotFound
+
+Names = list[str]
+
+_KEY = re.compile(r"^[^/\x00][^\x00]*$")
+
+
+class Store:
+    """An artifact store rooted at ``url``. Methods are synchronous: call them through ``asyncio.to_thread`` in async code."""
+
+    def __init__(self, url: str, cache_dir: Path | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._fs: Any
+        self._fs, root = fsspec.core.url_to_fs(self.url)
+        self._root = str(root).rstrip("/")
+        self._local = Path(self._root) if _is_local(self._fs) else None
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        if self._local is not None:
+            self._local.mkdir(parents=True, exist_ok=True)
+
+    def url_of(self, key: str) -> str:
+        return f"{self.url}/{_checked(key)}"
+
+    def exists(self, key: str) -> bool:
+        if self._local is not None:
+            return self._path(key).exists()
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(self._full(key)))
+
+    def read(self, key: str) -> bytes:
+        """The bytes under ``key``; raises NotFound."""
+        try:
+            if self._local is not None:
+                return self._path(key).read_bytes()
+            data: bytes = self._fs.cat_file(self._full(key))
+            return data
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+
+    def write(self, key: str, data: bytes) -> None:
+        """Publish ``data`` under ``key``: a reader sees the old bytes or the new, whole."""
+        if self._local is None:
+            self._fs.pipe_file(self._full(key), data)
+            return
+        path = self._path(key)
+        temporary = self._write_beside(path, data)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote."""
+        if self._local is not None:
+            path = self._path(key)
+            temporary = self._write_beside(path, data)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink()
+            _sync_folder(path.parent)
+            return True
+        try:
+            self._fs.pipe_file(self._full(key), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Names:
+        """All keys below ``prefix``, sorted."""
+        if self._local is not None:
+            folder = self._path(prefix)
+            found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-"))
+            return sorted(p.relative_to(self._local).as_posix() for p in found)
+        self._fs.invalidate_cache()
+        root = self._fs._strip_protocol(self._root)
+        return sorted(str(name)[len(root) :].lstrip("/") for name in self._fs.find(self._full(prefix)))
+
+    def list_dirs(self, prefix: str) -> Names:
+        """Names of the folders directly below ``prefix``, sorted."""
+        depth = len([part for part in prefix.strip("/").split("/") if part])
+        if self._local is not None:
+            folder = self._path(prefix)
+            return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        parts = (key.split("/") for key in self.list(prefix))
+        return sorted({p[depth] for p in parts if len(p) > depth + 1})
+
+    def delete(self, prefix: str) -> None:
+        """Remove ``prefix`` and all below it; nothing happens if it does not exist."""
+        if self._local is not None:
+            path = self._path(prefix)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        elif self._fs.exists(self._full(prefix)):
+            self._fs.rm(self._full(prefix), recursive=True)
+
+    def open_local(self, prefix: str) -> Path:
+        """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache folder."""
+        keys = self.list(prefix)
+        if not keys:
+            raise NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
+        if self._local is not None:
+            return self._path(prefix)
+        with self._lock:
+            target = self._cache_root() / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
+            for key in keys:
+                path = target / key[len(prefix.rstrip("/")) + 1 :]
+                if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
+                self._fs.get_file(self._full(key), str(partial))
+                partial.replace(path)
+            return target
+
+    def publish_dir(self, folder: Path, prefix: str, last: str | None = None) -> None:
+        """Copy all files of ``folder`` below ``prefix``; the file named ``last`` goes last, as the commit marker."""
+        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        ordered: Iterable[str] = sorted(files, key=lambda name: name == last)
+        for name in ordered:
+            self._publish_file(folder / name, f"{prefix.rstrip('/')}/{name}")
+
+    def _publish_file(self, source: Path, key: str) -> None:
+        if self._local is None:
+            self._fs.put_file(str(source), self._full(key))
+            return
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        shutil.copyfile(source, temporary)
+        temporary.replace(path)
+
+    def _cache_root(self) -> Path:
+        if self._cache_dir is None:
+            raise InvalidInput(f"The remote store {self.url} needs a local cache folder: set MPA_DATA_DIR.")
+        return self._cache_dir
+
+    def _full(self, key: str) -> str:
+        return f"{self._root}/{_checked(key)}" if key else self._root
+
+    def _path(self, key: str) -> Path:
+        assert self._local is not None
+        return self._local / _checked(key) if key else self._local
+
+    @staticmethod
+    def _write_beside(path: Path, data: bytes) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary
+
+
+def _checked(key: str) -> str:
+    key = key.rstrip("/")
+    if not _KEY.match(key) or ".." in key.split("/"):
+        raise InvalidInput(f"{key!r} is not a valid artifact key: use a relative path without '..'.")
+    return key
+
+
+def _is_local(fs: Any) -> bool:
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return protocol in ("file", "local")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
