@@ -1,0 +1,91 @@
+"""The demo's result: `result.json` for machines, a table for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from demo.driver.client_load import LoadResult
+from shared.contracts import JobReport, Verdict
+
+
+def build_result(
+    report: JobReport, load: LoadResult, *, seconds: float, log: Path, label_accuracy: float | None
+) -> dict[str, Any]:
+    """The document that `.mpa/demo/result.json` holds; accuracies are fractions 0-1."""
+    status = report.status
+    scores = status.evaluation.tasks if status.evaluation else {}
+    overall = status.evaluation.overall if status.evaluation else None
+    accuracy = {
+        name: {"before": s.accuracy_before, "after": s.accuracy_after, "teacher": s.accuracy_teacher}
+        for name, s in [*sorted(scores.items()), *([("overall", overall)] if overall else [])]
+    }
+    return {
+        "seconds": round(seconds, 1),
+        "images": status.images.total,
+        "pairs": status.pairs,
+        "verdicts": {verdict.value: status.verdicts.get(verdict, 0) for verdict in Verdict},
+        "accuracy": accuracy,
+        "agreement": {"before": overall.agreement_before, "after": overall.agreement_after} if overall else {},
+        "label_accuracy": label_accuracy,
+        "swap": {"served": load.served, "failed": load.failed, "versions": dict(load.versions)},
+        "teacher_tokens": {"spent": status.teacher_tokens.spent, "saved": status.teacher_tokens.saved},
+        "outcome": status.outcome.value if status.outcome else None,
+        "reason": status.reason,
+        "seed": report.spec.seed,
+        "seconds_by_state": report.seconds,
+        "checkpoint": status.checkpoint_url,
+        "set": status.set_url,
+        "log": str(log),
+    }
+
+
+def write_result(result: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    """The funnel, the accuracies, the swap, the tokens and where everything lies."""
+    console.print(_funnel_table(result))
+    console.print(_accuracy_table(result))
+    swap, tokens = result["swap"], result["teacher_tokens"]
+    by_version = ", ".join(f"{count} by {version}" for version, count in swap["versions"].items())
+    facts = Table.grid(padding=(0, 2))
+    colour = "green" if swap["failed"] == 0 else "red"
+    facts.add_row("requests during training and swap", f"[{colour}]{swap['served']} served, {swap['failed']} failed[/] ({by_version})")
+    facts.add_row("teacher tokens", f"{tokens['spent']:,} spent, {tokens['saved']:,} saved by asking only about disagreements")
+    facts.add_row("outcome", f"{result['outcome']}: {result['reason']}")
+    facts.add_row("checkpoint", str(result["checkpoint"]))
+    facts.add_row("disparity set", str(result["set"]))
+    facts.add_row("log", result["log"])
+    facts.add_row("time", f"{result['seconds']:.0f} s")
+    console.print(facts)
+
+
+def _funnel_table(result: dict[str, Any]) -> Table:
+    table = Table(title="From images to the disparity set", title_justify="left")
+    table.add_column("images", justify="right")
+    table.add_column("pairs", justify="right")
+    for verdict in result["verdicts"]:
+        table.add_column(verdict, justify="right", style="bold green" if verdict == "disparity" else "")
+    table.add_row(str(result["images"]), str(result["pairs"]), *(str(n) for n in result["verdicts"].values()))
+    return table
+
+
+def _accuracy_table(result: dict[str, Any]) -> Table:
+    table = Table(title="Accuracy on held-out labelled images", title_justify="left")
+    for column in ("family", "student before", "student after", "gain", "teacher", "gap closed"):
+        table.add_column(column, justify="left" if column == "family" else "right")
+    for name, score in result["accuracy"].items():
+        before, after, teacher = score["before"], score["after"], score["teacher"]
+        if before is None or after is None:
+            continue
+        closed = "-" if teacher is None or teacher <= before else f"{100 * (after - before) / (teacher - before):.0f}%"
+        cells = (f"{100 * before:.1f}%", f"{100 * after:.1f}%", f"{100 * (after - before):+.1f}")
+        shown_teacher = "-" if teacher is None else f"{100 * teacher:.1f}%"
+        table.add_row(name, *cells, shown_teacher, closed, style="bold" if name == "overall" else "")
+    return table

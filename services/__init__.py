@@ -1,0 +1,1 @@
+"""The services of MPA. Import path = folder path; no service imports another."""

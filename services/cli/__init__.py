@@ -1,0 +1,1 @@
+"""The `mpa` command line: a thin client of the services' HTTP APIs."""

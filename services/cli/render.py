@@ -1,0 +1,140 @@
+"""Job statuses, pairs and checkpoints as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from shared.contracts import CheckpointList, Evaluation, JobState, JobStatus, Outcome, PairPage, StageCount, TaskScore
+
+STATE_COLOURS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
+STAGES = (JobState.QUEUED, JobState.COLLECTING, JobState.TRAINING, JobState.EVALUATING, JobState.PROMOTING)
+
+
+def job_panel(job: JobStatus) -> RenderableType:
+    """All of a job's status: stages, funnel, training, scores, errors."""
+    parts: list[RenderableType] = [_headline(job), _stage_line(job)]
+    if not job.state.is_final:
+        parts.append(_progress(job))
+    if job.verdicts:
+        parts.append(_funnel(job))
+    if job.evaluation is not None:
+        parts.append(evaluation_table(job.evaluation))
+    for label, text, colour in (
+        ("waiting for", job.waiting_for, "yellow"),
+        ("last error", job.last_error, "red"),
+        ("reason", job.reason, "white"),
+    ):
+        if text:
+            parts.append(Text.assemble((f"{label}: ", colour), text))
+    return Group(*parts)
+
+
+def jobs_table(jobs: list[JobStatus]) -> Table:
+    table = Table("job", "name", "state", "images", "disparity", "checkpoint", "created", box=None, pad_edge=False)
+    for job in jobs:
+        table.add_row(
+            job.id,
+            job.name,
+            _state_text(job),
+            f"{job.images.done}/{job.images.total}",
+            str(sum(n for v, n in job.verdicts.items() if v.value == "disparity")),
+            job.checkpoint or "-",
+            job.created_at.strftime("%Y-%m-%d %H:%M"),
+        )
+    return table
+
+
+def pairs_table(page: PairPage) -> Table:
+    table = Table("image", "task", "verdict", "question", "teacher", "student", "votes", box=None, pad_edge=False)
+    for pair in page.pairs:
+        share = "" if pair.vote_share is None else f"{pair.vote_share:.2f}"
+        image = pair.image.rsplit("/", 1)[-1]
+        question = pair.question or pair.reason
+        table.add_row(
+            image, pair.task, pair.verdict.value, question, pair.teacher_answer or "", pair.student_answer or "", share
+        )
+    return table
+
+
+def checkpoints_table(found: CheckpointList) -> Table:
+    table = Table("", "version", "base", "job", "agreement", "created", "digest", box=None, pad_edge=False)
+    for item in found.checkpoints:
+        mark = "[green]●[/]" if item.active else ("[dim]○[/]" if item.version == found.previous else " ")
+        gain = "-" if item.agreement_after is None else f"{_percent(item.agreement_before)} → {_percent(item.agreement_after)}"
+        created = item.created_at.strftime("%Y-%m-%d %H:%M") if item.created_at else "-"
+        table.add_row(mark, item.version, item.base or "-", item.job_id or "-", gain, created, item.digest[:12])
+    return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Held-out agreement with the teacher, and benchmark accuracy where there was one."""
+    labelled = evaluation.overall.accuracy_after is not None
+    columns = ["task", "held-out", "agreement before", "after"]
+    table = Table(*columns, *(["accuracy before", "after", "teacher"] if labelled else []), box=None, pad_edge=False)
+    for name, score in [*sorted(evaluation.tasks.items()), ("overall", evaluation.overall)]:
+        table.add_row(*_score_cells(name, score, labelled))
+    return table
+
+
+def _score_cells(name: str, score: TaskScore, labelled: bool) -> list[str]:
+    cells = [name, str(score.questions), _percent(score.agreement_before), _percent(score.agreement_after)]
+    if labelled:
+        cells += [_percent(score.accuracy_before), _percent(score.accuracy_after), _percent(score.accuracy_teacher)]
+    return cells
+
+
+def _headline(job: JobStatus) -> Text:
+    return Text.assemble(("job ", "dim"), (job.id, "bold"), "  ", Text.from_markup(_state_text(job)), f"  {job.name}")
+
+
+def _state_text(job: JobStatus) -> str:
+    colour = STATE_COLOURS.get(job.state, "cyan")
+    outcome = f" ({job.outcome.value})" if job.outcome else ""
+    if job.outcome in (Outcome.KEPT, Outcome.NO_GAP):
+        colour = "yellow"
+    return f"[{colour}]{job.state.value}{outcome}[/]"
+
+
+def _stage_line(job: JobStatus) -> Text:
+    line = Text()
+    reached = STAGES.index(job.state) if job.state in STAGES else len(STAGES)
+    for position, stage in enumerate(STAGES):
+        style = "green" if position < reached else ("bold cyan" if position == reached else "dim")
+        line.append(("" if position == 0 else " → ") + stage.value, style)
+    return line
+
+
+def _progress(job: JobStatus) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("images", _bar(job.images), f"{job.images.done}/{job.images.total}", _speed(job))
+    if job.training is not None and job.training.steps:
+        steps = StageCount(done=job.training.step, total=job.training.steps)
+        loss = "" if job.training.loss is None else f"loss {job.training.loss:.3f}"
+        rate = "" if job.training.samples_per_second is None else f"{job.training.samples_per_second:.0f} samples/s"
+        table.add_row("training", _bar(steps), f"{steps.done}/{steps.total}", f"{loss}  {rate}")
+    return table
+
+
+def _bar(count: StageCount) -> ProgressBar:
+    return ProgressBar(total=max(count.total, 1), completed=count.done, width=40)
+
+
+def _speed(job: JobStatus) -> str:
+    rate = "" if job.rate_images_per_second is None else f"{job.rate_images_per_second:.1f} images/s"
+    eta = "" if job.eta_seconds is None else f"  ETA {int(job.eta_seconds) // 60}:{int(job.eta_seconds) % 60:02d}"
+    return rate + eta
+
+
+def _funnel(job: JobStatus) -> Text:
+    line = Text(f"{job.pairs} pairs: ", style="dim")
+    line.append("  ".join(f"{verdict.value} {count}" for verdict, count in sorted(job.verdicts.items())))
+    tokens = job.teacher_tokens
+    line.append(f"\nteacher tokens: {tokens.spent:,} spent, {tokens.saved:,} saved", "dim")
+    return line
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"

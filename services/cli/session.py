@@ -1,0 +1,119 @@
+"""Where the services are, and how failures become one clear line and a meaningful exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import typer
+import yaml
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+
+from shared.client import ParityClient, StudentClient
+from shared.errors import MPAError, NotFound, Unavailable, UpstreamError
+from shared.settings import ClientSettings
+
+out = Console()
+err = Console(stderr=True, highlight=False)
+
+
+class Exit(IntEnum):
+    """What the exit code of `mpa` means."""
+
+    OK = 0
+    ERROR = 1
+    BAD_INPUT = 2
+    UNAVAILABLE = 3
+    NOT_FOUND = 4
+    JOB_FAILED = 5
+    JOB_CANCELLED = 6
+
+
+def load_settings() -> ClientSettings:
+    """Settings from the environment; a running ``mpa up`` in the data folder supplies what the environment does not."""
+    settings = ClientSettings()
+    endpoints = settings.data_dir / "endpoints.json"
+    if endpoints.exists():
+        found: dict[str, str] = json.loads(endpoints.read_text())
+        for name in ("parity", "student"):
+            if f"MPA_{name.upper()}_URL" not in os.environ and name in found:
+                setattr(settings, f"{name}_url", found[name])
+    return settings
+
+
+def parity_client(settings: ClientSettings) -> ParityClient:
+    return ParityClient(settings.parity_url, api_key=_key(settings))
+
+
+def student_client(settings: ClientSettings) -> StudentClient:
+    return StudentClient(settings.student_url, model="student", api_key=_key(settings))
+
+
+def run[T](call: Callable[[ClientSettings], Coroutine[Any, Any, T]]) -> T:
+    """Run one command's coroutine; any failure ends as one line on stderr and an exit code."""
+    with _failures_as_exit_codes():
+        return asyncio.run(call(load_settings()))
+    raise AssertionError("unreachable")
+
+
+def show_json(value: BaseModel | list[Any] | dict[str, Any]) -> None:
+    """One JSON document on stdout, for machines."""
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def fail(message: str, code: Exit) -> NoReturn:
+    err.print(f"[bold red]error:[/] {_one_line(message)}", soft_wrap=True)
+    raise typer.Exit(int(code))
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """A job spec from a YAML or JSON file."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail(f"{path}: {error.strerror}. Give the path of a YAML or JSON job spec.", Exit.BAD_INPUT)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        fail(f"{path} is no valid YAML or JSON: {error}", Exit.BAD_INPUT)
+    if not isinstance(data, dict):
+        fail(f"{path} must hold one mapping of fields (images, tasks, …), not a {type(data).__name__}.", Exit.BAD_INPUT)
+    return data
+
+
+@contextmanager
+def _failures_as_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        fail(f"{error.detail} Is the system up? Start it with `mpa up`, or set MPA_PARITY_URL.", Exit.UNAVAILABLE)
+    except (httpx.HTTPError, ConnectionError) as error:
+        fail(f"the connection broke: {type(error).__name__} {error}", Exit.UNAVAILABLE)
+    except UpstreamError as error:
+        codes = {404: Exit.NOT_FOUND, 400: Exit.BAD_INPUT, 409: Exit.BAD_INPUT, 413: Exit.BAD_INPUT, 422: Exit.BAD_INPUT}
+        fail(error.detail, codes.get(error.upstream_status or 0, Exit.ERROR))
+    except NotFound as error:
+        fail(error.detail, Exit.NOT_FOUND)
+    except MPAError as error:
+        fail(error.detail, Exit.ERROR)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        fail(problems, Exit.BAD_INPUT)
+    except KeyboardInterrupt:
+        fail("interrupted; a submitted job goes on: see `mpa jobs`.", Exit.ERROR)
+
+
+def _key(settings: ClientSettings) -> str | None:
+    return settings.api_key.get_secret_value() if settings.api_key else None
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

@@ -1,0 +1,118 @@
+"""The clients against a real HTTP server: typed errors, Retry-After, the checkpoint's name, timeouts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+
+from shared.client import ChatClient, ParityClient, image_question
+from shared.errors import Unavailable, UpstreamError
+
+URL = "data:image/png;base64,AAAA"
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not task.done()
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await task
+
+
+def answering(response: Response) -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def chat() -> Response:
+        return response
+
+    return app
+
+
+async def ask(url: str, timeout: float = 5.0) -> str:
+    async with ChatClient(url, model="m", timeout=timeout) as client:
+        reply = await client.chat(image_question("m", URL, "what?"))
+    return f"{reply.response.choices[0].message.content} by {reply.checkpoint}"
+
+
+async def test_answer_and_checkpoint() -> None:
+    body = {"choices": [{"message": {"content": "a dog"}, "surprise": 1}], "extra": True}
+    async with serving(answering(JSONResponse(body, headers={"X-MPA-Checkpoint": "base"}))) as url:
+        assert await ask(url) == "a dog by base"
+        assert await ask(url + "/v1") == "a dog by base"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_overload_is_unavailable_with_its_retry_after(status: int) -> None:
+    async with serving(answering(JSONResponse({"detail": "later"}, status, headers={"Retry-After": "7"}))) as url:
+        with pytest.raises(Unavailable, match="later") as caught:
+            await ask(url)
+    assert caught.value.retry_after == 7
+
+
+async def test_retry_after_as_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    async with serving(answering(Response(status_code=503, headers={"Retry-After": date}))) as url:
+        with pytest.raises(Unavailable) as caught:
+            await ask(url)
+    assert caught.value.retry_after is not None
+    assert 20 < caught.value.retry_after <= 31
+
+
+async def test_client_errors_carry_the_servers_words() -> None:
+    body = {"error": {"message": "top_logprobs must be at most 20", "type": "invalid_request_error"}}
+    async with serving(answering(JSONResponse(body, 400))) as url:
+        with pytest.raises(UpstreamError, match="at most 20") as caught:
+            await ask(url)
+    assert caught.value.upstream_status == 400
+
+
+async def test_nonsense_is_an_upstream_error() -> None:
+    async with serving(answering(Response("<html>", media_type="text/html"))) as url:
+        with pytest.raises(UpstreamError, match="no valid ChatResponse"):
+            await ask(url)
+
+
+async def test_nobody_there(free_port: int) -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await ask(f"http://127.0.0.1:{free_port}")
+    async with ParityClient(f"http://127.0.0.1:{free_port}") as client:
+        with pytest.raises(Unavailable):
+            await client.jobs()
+
+
+async def test_a_server_that_hangs_times_out() -> None:
+    app = FastAPI()
+    release = asyncio.Event()
+
+    @app.post("/v1/chat/completions")
+    async def chat() -> None:
+        await release.wait()
+
+    async with serving(app) as url:
+        with pytest.raises(Unavailable, match="did not answer in time"):
+            await ask(url, timeout=0.2)
+        release.set()
+
+
+async def test_readiness_of_foreign_endpoints_asks_for_models() -> None:
+    app = FastAPI()
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, object]:
+        return {"object": "list", "data": [{"id": "gpt"}]}
+
+    async with serving(app) as url, ChatClient(url, model="gpt") as client:
+        assert await client.ready()

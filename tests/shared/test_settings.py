@@ -1,0 +1,37 @@
+"""Settings from the environment: durations, sizes, secrets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from shared.settings import CommonSettings, ParitySettings, StudentSettings
+
+
+def test_durations_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPA_LEASE", "12.5")
+    monkeypatch.setenv("MPA_RECONCILE_EVERY", "PT2S")
+    monkeypatch.setenv("MPA_MAX_BODY", "5MiB")
+    settings = ParitySettings()
+    assert settings.lease == timedelta(seconds=12.5)
+    assert settings.reconcile_every == timedelta(seconds=2)
+    assert int(settings.max_body) == 5 * 1024 * 1024
+
+
+def test_the_store_defaults_to_the_data_folder(tmp_path: Path) -> None:
+    assert CommonSettings(data_dir=tmp_path).store_url == (tmp_path / "store").as_uri()
+    assert CommonSettings(store="s3://bucket/x").store_url == "s3://bucket/x"
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPA_API_KEY", "hunter2")
+    assert "hunter2" not in repr(CommonSettings())
+
+
+def test_bad_values_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPA_STUDENT_MAX_BATCH", "0")
+    with pytest.raises(ValidationError, match="student_max_batch"):
+        StudentSettings()
