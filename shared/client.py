@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -38,6 +38,7 @@ from shared.contracts import (
 from shared.errors import Unavailable, UpstreamError
 
 CHECKPOINT_HEADER = "X-MPA-Checkpoint"
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ class HttpClient:
             raise upstream_error(response)
         return response
 
-    async def _call[M: BaseModel](self, model: type[M], method: str, path: str, **options: Any) -> M:
+    async def _call(self, model: type[M], method: str, path: str, **options: Any) -> M:
         response = await self._send(method, path, **options)
         return self._parse(model, response)
 
-    def _parse[M: BaseModel](self, model: type[M], response: httpx.Response) -> M:
+    def _parse(self, model: type[M], response: httpx.Response) -> M:
         try:
             return model.model_validate_json(response.content)
         except ValidationError as error:

@@ -90,18 +90,18 @@ class Store:
     def list(self, prefix: str) -> Names:
         """All keys below ``prefix``, sorted."""
         if self._local is not None:
-            folder = self._path(prefix)
+            folder = self._path(prefix) if prefix else self._local
             found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-"))
             return sorted(p.relative_to(self._local).as_posix() for p in found)
         self._fs.invalidate_cache()
         root = self._fs._strip_protocol(self._root)
-        return sorted(str(name)[len(root) :].lstrip("/") for name in self._fs.find(self._full(prefix)))
+        return sorted(str(name)[len(root) :].lstrip("/") for name in self._fs.find(self._full(prefix) if prefix else self._root))
 
     def list_dirs(self, prefix: str) -> Names:
         """Names of the folders directly below ``prefix``, sorted."""
         depth = len([part for part in prefix.strip("/").split("/") if part])
         if self._local is not None:
-            folder = self._path(prefix)
+            folder = self._path(prefix) if prefix else self._local
             return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         parts = (key.split("/") for key in self.list(prefix))
         return sorted({p[depth] for p in parts if len(p) > depth + 1})
@@ -159,11 +159,11 @@ class Store:
         return self._cache_dir
 
     def _full(self, key: str) -> str:
-        return f"{self._root}/{_checked(key)}" if key else self._root
+        return f"{self._root}/{_checked(key)}"
 
     def _path(self, key: str) -> Path:
         assert self._local is not None
-        return self._local / _checked(key) if key else self._local
+        return self._local / _checked(key)
 
     @staticmethod
     def _write_beside(path: Path, data: bytes) -> Path:

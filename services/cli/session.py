@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 import typer
@@ -24,6 +24,7 @@ from shared.settings import ClientSettings
 
 out = Console()
 err = Console(stderr=True, highlight=False)
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -58,7 +59,7 @@ def student_client(settings: ClientSettings) -> StudentClient:
     return StudentClient(settings.student_url, model="student", api_key=_key(settings))
 
 
-def run[T](call: Callable[[ClientSettings], Coroutine[Any, Any, T]]) -> T:
+def run(call: Callable[[ClientSettings], Coroutine[Any, Any, T]]) -> T:
     """Run one command's coroutine; any failure ends as one line on stderr and an exit code."""
     with _failures_as_exit_codes():
         return asyncio.run(call(load_settings()))

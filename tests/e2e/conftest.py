@@ -1,0 +1,44 @@
+"""One real system for all end-to-end tests: Redis, vLLM teacher, student, parity service, trainer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.driver.system import System, start
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("system")
+
+
+@pytest.fixture(scope="session")
+def pile(data_dir: Path) -> Path:
+    """An unlabeled pile of 64 images; the manifest lies in it."""
+    return draw(data_dir / "pile", 64, split="train", seed=91)
+
+
+@pytest.fixture(scope="session")
+def labelled(data_dir: Path) -> Path:
+    """A labelled benchmark on other images."""
+    return draw(data_dir / "test", 24, "--labelled", split="dev", seed=92)
+
+
+@pytest.fixture(scope="session")
+def system(data_dir: Path, pile: Path, labelled: Path) -> Iterator[System]:
+    """The system with the demo pair, on free ports, stopped at the end."""
+    running = start(data_dir)
+    yield running
+    running.stop()
+
+
+def draw(folder: Path, images: int, *options: str, split: str, seed: int) -> Path:
+    command = [sys.executable, "-m", "demo.world", "--out", str(folder), "--images", str(images)]
+    command += ["--seed", str(seed), "--split", split, *options]
+    subprocess.run(command, check=True, timeout=120)
+    return folder
