@@ -1,0 +1,74 @@
+"""The Celery app: JSON only, acknowledged late, results off. Messages are hints; the job record is the truth.
+
+Services send to each other by task name, so that none has to import another.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from celery import Celery
+from kombu.exceptions import ChannelError
+
+from shared.settings import CommonSettings
+
+COLLECT_TASK, COLLECT_QUEUE = "parity.collect_shard", "collect"
+TRAIN_TASK, TRAIN_QUEUE = "trainer.train_job", "train"
+# Work is leased and re-sent by the reconciler, so a redelivery by the broker is only a last resort: it comes late on
+# purpose, because a task that outlives the visibility timeout would be delivered again while it runs.
+VISIBILITY_TIMEOUT = timedelta(hours=6)
+RESTORE_EVERY_POLLS = 10
+
+
+def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
+    """A Celery app on ``settings.redis_url``; the caller adds its tasks."""
+    app = Celery(name, broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        event_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_publish_retry=True,
+        task_publish_retry_policy={"max_retries": 10, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 2.0},
+        task_routes={COLLECT_TASK: {"queue": COLLECT_QUEUE}, TRAIN_TASK: {"queue": TRAIN_QUEUE}},
+        task_default_queue=COLLECT_QUEUE,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": int(VISIBILITY_TIMEOUT.total_seconds()),
+            "unacked_restore_interval": RESTORE_EVERY_POLLS,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app
+
+
+def enqueue_shard(app: Celery, job_id: str, shard: int) -> None:
+    """Ask a parity worker to collect a shard. Raises kombu's OperationalError if the broker stays away."""
+    app.send_task(COLLECT_TASK, args=[job_id, shard], queue=COLLECT_QUEUE)
+
+
+def enqueue_training(app: Celery, job_id: str) -> None:
+    """Ask a trainer to train a job. Raises kombu's OperationalError if the broker stays away."""
+    app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE)
+
+
+def queue_depth(app: Celery, queue: str) -> int:
+    """Messages waiting in a queue, without those a worker has taken."""
+    with app.connection_for_write() as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:
+            return 0

@@ -1,0 +1,257 @@
+"""Job records: create, read, list, move through the states; guarded, so that doubles and races change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from shared.contracts import JobState, JobStatus, Outcome, StoredSpec
+from shared.errors import Conflict, NotFound
+from shared.state.feed import ChangeFeed
+from shared.state.records import (
+    JobInfo,
+    ShardRecord,
+    ShardResult,
+    Snapshot,
+    TrainingRecord,
+    WorkStatus,
+    check_transition,
+    dump,
+    load_info,
+    load_shard,
+    load_training,
+)
+from shared.state.redis_hash import ACTIVE, JOBS, Change, Clock, Fields, JobHash
+from shared.state.shards import ShardLeases, shard_field
+from shared.state.status import to_status
+from shared.state.trainings import TrainingLeases
+
+
+class JobStore:
+    """All job state. ``clock`` (seconds since the epoch) replaces the Redis server's time in tests."""
+
+    def __init__(self, redis: Redis, *, clock: Clock | None = None) -> None:
+        self._hash = JobHash(redis, clock)
+        self.shards = ShardLeases(self._hash)
+        self.trainings = TrainingLeases(self._hash)
+        self.feed = ChangeFeed(redis)
+
+    @classmethod
+    def from_url(cls, url: str, *, clock: Clock | None = None) -> JobStore:
+        """A store on a connection pool of its own. Calls fail after 5 s without an answer."""
+        redis = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30)
+        return cls(redis, clock=clock)
+
+    async def aclose(self) -> None:
+        await self.feed.stop()
+        await self._hash.redis.aclose()
+
+    async def ping(self) -> None:
+        await cast(Awaitable[Any], self._hash.redis.ping())
+
+    async def create(self, stored: StoredSpec, rebuilt: Rebuilt | None = None) -> bool:
+        """Make the record of a job whose spec is durable; False if it exists. ``rebuilt``: what the store knew."""
+        created = stored.created_at.timestamp()
+
+        def decide(fields: Fields, now: float) -> Change[bool]:
+            if fields["spec"] is not None:
+                return Change(False)
+            new = _first_fields(stored, created, rebuilt)
+            if rebuilt is not None:
+                # Versions must not start again at 1, or an old ETag could match a new state.
+                new["version"] = str(int(now))
+            return Change(True, new, active=True)
+
+        made = await self._hash.update(stored.job_id, ["spec"], decide, must_exist=False)
+        await cast(Awaitable[int], self._hash.redis.zadd(JOBS, {stored.job_id: created}, nx=True))
+        return made
+
+    async def snapshot(self, job_id: str) -> Snapshot:
+        """Everything about a job at one version. Raises NotFound."""
+        fields, now = await self._hash.read_all(job_id)
+        if "spec" not in fields:
+            raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
+        shards = {int(name[6:]): load_shard(text) for name, text in fields.items() if name.startswith("shard:")}
+        return Snapshot(
+            stored=StoredSpec.model_validate_json(fields["spec"]),
+            state=JobState(fields["state"]),
+            info=load_info(fields.get("info")),
+            training=load_training(fields.get("training")),
+            shards=shards,
+            version=int(fields.get("version", 0)),
+            updated=float(fields.get("updated", 0.0)),
+            now=now,
+        )
+
+    async def get(self, job_id: str) -> JobStatus:
+        return to_status(await self.snapshot(job_id))
+
+    async def version(self, job_id: str) -> int:
+        """The version alone, for a cheap look whether anything changed. Raises NotFound."""
+        fields, _ = await self._hash.read(job_id, ["version"])
+        if fields["version"] is None:
+            raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
+        return int(fields["version"])
+
+    async def state(self, job_id: str) -> JobState:
+        """The state alone. Raises NotFound."""
+        fields, _ = await self._hash.read(job_id, ["state"])
+        if fields["state"] is None:
+            raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
+        return JobState(fields["state"])
+
+    async def page(self, cursor: str | None = None, limit: int = 50) -> tuple[list[JobStatus], str | None]:
+        """Statuses, newest first, and the cursor of the next page."""
+        start = 0
+        if cursor is not None:
+            rank = await cast(Awaitable[int | None], self._hash.redis.zrevrank(JOBS, cursor))
+            start = 0 if rank is None else rank + 1
+        found = await cast(Awaitable[list[bytes]], self._hash.redis.zrevrange(JOBS, start, start + limit))
+        ids = [item.decode() for item in found]
+        page = [await self.get(job_id) for job_id in ids[:limit]]
+        return page, ids[limit - 1] if len(ids) > limit else None
+
+    async def active(self) -> list[str]:
+        """Jobs that the reconciler still has to look after."""
+        found = await cast(Awaitable[set[bytes]], self._hash.redis.smembers(ACTIVE))
+        return sorted(item.decode() for item in found)
+
+    async def known(self) -> set[str]:
+        found = await cast(Awaitable[list[bytes]], self._hash.redis.zrange(JOBS, 0, -1))
+        return {item.decode() for item in found}
+
+    async def wait_for_change(self, job_id: str, version: int, timeout: float) -> int:
+        """The job's version once it is not ``version``, or after ``timeout`` seconds. Raises NotFound."""
+        return await self.feed.wait(job_id, version, timeout, lambda: self.version(job_id))
+
+    async def transition(self, job_id: str, current: JobState, to: JobState, **changes: Any) -> bool:
+        """Move a job from ``current`` to ``to``, setting fields of its info; False if it is no longer in ``current``.
+
+        Exactly one of several callers gets True. Raises Conflict for a move that is never legal.
+        """
+        check_transition(job_id, current, to)
+
+        def decide(fields: Fields, now: float) -> Change[bool]:
+            if fields["state"] != current:
+                return Change(False)
+            info = replace(load_info(fields["info"]).entered(to, now), **changes)
+            return Change(True, {"state": to, "info": dump(info)})
+
+        return await self._hash.update(job_id, ["state", "info"], decide)
+
+    async def fail(self, job_id: str, error: str) -> bool:
+        """Fail an unfinished job with an error in words; False if it is final already."""
+
+        def decide(fields: Fields, now: float) -> Change[bool]:
+            if JobState(str(fields["state"])).is_final:
+                return Change(False)
+            info = replace(load_info(fields["info"]).entered(JobState.FAILED, now), last_error=error, reason=error)
+            return Change(True, {"state": JobState.FAILED, "info": dump(info)})
+
+        return await self._hash.update(job_id, ["state", "info"], decide)
+
+    async def finish(self, job_id: str, current: JobState, outcome: Outcome, reason: str) -> bool:
+        """Succeed without a training lease (no gap); False if the job is no longer in ``current``."""
+        return await self.transition(job_id, current, JobState.SUCCEEDED, outcome=str(outcome), reason=reason)
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel; work in progress loses its lease. Raises Conflict for a job that is final or being promoted."""
+        snapshot = await self.snapshot(job_id)
+        names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
+
+        def decide(fields: Fields, now: float) -> Change[None]:
+            state = JobState(str(fields["state"]))
+            if state is JobState.CANCELLED:
+                return Change(None)
+            if state is JobState.PROMOTING:
+                raise Conflict(f"Job {job_id} is being promoted: let it finish, then roll the student back.")
+            if state.is_final:
+                raise Conflict(f"Job {job_id} has {state} already: there is nothing to cancel.")
+            info = load_info(fields["info"]).entered(JobState.CANCELLED, now)
+            new = {"state": str(JobState.CANCELLED), "info": dump(replace(info, reason="Cancelled by request."))}
+            return Change(None, new | _idle_work(fields))
+
+        await self._hash.update(job_id, names, decide)
+
+    async def retry(self, job_id: str) -> None:
+        """Start a failed or cancelled job again, keeping finished shards. Raises Conflict for any other state."""
+        snapshot = await self.snapshot(job_id)
+        names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
+
+        def decide(fields: Fields, now: float) -> Change[None]:
+            state = JobState(str(fields["state"]))
+            if state not in (JobState.FAILED, JobState.CANCELLED):
+                raise Conflict(f"Job {job_id} is {state}: only failed or cancelled jobs can be retried.")
+            shards = {name: load_shard(text) for name, text in fields.items() if name.startswith("shard:")}
+            done = {name: shard for name, shard in shards.items() if shard.result is not None}
+            to = JobState.COLLECTING if done else JobState.QUEUED
+            images = sum(shard.result.images for shard in done.values() if shard.result)
+            info = JobInfo(history=load_info(fields["info"]).history, base_images=images).entered(to, now)
+            new = {name: dump(ShardRecord()) for name in shards if name not in done}
+            return Change(None, new | {"state": str(to), "info": dump(info), "training": "{}"}, active=True)
+
+        await self._hash.update(job_id, names, decide)
+
+    async def mark_reported(self, job_id: str) -> None:
+        """A final job's report is in the artifact store: nobody has to look after the job any more."""
+
+        def decide(fields: Fields, now: float) -> Change[None]:
+            if not JobState(str(fields["state"])).is_final:
+                return Change(None)
+            info = replace(load_info(fields["info"]), reported=True)
+            return Change(None, {"info": dump(info)}, visible=False, active=False)
+
+        await self._hash.update(job_id, ["state", "info"], decide)
+
+
+class Rebuilt:
+    """What the artifact store knows of a job whose record is gone: finished shards, or the final status."""
+
+    def __init__(self, shards: dict[int, ShardResult], final: JobStatus | None = None) -> None:
+        self.shards = shards
+        self.final = final
+
+
+def _first_fields(stored: StoredSpec, created: float, rebuilt: Rebuilt | None) -> dict[str, str]:
+    info, state = JobInfo(history=((str(JobState.QUEUED), created),)), JobState.QUEUED
+    new: dict[str, str] = {}
+    if rebuilt is not None:
+        done = ShardRecord(status=WorkStatus.DONE)
+        new = {shard_field(i): dump(replace(done, result=result)) for i, result in rebuilt.shards.items()}
+        if rebuilt.final is not None:
+            state, info = rebuilt.final.state, _info_of(rebuilt.final, created)
+        elif rebuilt.shards:
+            state = JobState.COLLECTING
+            images = sum(result.images for result in rebuilt.shards.values())
+            info = replace(info.entered(state, created), base_images=images)
+    fields = {"spec": stored.model_dump_json(), "state": str(state), "info": dump(info), "updated": repr(created)}
+    return new | fields | {"training": dump(TrainingRecord()), "version": "0"}
+
+
+def _info_of(final: JobStatus, created: float) -> JobInfo:
+    finished = (final.finished_at or final.updated_at).timestamp()
+    return JobInfo(
+        history=((str(JobState.QUEUED), created), (str(final.state), finished)),
+        outcome=str(final.outcome) if final.outcome else None,
+        reason=final.reason,
+        last_error=final.last_error,
+        evaluation=final.evaluation.model_dump(mode="json") if final.evaluation else None,
+        checkpoint=final.checkpoint,
+        checkpoint_url=final.checkpoint_url,
+    )
+
+
+def _idle_work(fields: Fields) -> dict[str, str]:
+    """All leased work of a job taken from its holders; finished work stays."""
+    idle: dict[str, str] = {}
+    for name, text in fields.items():
+        loader: Callable[[str | None], ShardRecord | TrainingRecord]
+        loader = load_training if name == "training" else load_shard
+        if name == "training" or name.startswith("shard:"):
+            work = loader(text)
+            if work.status is WorkStatus.LEASED:
+                idle[name] = dump(replace(work, status=WorkStatus.PENDING, token="", owner="", waiting_for=None))
+    return idle

@@ -1,0 +1,62 @@
+"""Pure steps of leased work: each maps a record to its successor, or raises LeaseLost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from shared.errors import LeaseLost
+from shared.state.records import Work, WorkStatus
+
+W = TypeVar("W", bound=Work)
+FIRST_RETRY = 1.0
+LONGEST_RETRY = 60.0
+
+
+def take(work: W, owner: str, token: str, expires: float) -> W:
+    """Lease ``work``; the attempt counts from now on."""
+    return replace(
+        work,
+        status=WorkStatus.LEASED,
+        owner=owner,
+        token=token,
+        expires=expires,
+        attempts=work.attempts + 1,
+        queued=False,
+        due=0.0,
+        waiting_for=None,
+    )
+
+
+def check_token(work: Work, token: str, what: str) -> None:
+    """Raises LeaseLost unless ``token`` holds ``work``. An expired lease that nobody else took is still ours."""
+    if work.status is not WorkStatus.LEASED or work.token != token:
+        raise LeaseLost(f"The lease on {what} was lost: another worker has it, or the job was cancelled.")
+
+
+def finish(work: W) -> W:
+    return replace(_idle(work), status=WorkStatus.DONE)
+
+
+def give_back(work: W, now: float) -> W:
+    """The worker stops for a reason that is not the work's fault: the attempt does not count, and it is due at once."""
+    return replace(_idle(work), attempts=max(0, work.attempts - 1), due=now)
+
+
+def fail(work: W, error: str, now: float, max_attempts: int) -> W:
+    """The attempt failed: due again after a growing pause, or failed for good."""
+    pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** max(0, work.attempts - 1))
+    given_up = work.attempts >= max_attempts
+    status = WorkStatus.FAILED if given_up else WorkStatus.PENDING
+    return replace(_idle(work), status=status, due=now + pause, error=error, error_at=now)
+
+
+def mark_queued(work: W, due: float) -> W:
+    """A message is being sent; another one is due at ``due`` if nobody takes the work until then."""
+    return replace(_idle(work), queued=True, due=due)
+
+
+def _idle(work: W) -> W:
+    return replace(
+        work, status=WorkStatus.PENDING, owner="", token="", expires=0.0, queued=False, due=0.0, waiting_for=None
+    )

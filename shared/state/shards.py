@@ -1,0 +1,143 @@
+"""Leases on the shards of a job: take, renew, complete, give back, fail, and find those that need a message."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from shared.contracts import JobState, StoredSpec
+from shared.errors import LeaseLost
+from shared.state import leases
+from shared.state.records import (
+    COLLECT_STATES,
+    Lease,
+    ShardRecord,
+    ShardResult,
+    WorkStatus,
+    dump,
+    load_info,
+    load_shard,
+)
+from shared.state.redis_hash import Change, Fields, JobHash
+
+T = TypeVar("T")
+
+
+def shard_field(index: int) -> str:
+    return f"shard:{index}"
+
+
+class ShardLeases:
+    """Times and ``ttl`` in seconds. A write is guarded by the lease's token; a stale one raises LeaseLost."""
+
+    def __init__(self, job_hash: JobHash) -> None:
+        self._hash = job_hash
+
+    async def acquire(self, job_id: str, shard: int, owner: str, ttl: float, max_attempts: int) -> Lease | None:
+        """Take a shard; None if it is done, held by another, used up, or the job does not collect (any more).
+
+        Raises NotFound for an unknown job.
+        """
+        field, token = shard_field(shard), secrets.token_hex(8)
+
+        def decide(fields: Fields, now: float) -> Change[Lease | None]:
+            state, record = JobState(str(fields["state"])), load_shard(fields[field])
+            stored = StoredSpec.model_validate_json(str(fields["spec"]))
+            known = 0 <= shard < stored.shards
+            if not known or state not in COLLECT_STATES or not record.is_free(now) or record.attempts >= max_attempts:
+                return Change(None)
+            taken = leases.take(record, owner, token, now + ttl)
+            new = {field: dump(replace(taken, progress=None))}
+            if state is JobState.QUEUED:
+                info = load_info(fields["info"]).entered(JobState.COLLECTING, now)
+                new |= {"state": str(JobState.COLLECTING), "info": dump(info)}
+            return Change(Lease(job_id, shard, owner, token, now + ttl, taken.attempts), new)
+
+        return await self._hash.update(job_id, ["state", "info", field], decide)
+
+    async def heartbeat(
+        self, lease: Lease, ttl: float, progress: ShardResult | None = None, waiting_for: str | None = None
+    ) -> Lease:
+        """Renew; tells the live count and what the work waits for. Raises LeaseLost, also after a cancel."""
+
+        def step(record: ShardRecord, now: float) -> tuple[ShardRecord, Lease, bool]:
+            new = replace(record, expires=now + ttl, progress=progress, waiting_for=waiting_for)
+            visible = (record.progress, record.waiting_for) != (progress, waiting_for)
+            return new, replace(lease, expires=now + ttl), visible
+
+        return await self._guarded(lease, step)
+
+    async def complete(self, lease: Lease, result: ShardResult) -> None:
+        """The shard's file is published. Raises LeaseLost."""
+
+        def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
+            return replace(leases.finish(record), progress=None, result=result), None, True
+
+        await self._guarded(lease, step)
+
+    async def release(self, lease: Lease) -> None:
+        """Give the shard back, the attempt uncounted (the worker is stopping). Raises LeaseLost."""
+
+        def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
+            return replace(leases.give_back(record, now), progress=None), None, True
+
+        await self._guarded(lease, step)
+
+    async def fail(self, lease: Lease, error: str, max_attempts: int) -> bool:
+        """The attempt failed; True if it was the last one. Raises LeaseLost."""
+
+        def step(record: ShardRecord, now: float) -> tuple[ShardRecord, bool, bool]:
+            failed = replace(leases.fail(record, error, now, max_attempts), progress=None)
+            return failed, failed.status is WorkStatus.FAILED, True
+
+        return await self._guarded(lease, step)
+
+    async def claim_due(
+        self, job_id: str, indices: list[int], patience: float, queue_is_short: bool, max_attempts: int
+    ) -> list[int]:
+        """Of ``indices``, the shards for which the caller (nobody else) must send a message now.
+
+        Their next turn is in ``patience``. A shard whose holder vanished ``max_attempts`` times becomes failed instead.
+        """
+        names = ["state", *(shard_field(index) for index in indices)]
+
+        def decide(fields: Fields, now: float) -> Change[list[int]]:
+            if JobState(str(fields["state"])) not in COLLECT_STATES:
+                return Change([])
+            claimed, new = [], {}
+            for index in indices:
+                record = load_shard(fields[shard_field(index)])
+                if not record.is_due(now, queue_is_short):
+                    continue
+                new[shard_field(index)] = dump(_claim(record, now, patience, max_attempts))
+                if record.attempts < max_attempts:
+                    claimed.append(index)
+            return Change(claimed, new)
+
+        return await self._hash.update(job_id, names, decide)
+
+    async def _guarded(self, lease: Lease, step: Callable[[ShardRecord, float], tuple[ShardRecord, T, bool]]) -> T:
+        assert lease.shard is not None
+        field = shard_field(lease.shard)
+        what = f"shard {lease.shard} of job {lease.job_id}"
+
+        def decide(fields: Fields, now: float) -> Change[T]:
+            if JobState(str(fields["state"])) not in COLLECT_STATES:
+                raise LeaseLost(f"The lease on {what} was lost: the job is {fields['state']}.")
+            record = load_shard(fields[field])
+            leases.check_token(record, lease.token, what)
+            new, result, visible = step(record, now)
+            return Change(result, {field: dump(new)}, visible=visible)
+
+        return await self._hash.update(lease.job_id, ["state", field], decide)
+
+
+def _claim(record: ShardRecord, now: float, patience: float, max_attempts: int) -> ShardRecord:
+    if record.status is WorkStatus.LEASED:
+        error = f"The worker {record.owner} stopped answering."
+        record = replace(record, error=error, error_at=now, progress=None)
+    if record.attempts >= max_attempts:
+        return replace(leases.fail(record, record.error or "It failed.", now, max_attempts))
+    return leases.mark_queued(record, now + patience)

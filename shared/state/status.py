@@ -1,0 +1,136 @@
+"""From a snapshot to the status that a user sees. All counts are sums over the shard records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from shared.contracts import (
+    Evaluation,
+    JobState,
+    JobStatus,
+    Outcome,
+    StageCount,
+    TokenCount,
+    TrainingProgress,
+    Verdict,
+)
+from shared.state.records import (
+    COLLECT_STATES,
+    TRAIN_STATES,
+    ShardResult,
+    Snapshot,
+    WorkStatus,
+)
+
+WORKER_PATIENCE = 10.0
+ZERO = ShardResult()
+
+
+def to_status(snapshot: Snapshot) -> JobStatus:
+    """The job's status as of the snapshot."""
+    stored, info, shards = snapshot.stored, snapshot.info, list(snapshot.shards.values())
+    counts = [shard.result or shard.progress or ZERO for shard in shards]
+    done = sum(count.images for count in counts)
+    rate = _rate(snapshot, done)
+    finished = snapshot.info.history[-1][1] if snapshot.state.is_final else None
+    verdicts = {verdict: sum(count.verdicts.get(verdict, 0) for count in counts) for verdict in Verdict}
+    return JobStatus(
+        id=stored.job_id,
+        name=stored.spec.name,
+        state=snapshot.state,
+        outcome=Outcome(info.outcome) if info.outcome else None,
+        reason=info.reason,
+        created_at=stored.created_at,
+        updated_at=_time(snapshot.updated),
+        finished_at=None if finished is None else _time(finished),
+        student=stored.spec.student,
+        tasks=sorted(set(stored.spec.tasks).union(*(source.tasks or () for source in stored.spec.images))),
+        images=StageCount(done=done, total=stored.images),
+        shards=StageCount(done=sum(s.status is WorkStatus.DONE for s in shards), total=stored.shards),
+        pairs=sum(verdicts.values()),
+        verdicts=verdicts,
+        rate_images_per_second=rate,
+        eta_seconds=_eta(snapshot, done, rate),
+        teacher_tokens=TokenCount(
+            prompt=sum(count.prompt_tokens for count in counts),
+            completion=sum(count.completion_tokens for count in counts),
+            saved=sum(count.saved_tokens for count in counts),
+        ),
+        training=_training_progress(snapshot),
+        evaluation=Evaluation.model_validate(info.evaluation) if info.evaluation else None,
+        checkpoint=info.checkpoint,
+        checkpoint_url=info.checkpoint_url,
+        last_error=info.last_error or _latest_error(snapshot),
+        waiting_for=_waiting_for(snapshot),
+        version=snapshot.version,
+    )
+
+
+def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
+    """Wall time spent in each state so far, all runs of a retried job together."""
+    history = snapshot.info.history
+    ends = [at for _, at in history[1:]] + [snapshot.now]
+    seconds: dict[str, float] = {}
+    for (name, since), end in zip(history, ends, strict=True):
+        if not JobState(name).is_final:
+            seconds[name] = round(seconds.get(name, 0.0) + max(0.0, end - since), 3)
+    return seconds
+
+
+def train_disparities(snapshot: Snapshot) -> int:
+    """Disparity pairs that may be trained on."""
+    return sum(shard.result.train_disparity for shard in snapshot.shards.values() if shard.result)
+
+
+def shards_done(snapshot: Snapshot) -> bool:
+    return sum(shard.status is WorkStatus.DONE for shard in snapshot.shards.values()) == snapshot.stored.shards
+
+
+def _rate(snapshot: Snapshot, done: int) -> float | None:
+    since = snapshot.info.since(JobState.COLLECTING)
+    if since is None:
+        return None
+    until = next((at for _, at in snapshot.info.history if at > since), snapshot.now)
+    fresh = done - snapshot.info.base_images
+    return round(fresh / (until - since), 3) if fresh > 0 and until > since else None
+
+
+def _eta(snapshot: Snapshot, done: int, rate: float | None) -> float | None:
+    if snapshot.state in COLLECT_STATES:
+        return round((snapshot.stored.images - done) / rate, 1) if rate else None
+    if snapshot.state is JobState.TRAINING and snapshot.training.progress:
+        return TrainingProgress.model_validate(snapshot.training.progress).eta_seconds
+    return None
+
+
+def _training_progress(snapshot: Snapshot) -> TrainingProgress | None:
+    progress = snapshot.training.progress
+    return TrainingProgress.model_validate(progress) if progress else None
+
+
+def _latest_error(snapshot: Snapshot) -> str | None:
+    failed = [work for work in (*snapshot.shards.values(), snapshot.training) if work.error]
+    return max(failed, key=lambda work: work.error_at).error if failed else None
+
+
+def _waiting_for(snapshot: Snapshot) -> str | None:
+    now = snapshot.now
+    if snapshot.state in COLLECT_STATES:
+        held = [shard for shard in snapshot.shards.values() if shard.held(now)]
+        waiting = next((shard.waiting_for for shard in held if shard.waiting_for), None)
+        return waiting or (None if held else _for_a_worker(snapshot))
+    if snapshot.state in TRAIN_STATES:
+        if snapshot.training.held(now):
+            return snapshot.training.waiting_for
+        since = snapshot.info.history[-1][1]
+        return "a free trainer: is the trainer service running?" if now - since > WORKER_PATIENCE else None
+    return None
+
+
+def _for_a_worker(snapshot: Snapshot) -> str | None:
+    idle = not shards_done(snapshot) and snapshot.now - snapshot.updated > WORKER_PATIENCE
+    return "a free parity worker: is `python -m services.parity.worker` running?" if idle else None
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

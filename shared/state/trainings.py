@@ -1,0 +1,176 @@
+"""The lease on a job's training, and the states that only its holder may move the job through."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from shared.contracts import Evaluation, JobState, Outcome, TrainingProgress
+from shared.errors import LeaseLost
+from shared.state import leases
+from shared.state.records import (
+    TRAIN_STATES,
+    JobInfo,
+    Lease,
+    TrainingRecord,
+    WorkStatus,
+    check_transition,
+    dump,
+    is_past,
+    load_info,
+    load_training,
+)
+from shared.state.redis_hash import Change, Fields, JobHash
+
+_Step = Callable[[TrainingRecord, JobState, JobInfo, float], "_Next"]
+
+
+class _Next:
+    """What a guarded step leads to."""
+
+    def __init__(self, training: TrainingRecord, state: JobState, info: JobInfo, *, visible: bool = True) -> None:
+        self.training, self.state, self.info, self.visible = training, state, info, visible
+
+
+class TrainingLeases:
+    """Like ShardLeases, for the one training of a job. A re-run repeats its steps: those already taken are no-ops."""
+
+    def __init__(self, job_hash: JobHash) -> None:
+        self._hash = job_hash
+
+    async def acquire(self, job_id: str, owner: str, ttl: float, max_attempts: int) -> Lease | None:
+        """Take the training; None if it is done, held, used up, or the job is not in training. Raises NotFound."""
+        token = secrets.token_hex(8)
+
+        def decide(fields: Fields, now: float) -> Change[Lease | None]:
+            record = load_training(fields["training"])
+            in_training = JobState(str(fields["state"])) in TRAIN_STATES
+            if not in_training or not record.is_free(now) or record.attempts >= max_attempts:
+                return Change(None)
+            taken = leases.take(record, owner, token, now + ttl)
+            lease = Lease(job_id, None, owner, token, now + ttl, taken.attempts)
+            return Change(lease, {"training": dump(taken)})
+
+        return await self._hash.update(job_id, ["state", "training"], decide)
+
+    async def heartbeat(
+        self, lease: Lease, ttl: float, progress: TrainingProgress | None = None, waiting_for: str | None = None
+    ) -> Lease:
+        """Renew; ``progress`` None keeps the last one. Raises LeaseLost, also when the job was cancelled."""
+
+        def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
+            shown = progress.model_dump(mode="json") if progress is not None else training.progress
+            visible = (training.progress, training.waiting_for) != (shown, waiting_for)
+            new = replace(training, expires=now + ttl, progress=shown, waiting_for=waiting_for)
+            return _Next(new, state, info, visible=visible)
+
+        await self._guarded(lease, step)
+        return replace(lease, expires=(await self._hash.now()) + ttl)
+
+    async def advance(
+        self,
+        lease: Lease,
+        to: JobState,
+        *,
+        evaluation: Evaluation | None = None,
+        checkpoint: str | None = None,
+        checkpoint_url: str | None = None,
+    ) -> None:
+        """Move the job to ``evaluating`` or ``promoting``, noting what is known by then. Raises LeaseLost, Conflict."""
+
+        def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
+            info = _noted(info, evaluation, checkpoint, checkpoint_url)
+            if is_past(state, to):
+                return _Next(training, state, info)
+            check_transition(lease.job_id, state, to)
+            return _Next(training, to, info.entered(to, now))
+
+        await self._guarded(lease, step)
+
+    async def finish(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        reason: str,
+        *,
+        evaluation: Evaluation | None = None,
+        checkpoint: str | None = None,
+        checkpoint_url: str | None = None,
+    ) -> None:
+        """The job succeeds with ``outcome``. Raises LeaseLost, and Conflict if it never got to ``evaluating``."""
+
+        def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
+            check_transition(lease.job_id, state, JobState.SUCCEEDED)
+            info = _noted(info, evaluation, checkpoint, checkpoint_url)
+            info = replace(info.entered(JobState.SUCCEEDED, now), outcome=str(outcome), reason=reason)
+            return _Next(leases.finish(training), JobState.SUCCEEDED, info)
+
+        await self._guarded(lease, step)
+
+    async def release(self, lease: Lease) -> None:
+        """Give the training back, the attempt uncounted (the trainer is stopping). Raises LeaseLost."""
+
+        def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
+            return _Next(leases.give_back(training, now), state, info)
+
+        await self._guarded(lease, step)
+
+    async def fail(self, lease: Lease, error: str, max_attempts: int) -> bool:
+        """The attempt failed; on the last one the job fails, and True is returned. Raises LeaseLost."""
+        given_up = lease.attempt >= max_attempts
+
+        def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
+            failed = leases.fail(training, error, now, max_attempts)
+            info = replace(info, last_error=error)
+            if not given_up:
+                return _Next(failed, state, info)
+            return _Next(failed, JobState.FAILED, replace(info.entered(JobState.FAILED, now), reason=error))
+
+        await self._guarded(lease, step)
+        return given_up
+
+    async def claim_due(self, job_id: str, patience: float, queue_is_short: bool, max_attempts: int) -> bool:
+        """Whether the caller (nobody else) must send the training's message now.
+
+        A training whose holder vanished ``max_attempts`` times fails the job instead.
+        """
+
+        def decide(fields: Fields, now: float) -> Change[bool]:
+            record, state = load_training(fields["training"]), JobState(str(fields["state"]))
+            if state not in TRAIN_STATES or not record.is_due(now, queue_is_short):
+                return Change(False)
+            if record.status is WorkStatus.LEASED:
+                record = replace(record, error=f"The trainer {record.owner} stopped answering.", error_at=now)
+            if record.attempts < max_attempts:
+                return Change(True, {"training": dump(leases.mark_queued(record, now + patience))})
+            error = f"The training failed {record.attempts} times. {record.error or ''}".strip()
+            info = replace(load_info(fields["info"]).entered(JobState.FAILED, now), last_error=error, reason=error)
+            failed = leases.fail(record, error, now, max_attempts)
+            return Change(False, {"training": dump(failed), "state": str(JobState.FAILED), "info": dump(info)})
+
+        return await self._hash.update(job_id, ["state", "info", "training"], decide)
+
+    async def _guarded(self, lease: Lease, step: _Step) -> None:
+        what = f"the training of job {lease.job_id}"
+
+        def decide(fields: Fields, now: float) -> Change[None]:
+            state = JobState(str(fields["state"]))
+            if state not in TRAIN_STATES:
+                raise LeaseLost(f"The lease on {what} was lost: the job is {state}.")
+            record = load_training(fields["training"])
+            leases.check_token(record, lease.token, what)
+            after = step(record, state, load_info(fields["info"]), now)
+            new = {"training": dump(after.training), "state": str(after.state), "info": dump(after.info)}
+            return Change(None, new, visible=after.visible)
+
+        await self._hash.update(lease.job_id, ["state", "info", "training"], decide)
+
+
+def _noted(info: JobInfo, evaluation: Evaluation | None, checkpoint: str | None, url: str | None) -> JobInfo:
+    return replace(
+        info,
+        evaluation=evaluation.model_dump(mode="json") if evaluation else info.evaluation,
+        checkpoint=checkpoint or info.checkpoint,
+        checkpoint_url=url or info.checkpoint_url,
+    )
