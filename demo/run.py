@@ -27,9 +27,10 @@ from demo.driver.result import build_result, print_result, write_result
 from demo.driver.system import DemoError, System, refuse_if_running, start
 from services.cli.render import job_panel
 from shared.client import ParityClient
-from shared.contracts import JobReport, JobState, JobStatus
+from shared.contracts import JobReport, JobState, JobStatus, Pair, Verdict
 
 TASKS = ["chart", "text", "sttext", "know"]
+PILE_SEED = 10_000
 LATE_STATES = (JobState.EVALUATING, JobState.PROMOTING)
 
 
@@ -47,7 +48,7 @@ def main() -> int:
         count = arguments.images or job.pop("images")
         job.pop("images", None)
         with console.status("drawing the unlabeled images and the held-out test set"):
-            _draw(data_dir / "pile", count, seed=10_000 + arguments.seed, split="train", labelled=False)
+            _draw(data_dir / "pile", count, seed=PILE_SEED + arguments.seed, split="train", labelled=False)
             _draw(data_dir / "test", arguments.test_images, seed=424_242, split="test", labelled=True)
         console.print(f"[green]✓[/] {count} unlabeled images in {data_dir / 'pile'}")
         with console.status("starting Redis, teacher (vLLM), student, parity service and trainer"):
@@ -58,11 +59,9 @@ def main() -> int:
     console.print(f"[green]✓[/] all services ready after {time.monotonic() - started:.0f} s; log: {system.log}")
     try:
         spec = job_spec(job, data_dir, arguments.seed)
-        report, load = asyncio.run(_run_job(system, spec, data_dir, console))
-        accuracy = label_accuracy(data_dir / "store", report.status.id, data_dir / "pile")
-        result = build_result(
-            report, load, seconds=time.monotonic() - started, log=system.log, label_accuracy=accuracy
-        )
+        report, kept, load = asyncio.run(_run_job(system, spec, data_dir, console))
+        accuracy = label_accuracy(kept, count, PILE_SEED + arguments.seed)
+        result = build_result(report, load, seconds=time.monotonic() - started, log=system.log, label_accuracy=accuracy)
         write_result(result, data_dir / "result.json")
         print_result(result, console)
         if arguments.keep:
@@ -91,7 +90,7 @@ def job_spec(job: dict[str, Any], data_dir: Path, seed: int) -> dict[str, Any]:
 
 async def _run_job(
     system: System, spec: dict[str, Any], data_dir: Path, console: Console
-) -> tuple[JobReport, LoadResult]:
+) -> tuple[JobReport, list[Pair], LoadResult]:
     """Submit, follow, and keep asking the student from the start of training until after the swap."""
     probes = sorted((data_dir / "test").glob("*/*.png"))[:32]
     load = ClientLoad(system.endpoints["student"], probes)
@@ -115,12 +114,25 @@ async def _run_job(
         await asyncio.sleep(1.0 if started else 0.0)
         result = await load.stop()
         _raise_if_failed(status, system)
-        return await client.report(status.id), result
+        return await client.report(status.id), await _kept_pairs(client, status.id), result
+
+
+async def _kept_pairs(client: ParityClient, job_id: str) -> list[Pair]:
+    pairs: list[Pair] = []
+    cursor: str | None = None
+    while True:
+        page = await client.pairs(job_id, verdict=Verdict.DISPARITY.value, cursor=cursor, limit=1000)
+        pairs += page.pairs
+        cursor = page.next_cursor
+        if cursor is None:
+            return pairs
 
 
 def _raise_if_failed(status: JobStatus, system: System) -> None:
     if status.state is not JobState.SUCCEEDED:
-        raise DemoError(f"Job {status.id} ended {status.state.value}: {status.last_error or status.reason}. See {system.log}.")
+        raise DemoError(
+            f"Job {status.id} ended {status.state.value}: {status.last_error or status.reason}. See {system.log}."
+        )
 
 
 def _draw(folder: Path, images: int, *, seed: int, split: str, labelled: bool) -> None:

@@ -95,7 +95,9 @@ class Store:
             return sorted(p.relative_to(self._local).as_posix() for p in found)
         self._fs.invalidate_cache()
         root = self._fs._strip_protocol(self._root)
-        return sorted(str(name)[len(root) :].lstrip("/") for name in self._fs.find(self._full(prefix) if prefix else self._root))
+        return sorted(
+            str(name)[len(root) :].lstrip("/") for name in self._fs.find(self._full(prefix) if prefix else self._root)
+        )
 
     def list_dirs(self, prefix: str) -> Names:
         """Names of the folders directly below ``prefix``, sorted."""

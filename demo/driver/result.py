@@ -56,8 +56,18 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     by_version = ", ".join(f"{count} by {version}" for version, count in swap["versions"].items())
     facts = Table.grid(padding=(0, 2))
     colour = "green" if swap["failed"] == 0 else "red"
-    facts.add_row("requests during training and swap", f"[{colour}]{swap['served']} served, {swap['failed']} failed[/] ({by_version})")
-    facts.add_row("teacher tokens", f"{tokens['spent']:,} spent, {tokens['saved']:,} saved by asking only about disagreements")
+    facts.add_row(
+        "requests during training and swap",
+        f"[{colour}]{swap['served']} served, {swap['failed']} failed[/] ({by_version})",
+    )
+    facts.add_row(
+        "teacher tokens", f"{tokens['spent']:,} spent, {tokens['saved']:,} saved by asking only about disagreements"
+    )
+    if result["label_accuracy"] is not None:
+        facts.add_row(
+            "pseudo-labels in the disparity set",
+            f"{100 * result['label_accuracy']:.1f}% right against the world's truth",
+        )
     facts.add_row("outcome", f"{result['outcome']}: {result['reason']}")
     facts.add_row("checkpoint", str(result["checkpoint"]))
     facts.add_row("disparity set", str(result["set"]))

@@ -32,7 +32,9 @@ class System:
     def check(self) -> None:
         """Raise DemoError if the supervisor has ended."""
         if self.process.poll() is not None:
-            raise DemoError(f"The system ended with exit code {self.process.returncode}: see {self.log}.\n{tail(self.log)}")
+            raise DemoError(
+                f"The system ended with exit code {self.process.returncode}: see {self.log}.\n{tail(self.log)}"
+            )
 
     def stop(self) -> None:
         if self.process.poll() is None:
