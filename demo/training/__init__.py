@@ -1,0 +1,1 @@
+"""The recipe that trains the demo pair from nothing: ``python -m demo.training``."""

@@ -1,0 +1,32 @@
+"""Training state on disk (safetensors and JSON, never pickle), so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def save_state(folder: Path, phase: str, step: int, tensors: dict[str, Tensor]) -> None:
+    """Replace the state of ``folder`` atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{phase}-{step}.safetensors"
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+    pointer = folder / "state.json.part"
+    pointer.write_text(json.dumps({"phase": phase, "step": step, "file": name}))
+    os.replace(pointer, folder / "state.json")
+    for old in folder.glob("*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def load_state(folder: Path) -> tuple[str, int, dict[str, Tensor]] | None:
+    """Phase, steps done in it and tensors; None when there is no state."""
+    pointer = folder / "state.json"
+    if not pointer.exists():
+        return None
+    state = json.loads(pointer.read_text())
+    return state["phase"], state["step"], load_file(folder / state["file"])
