@@ -66,7 +66,9 @@ class HttpClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -177,7 +179,13 @@ class ParityClient(HttpClient):
         return await self._call(JobList, "GET", "/v1/jobs", params=_given(cursor=cursor, limit=limit))
 
     async def pairs(
-        self, job_id: str, *, verdict: str | None = None, task: str | None = None, cursor: str | None = None, limit: int = 100
+        self,
+        job_id: str,
+        *,
+        verdict: str | None = None,
+        task: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> PairPage:
         params = _given(verdict=verdict, task=task, cursor=cursor, limit=limit)
         return await self._call(PairPage, "GET", f"/v1/jobs/{job_id}/pairs", params=params)

@@ -147,7 +147,9 @@ class TrainSpec(Contract):
     @model_validator(mode="after")
     def _lora_only_with_method(self) -> TrainSpec:
         if self.lora is not None and self.method != "lora":
-            raise ValueError('train.lora is given but train.method is "full": set train.method to "lora" or drop train.lora')
+            raise ValueError(
+                'train.lora is given but train.method is "full": set train.method to "lora" or drop train.lora'
+            )
         return self
 
 
@@ -165,13 +167,17 @@ class JobSpec(Contract):
 
     name: str = Field("", max_length=200)
     images: list[ImageSource] = Field(min_length=1, description="one source or a list of them")
-    tasks: list[str] = Field(min_length=1, description="names of task profiles, asked of every image whose source names none")
+    tasks: list[str] = Field(
+        min_length=1, description="names of task profiles, asked of every image whose source names none"
+    )
     student: str = Field("student", pattern=NAME_PATTERN)
     annotator: AnnotatorSpec = AnnotatorSpec()
     identifier: IdentifierSpec = IdentifierSpec()
     train: TrainSpec = TrainSpec()
     gate: GateSpec = GateSpec()
-    benchmark: str | None = Field(None, description="labelled JSONL (image, task, question, answers); read by evaluation only")
+    benchmark: str | None = Field(
+        None, description="labelled JSONL (image, task, question, answers); read by evaluation only"
+    )
     shard_size: int = Field(64, ge=1, le=10_000)
     seed: int = Field(0, ge=0)
 
@@ -309,7 +315,9 @@ class Pair(Contract):
     vote_share: float | None = None
     votes: list[str] = Field(default_factory=list)
     teacher_logprob: float | None = Field(None, description="mean token log-probability of the teacher's answer, nats")
-    student_logprob: float | None = Field(None, description="mean token log-probability of the student's own answer, nats")
+    student_logprob: float | None = Field(
+        None, description="mean token log-probability of the student's own answer, nats"
+    )
     student_version: str | None = None
 
 
@@ -322,6 +330,17 @@ class UploadReceipt(Contract):
     upload_id: str
     images: int
     bytes: int
+
+
+class TaskInfo(Contract):
+    """A task profile that jobs may name."""
+
+    name: str
+    metric: str
+
+
+class TaskList(Contract):
+    tasks: list[TaskInfo]
 
 
 class JobEvent(Contract):
@@ -371,10 +390,14 @@ class CheckpointCard(Contract):
     set_digest: str | None = None
     seed: int | None = None
     train: TrainSpec | None = None
-    loss: dict[str, float] = Field(default_factory=dict, description="loss terms and their weights; last training loss under 'final'")
+    loss: dict[str, float] = Field(
+        default_factory=dict, description="loss terms and their weights; last training loss under 'final'"
+    )
     evaluation: Evaluation | None = None
     smoke: SmokeAnswer | None = None
-    packages: dict[str, str] = Field(default_factory=dict, description="versions of torch, transformers, … that made it")
+    packages: dict[str, str] = Field(
+        default_factory=dict, description="versions of torch, transformers, … that made it"
+    )
     teacher: str | None = None
 
 

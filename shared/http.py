@@ -151,7 +151,9 @@ class _Gate:
         self._openai_errors = openai_errors
         labels = ("method", "status")
         self._requests = Counter(f"mpa_{service}_http_requests", "HTTP requests", labels, registry=registry)
-        self._seconds = Histogram(f"mpa_{service}_http_request_seconds", "HTTP request time", labels[:1], registry=registry)
+        self._seconds = Histogram(
+            f"mpa_{service}_http_request_seconds", "HTTP request time", labels[:1], registry=registry
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -14,7 +14,13 @@ from shared.errors import InvalidInput, MPAError
 from shared.settings import ImageSettings
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_MIME = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp", b"GIF8": "image/gif", b"BM": "image/bmp"}
+_MIME = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8": "image/jpeg",
+    b"RIFF": "image/webp",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+}
 
 
 class UnreadableImage(MPAError):
@@ -44,7 +50,9 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     if not data:
         raise UnreadableImage("The file is empty (0 bytes).")
     if len(data) > limits.max_bytes:
-        raise UnreadableImage(f"The file has {len(data)} bytes, more than the limit of {limits.max_bytes} (MPA_MAX_IMAGE_BYTES).")
+        raise UnreadableImage(
+            f"The file has {len(data)} bytes, more than the limit of {limits.max_bytes} (MPA_MAX_IMAGE_BYTES)."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -83,7 +91,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         flat.paste(rgba, mask=rgba.getchannel("A"))
         return flat
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return image.convert("F").point(lambda value: value / 257 if image.mode.startswith("I") else value).convert("L").convert("RGB")
+        return (
+            image.convert("F")
+            .point(lambda value: value / 257 if image.mode.startswith("I") else value)
+            .convert("L")
+            .convert("RGB")
+        )
     return image.convert("RGB")
 
 

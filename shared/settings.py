@@ -85,7 +85,9 @@ class StudentSettings(HttpSettings, ImageSettings):
 
     student_port: int = Field(8102, ge=0)
     student_name: str = Field("student", description="model name on the wire and in the registry")
-    student_model: str = Field("demo/models/student", description="folder or hub id of the base S-VLM, registered as version `base`")
+    student_model: str = Field(
+        "demo/models/student", description="folder or hub id of the base S-VLM, registered as version `base`"
+    )
     student_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
     student_max_batch: int = Field(32, ge=1)
@@ -95,7 +97,9 @@ class StudentSettings(HttpSettings, ImageSettings):
     student_max_images: int = Field(4, ge=1, description="images in one request")
     student_request_timeout: Duration = timedelta(seconds=120)
     student_swap_timeout: Duration = timedelta(seconds=300)
-    student_keep_previous: bool = Field(True, description="hold the previous version in memory: rollback without a reload")
+    student_keep_previous: bool = Field(
+        True, description="hold the previous version in memory: rollback without a reload"
+    )
 
 
 class ParitySettings(HttpSettings, ImageSettings):
@@ -112,13 +116,17 @@ class ParitySettings(HttpSettings, ImageSettings):
         default_factory=lambda: [Path(".")], description="folders that image sources may read (JSON list)"
     )
     allow_image_urls: bool = Field(False, description="allow http(s) images in manifests")
+    allow_private_image_urls: bool = Field(False, description="let image URLs lead to private addresses")
     max_images_per_job: int = 1_000_000
     calls_in_flight: int = Field(16, ge=1, description="model calls in flight per shard task")
     call_timeout: Duration = timedelta(seconds=120)
     worker_concurrency: int = Field(2, ge=1, description="shards in work at once per worker")
-    lease: Duration = Field(timedelta(seconds=30), description="a worker that misses its heartbeat this long loses the shard")
+    lease: Duration = Field(
+        timedelta(seconds=30), description="a worker that misses its heartbeat this long loses the shard"
+    )
     reconcile_every: Duration = timedelta(seconds=5)
     shard_attempts: int = Field(5, ge=1, description="tries of a shard before the job fails")
+    train_attempts: int = Field(3, ge=1, description="tries of a training before the job fails")
     max_upload: ByteSize = _size("1GiB")
 
 

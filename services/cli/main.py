@@ -31,7 +31,9 @@ from services.cli.session import (
 from shared.contracts import JobState, JobStatus, Verdict
 from shared.settings import ClientSettings
 
-app = typer.Typer(help="Model Parity Aligner: make a small VLM answer like a big one, without labels.", no_args_is_help=True)
+app = typer.Typer(
+    help="Model Parity Aligner: make a small VLM answer like a big one, without labels.", no_args_is_help=True
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 
@@ -50,7 +52,9 @@ def up() -> None:
 @app.command()
 def submit(
     spec: Annotated[Path | None, typer.Argument(help="Job spec (YAML or JSON).")] = None,
-    images: Annotated[str | None, typer.Option(help="Folder, glob, .jsonl/.parquet manifest or .zip to upload.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Folder, glob, .jsonl/.parquet manifest or .zip to upload.")
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Task profile; may be repeated.")] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,

@@ -63,7 +63,11 @@ def checkpoints_table(found: CheckpointList) -> Table:
     table = Table("", "version", "base", "job", "agreement", "created", "digest", box=None, pad_edge=False)
     for item in found.checkpoints:
         mark = "[green]●[/]" if item.active else ("[dim]○[/]" if item.version == found.previous else " ")
-        gain = "-" if item.agreement_after is None else f"{_percent(item.agreement_before)} → {_percent(item.agreement_after)}"
+        gain = (
+            "-"
+            if item.agreement_after is None
+            else f"{_percent(item.agreement_before)} → {_percent(item.agreement_after)}"
+        )
         created = item.created_at.strftime("%Y-%m-%d %H:%M") if item.created_at else "-"
         table.add_row(mark, item.version, item.base or "-", item.job_id or "-", gain, created, item.digest[:12])
     return table

@@ -99,7 +99,13 @@ def _failures_as_exit_codes() -> Iterator[None]:
     except (httpx.HTTPError, ConnectionError) as error:
         fail(f"the connection broke: {type(error).__name__} {error}", Exit.UNAVAILABLE)
     except UpstreamError as error:
-        codes = {404: Exit.NOT_FOUND, 400: Exit.BAD_INPUT, 409: Exit.BAD_INPUT, 413: Exit.BAD_INPUT, 422: Exit.BAD_INPUT}
+        codes = {
+            404: Exit.NOT_FOUND,
+            400: Exit.BAD_INPUT,
+            409: Exit.BAD_INPUT,
+            413: Exit.BAD_INPUT,
+            422: Exit.BAD_INPUT,
+        }
         fail(error.detail, codes.get(error.upstream_status or 0, Exit.ERROR))
     except NotFound as error:
         fail(error.detail, Exit.NOT_FOUND)

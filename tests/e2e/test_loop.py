@@ -21,7 +21,9 @@ from tests.e2e.jobs import all_pairs, finish, small_job
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-async def test_a_job_ends_with_a_better_checkpoint_serving(system: System, data_dir: Path, pile: Path, labelled: Path) -> None:
+async def test_a_job_ends_with_a_better_checkpoint_serving(
+    system: System, data_dir: Path, pile: Path, labelled: Path
+) -> None:
     load = ClientLoad(system.endpoints["student"], sorted(labelled.glob("*/*.png"))[:8], gentle_pause=0.1)
     async with ParityClient(system.endpoints["parity"]) as client:
         gate = {"held_out_fraction": 0.25, "tolerance": 1.0, "min_gain": 0.0}
@@ -94,9 +96,13 @@ async def test_the_openai_client_talks_to_both(system: System, labelled: Path, s
     assert all(t.logprob <= 0 for t in reply.choices[0].logprobs.content or [])
 
 
-async def test_no_request_fails_while_versions_change_back_and_forth(system: System, labelled: Path, pile: Path) -> None:
+async def test_no_request_fails_while_versions_change_back_and_forth(
+    system: System, labelled: Path, pile: Path
+) -> None:
     async with ParityClient(system.endpoints["parity"]) as client:
-        job = await finish(client, await client.submit(small_job(pile, gate={"held_out_fraction": 0.25, "promote": False})))
+        job = await finish(
+            client, await client.submit(small_job(pile, gate={"held_out_fraction": 0.25, "promote": False}))
+        )
     load = ClientLoad(system.endpoints["student"], sorted(labelled.glob("*/*.png"))[:8], in_flight=8)
     async with StudentClient(system.endpoints["student"], model="student") as student:
         before = (await student.checkpoints()).active

@@ -11,7 +11,10 @@ MINIMAL = {"images": {"kind": "manifest", "path": "pile.jsonl"}, "tasks": ["char
 
 
 def test_one_source_or_a_list() -> None:
-    assert JobSpec.model_validate(MINIMAL).images == JobSpec.model_validate({**MINIMAL, "images": [MINIMAL["images"]]}).images
+    assert (
+        JobSpec.model_validate(MINIMAL).images
+        == JobSpec.model_validate({**MINIMAL, "images": [MINIMAL["images"]]}).images
+    )
 
 
 def test_spec_survives_json() -> None:

@@ -29,9 +29,7 @@ def make_app(settings: HttpSettings | None = None, *, ready: bool = True, openai
     async def readiness(app: FastAPI) -> Health:
         return Health(service="test", ready=ready, reason="" if ready else "the model loads")
 
-    app = create_app(
-        "test", settings or HttpSettings(), lifespan=nothing, ready=readiness, openai_errors=openai_errors
-    )
+    app = create_app("test", settings or HttpSettings(), lifespan=nothing, ready=readiness, openai_errors=openai_errors)
 
     @app.get("/v1/busy")
     async def busy() -> None:
