@@ -1,0 +1,167 @@
+"""Pseudo Annotator: the teacher proposes questions about an image and answers them.
+
+Each (image, task) has ``questions_per_image`` slots, and every slot ends as a Draft: a question with the teacher's answer, or a
+verdict that says why there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from services.parity.pictures import Picture, derive_seed
+from services.parity.upstream import RequestRefused, Upstream
+from shared.client import image_question
+from shared.contracts import AnnotatorSpec, ChatResponse, Choice, Verdict
+from shared.vqa.answers import normalise_question
+from shared.vqa.tasks import TaskProfile
+
+LARGEST_N = 16
+SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A slot on its way through the annotator; with a ``verdict`` it has ended. Tokens are the teacher's."""
+
+    slot: int
+    question: str | None = None
+    answer: str | None = None
+    logprob: float | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def ended(self, verdict: Verdict, reason: str) -> Draft:
+        return replace(self, verdict=verdict, reason=reason)
+
+    def spent(self, response: ChatResponse) -> Draft:
+        """With the tokens of ``response`` added."""
+        prompt, completion = tokens_of(response)
+        return replace(
+            self,
+            prompt_tokens=self.prompt_tokens + prompt,
+            completion_tokens=self.completion_tokens + completion,
+        )
+
+
+class Annotator:
+    """Asks one job's teacher. ``seed`` is the job's."""
+
+    def __init__(self, teacher: Upstream, spec: AnnotatorSpec, seed: int) -> None:
+        self._teacher, self._spec, self._seed = teacher, spec, seed
+
+    async def propose(self, picture: Picture, profile: TaskProfile) -> list[Draft]:
+        """One draft a slot, duplicates and unparsable texts ended; in one-shot mode with answers."""
+        drafts: list[Draft] = []
+        slots = self._spec.questions_per_image
+        for first in range(0, slots, LARGEST_N):
+            drafts += await self._ask(picture, profile, range(first, min(first + LARGEST_N, slots)))
+        return _without_duplicates(drafts)
+
+    async def answer(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Draft:
+        """The draft with the teacher's greedy answer, unless it has ended or has one; refusals end it."""
+        if draft.verdict is not None:
+            return draft
+        if draft.answer is None:
+            draft = await self._answer_greedily(draft, picture, profile)
+        if draft.verdict is None and profile.is_refusal(draft.answer or ""):
+            return draft.ended(Verdict.REFUSED, f"The teacher declined to answer: {_shown(draft.answer)}.")
+        return draft
+
+    async def _ask(self, picture: Picture, profile: TaskProfile, slots: range) -> list[Draft]:
+        one_shot = self._spec.mode == "one_shot"
+        prompt = profile.ask_and_answer_prompt() if one_shot else profile.ask_prompt()
+        longest = profile.max_question_tokens + (profile.max_answer_tokens if one_shot else 0)
+        # A greedy server gives one answer whatever n says (vLLM refuses n > 1 then), so the rest would be duplicates of it.
+        n = len(slots) if self._spec.temperature > 0 else 1
+        request = image_question(
+            self._teacher.client.model,
+            picture.url,
+            prompt,
+            n=n,
+            max_tokens=longest,
+            temperature=self._spec.temperature,
+            top_p=self._spec.top_p,
+            seed=derive_seed(self._seed, picture.sha256, profile.name, "ask", slots.start),
+        )
+        try:
+            response = (await self._teacher.chat(request)).response
+        except RequestRefused as refusal:
+            return [Draft(slot).ended(Verdict.REFUSED, refusal.detail) for slot in slots]
+        texts = [choice.message.content or "" for choice in response.choices]
+        texts += texts[:1] * (len(slots) - n)
+        drafts = [self._parse(slot, texts, slot - slots.start, profile) for slot in slots]
+        return [drafts[0].spent(response), *drafts[1:]]
+
+    def _parse(self, slot: int, texts: list[str], position: int, profile: TaskProfile) -> Draft:
+        if position >= len(texts):
+            return Draft(slot).ended(Verdict.UNPARSABLE, f"The teacher sent {len(texts)} texts, fewer than asked for.")
+        text = texts[position]
+        if self._spec.mode == "one_shot":
+            pair = profile.parse_pair(text)
+            if pair is None:
+                return Draft(slot).ended(Verdict.UNPARSABLE, f"No question with an answer in {_shown(text)}.")
+            return Draft(slot, question=pair[0], answer=profile.clean_answer(pair[1]))
+        question = profile.parse_question(text)
+        if question is None:
+            return Draft(slot).ended(Verdict.UNPARSABLE, f"No question in {_shown(text)}.")
+        return Draft(slot, question=question)
+
+    async def _answer_greedily(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Draft:
+        request = image_question(
+            self._teacher.client.model,
+            picture.url,
+            profile.answer_prompt(draft.question or ""),
+            max_tokens=profile.max_answer_tokens,
+            temperature=0.0,
+            logprobs=True,
+        )
+        try:
+            response = (await self._teacher.chat(request)).response
+        except RequestRefused as refusal:
+            return draft.ended(Verdict.REFUSED, refusal.detail)
+        draft = draft.spent(response)
+        text = first_text(response)
+        answer = profile.clean_answer(text)
+        if not answer:
+            return draft.ended(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(text)}.")
+        return replace(draft, answer=answer, logprob=mean_logprob(response.choices[0]))
+
+
+def tokens_of(response: ChatResponse) -> tuple[int, int]:
+    """Prompt and completion tokens as the server counted them; 0 where it did not."""
+    usage = response.usage
+    return (usage.prompt_tokens, usage.completion_tokens) if usage is not None else (0, 0)
+
+
+def first_text(response: ChatResponse) -> str:
+    return (response.choices[0].message.content or "") if response.choices else ""
+
+
+def mean_logprob(choice: Choice) -> float | None:
+    """Mean token log-probability in nats, None if the server sent none."""
+    tokens = choice.logprobs.content if choice.logprobs is not None else None
+    if not tokens:
+        return None
+    mean = sum(token.logprob for token in tokens) / len(tokens)
+    return mean if math.isfinite(mean) else None
+
+
+def _without_duplicates(drafts: list[Draft]) -> list[Draft]:
+    seen: dict[str, int] = {}
+    kept = []
+    for draft in drafts:
+        if draft.verdict is None:
+            key = normalise_question(draft.question or "")
+            if key in seen:
+                draft = draft.ended(Verdict.DUPLICATE, f"The same question as slot {seen[key]}.")
+            else:
+                seen[key] = draft.slot
+        kept.append(draft)
+    return kept
+
+
+def _shown(text: str | None) -> str:
+    return repr((text or "")[:SHOWN])
