@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+# Two processes with a pool of OpenMP threads each run many times slower on two cores; nothing here may ask a hub or phone home.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export TORCHDYNAMO_DISABLE ?= 1
+export VLLM_NO_USAGE_STATS ?= 1
+export DO_NOT_TRACK ?= 1
+OFFLINE := HF_HUB_OFFLINE=1
+
+.PHONY: help setup demo demo-models test test-fast lint format up clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## Make .venv with everything in it (does nothing if it is up to date)
+	@scripts/setup.sh
+
+demo: setup ## Run the whole loop for real and print what came out (KEEP=1 leaves the system up, SEED=n draws another pile)
+	@$(OFFLINE) KEEP=$(KEEP) SEED=$(or $(SEED),0) $(PY) -m demo.run
+
+demo-models: setup ## Train the demo's teacher and student again, from nothing
+	$(OFFLINE) $(PY) -m demo.training
+
+test: setup ## Run all tests: fast, then slow, then the whole system, then its faults
+	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
+	$(OFFLINE) $(PYTEST) -m "slow and not e2e and not fault"
+	$(OFFLINE) $(PYTEST) -m "e2e"
+	$(OFFLINE) $(PYTEST) -m "fault and not e2e"
+
+test-fast: setup ## Run the fast tests only
+	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
+
+lint: setup ## Check style, types and who imports whom
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy shared services
+	.venv/bin/lint-imports
+
+format: setup ## Format the code and fix what can be fixed
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+up: setup ## Run all services on this machine until Ctrl-C
+	@$(PY) -m services
+
+clean: ## Remove the environment, the caches and all local data (.mpa)
+	rm -rf .venv .mpa .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

