@@ -64,6 +64,6 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("teacher", TEACHER, seed=0, warm_steps=1200, joint_steps=1700, ask_share=0.5, ask_and_answer_share=0.4),
+    Recipe("teacher", TEACHER, seed=0, warm_steps=1200, joint_steps=1500, ask_share=0.5, ask_and_answer_share=0.4),
     Recipe("student", STUDENT, seed=1, warm_steps=900, joint_steps=900, withheld=NEVER_TAUGHT),
 )

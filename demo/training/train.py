@@ -35,8 +35,9 @@ DEV_SEED = 777
 class Training:
     """A model in training; ``work`` holds its state, ``target`` the Hugging Face folder it is exported to."""
 
-    def __init__(self, recipe: Recipe, rank: int, work: Path, target: Path) -> None:
+    def __init__(self, recipe: Recipe, rank: int, work: Path, target: Path, processes: int = PROCESSES) -> None:
         self._recipe, self._rank, self._work, self._target = recipe, rank, work, target
+        self._processes = processes
         self._processor: Idefics3Processor = build_processor()
         self._model: Idefics3ForConditionalGeneration = build_model(recipe.size, self._processor, recipe.seed)
         self._head = build_head(recipe.size.vision_width, recipe.seed)
@@ -72,7 +73,7 @@ class Training:
         parameters = [
             (name, p) for name, p in self._named() if phase == "joint" or "vision_model" in name or "head." in name
         ]
-        optimizer = MuonAdam(parameters, self._masters, recipe.learning_rate, recipe.muon_rate, self._rank, PROCESSES)
+        optimizer = MuonAdam(parameters, self._masters, recipe.learning_rate, recipe.muon_rate, self._rank, self._processes)
         if tensors and done:
             optimizer.load_state(tensors)
         rate = recipe.joint_rate_factor if phase == "joint" else 1.0

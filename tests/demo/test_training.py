@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor, Idefics3Processor
+
+from demo.training import forward
+from demo.training.architecture import STUDENT, Size, build_model
+from demo.training.batches import make_batch
+from demo.training.optimizer import orthogonalise
+from demo.training.packing import IGNORE, PREFIX, Packer, normalise
+from demo.training.processor import build_processor
+from demo.training.recipe import NEVER_TAUGHT, RECIPES, Recipe
+from demo.training.train import Training, schedule
+from demo.world.generator import pile
+from demo.world.prompts import ASK, ASK_AND_ANSWER
+from demo.world.vocabulary import REFUSAL, THING_NAMES, WORDS, Split
+
+TINY = Size(64, 1, 1, 64, 64, 1, 1, 64)
+STUDENT_RECIPE = next(recipe for recipe in RECIPES if recipe.name == "student")
+TEACHER_RECIPE = next(recipe for recipe in RECIPES if recipe.name == "teacher")
+
+
+@pytest.fixture(scope="module")
+def processor() -> Idefics3Processor:
+    return build_processor()
+
+
+def test_words_of_the_world_are_single_tokens(processor: Idefics3Processor) -> None:
+    for word in (*WORDS, *(name for name in THING_NAMES if " " not in name), REFUSAL):
+        assert len(processor.tokenizer(word)["input_ids"]) == 1, word
+
+
+def test_the_fast_forward_is_transformers_forward(processor: Idefics3Processor, tmp_path: Path) -> None:
+    build_model(STUDENT, processor, 0).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    (picture,) = pile(1, 3, Split.DEV)
+    rows = [(question.text, question.answer) for question in picture.questions[:4]]
+    packed = Packer(loaded.tokenizer).pack([rows])
+    with torch.no_grad():
+        features = forward.vision(model, normalise(picture.pixels[None]))
+        ours = forward.logits(model, forward.language(model, features, packed))[0]
+    start = PREFIX
+    for question, answer in rows:
+        user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        text = loaded.apply_chat_template([user, {"role": "assistant", "content": answer}])
+        inputs = loaded(text=text, images=Image.fromarray(picture.pixels), return_tensors="pt")
+        with torch.no_grad():
+            theirs = model(**inputs).logits[0]
+        length = len(theirs) - PREFIX
+        torch.testing.assert_close(ours[start : start + length], theirs[PREFIX:], atol=1e-4, rtol=1e-4)
+        start += length
+
+
+def test_packed_targets_are_the_answers(processor: Idefics3Processor) -> None:
+    packed = Packer(processor.tokenizer).pack([[("what is this?", "dog"), ("can it fly?", "no")], [("is it alive?", "yes")]])
+    spoken = [processor.tokenizer.decode(row[row != IGNORE]) for row in packed.targets]
+    assert spoken == ["dog<end_of_utterance>no<end_of_utterance>", "yes<end_of_utterance>"]
+
+
+def test_batches_depend_on_step_and_process_only() -> None:
+    recipe = replace(TEACHER_RECIPE, joint_batch=4)
+    one, again = make_batch(recipe, "joint", 5, 0), make_batch(recipe, "joint", 5, 0)
+    assert torch.equal(one.pixels, again.pixels)
+    assert one.rows == again.rows
+    assert not torch.equal(one.pixels, make_batch(recipe, "joint", 5, 1).pixels)
+    assert not torch.equal(one.pixels, make_batch(recipe, "joint", 6, 0).pixels)
+
+
+def test_the_teacher_learns_to_ask_and_to_refuse() -> None:
+    rows = [pair for step in range(4) for row in make_batch(TEACHER_RECIPE, "joint", step, 0).rows for pair in row]
+    prompts = {prompt for prompt, _ in rows}
+    assert prompts >= {*ASK.values(), *ASK_AND_ANSWER.values()}
+    assert 0.03 < sum(answer == REFUSAL for _, answer in rows) / len(rows) < 0.15
+
+
+def test_the_student_never_sees_what_it_was_not_taught() -> None:
+    kinds = {q.text: q.kind for picture in pile(400, 11, Split.TRAIN) for q in picture.questions}
+    seen = {
+        kinds[prompt]
+        for step in range(4)
+        for row in make_batch(STUDENT_RECIPE, "joint", step, 0).rows
+        for prompt, _ in row
+        if prompt in kinds
+    }
+    assert len(seen) >= 15
+    assert not seen & NEVER_TAUGHT
+
+
+def test_orthogonalised_updates_are_nearly_orthogonal() -> None:
+    torch.manual_seed(0)
+    solved = orthogonalise(torch.randn(3, 16, 48))
+    singular = torch.linalg.svdvals(solved)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.4
+
+
+def test_the_rate_warms_up_holds_and_ends_at_nothing() -> None:
+    assert schedule(0.015) == pytest.approx(0.5)
+    assert schedule(0.3) == 1.0
+    assert schedule(1.0) == 0.0
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("student", TINY, 0, 2, 4, warm_batch=2, joint_batch=2, save_every=2, evaluate_every=100)
+    monkeypatch.setattr(Training, "_report_joint", lambda self, step: self._export())
+    Training(recipe, 0, tmp_path / "whole", tmp_path / "whole-model", processes=1).run()
+
+    class Killed(Exception):
+        pass
+
+    real = Training._joint_loss
+
+    def fails_at_three(self: Training, step: int) -> torch.Tensor:
+        if step == 3:
+            raise Killed
+        return real(self, step)
+
+    monkeypatch.setattr(Training, "_joint_loss", fails_at_three)
+    with pytest.raises(Killed):
+        Training(recipe, 0, tmp_path / "cut", tmp_path / "cut-model", processes=1).run()
+    monkeypatch.setattr(Training, "_joint_loss", real)
+    Training(recipe, 0, tmp_path / "cut", tmp_path / "cut-model", processes=1).run()
+
+    whole = load_file(tmp_path / "whole-model" / "model.safetensors")
+    resumed = load_file(tmp_path / "cut-model" / "model.safetensors")
+    assert whole.keys() == resumed.keys()
+    assert all(np.array_equal(whole[name].float().numpy(), resumed[name].float().numpy()) for name in whole)
