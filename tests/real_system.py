@@ -1,4 +1,4 @@
-"""One real system for all end-to-end tests: Redis, vLLM teacher, student, parity service, trainer."""
+"""One real system for the end-to-end and fault tests: Redis, vLLM teacher, student, parity service, trainer."""
 
 from __future__ import annotations
 
