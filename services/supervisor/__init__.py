@@ -1,0 +1,1 @@
+"""Runs all services of one machine as child processes: starts, watches, restarts and stops them."""

@@ -1,0 +1,52 @@
+"""Is a child ready? Each probe returns None if so, else why not, in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+import redis.asyncio
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from shared.contracts import Health
+
+Probe = Callable[[], Awaitable[str | None]]
+PROBE_SECONDS = 5.0
+
+
+def http_probe(url: str) -> Probe:
+    """Ready when ``GET <url>/readyz`` answers 200."""
+
+    async def probe() -> str | None:
+        try:
+            async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+                response = await client.get(f"{url}/readyz")
+        except httpx.HTTPError as error:
+            return f"{url} does not answer ({type(error).__name__})"
+        return None if response.status_code == 200 else _reason(response)
+
+    return probe
+
+
+def redis_probe(url: str) -> Probe:
+    """Ready when Redis answers PING (it refuses while it loads its file)."""
+
+    async def probe() -> str | None:
+        client = redis.asyncio.Redis.from_url(url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS)
+        try:
+            async with client:
+                await client.ping()
+        except (RedisError, OSError) as error:
+            return f"Redis does not answer: {error}"
+        return None
+
+    return probe
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        health = Health.model_validate_json(response.content)
+    except ValidationError:
+        return f"/readyz answers {response.status_code}"
+    return health.reason or f"/readyz answers {response.status_code}"

@@ -1,0 +1,166 @@
+"""Starts everything in order, says when all is ready, keeps it running, and stops it within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from services.supervisor.logbook import LogBook
+from services.supervisor.plan import Plan
+from services.supervisor.process import Child, ProcessSpec, RestartPolicy
+from services.supervisor.reaper import Reaper
+from shared.errors import Conflict
+
+READY_SECONDS = 300.0
+# Services, then Redis, which they still need while they stop: together below 15 s.
+SERVICE_STOP_SECONDS = 10.5
+FIRST_STOP_SECONDS = 2.5
+LOCK_SECONDS = 15.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Supervisor:
+    """Runs a plan until it is told to stop."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        data_dir: Path,
+        log: LogBook,
+        *,
+        reaper: Reaper | None = None,
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        self._plan = plan
+        self._endpoints_file = data_dir / "endpoints.json"
+        self._log = log
+        self._reaper = reaper
+        self._policy = policy
+        self._first: list[Child] = []
+        self._services: list[Child] = []
+
+    async def run(self, stop: asyncio.Event, *, ready_timeout: float = READY_SECONDS) -> None:
+        """Start all, wait for readiness, run until ``stop`` is set; no child is left after it. Raises NotReady."""
+        self._endpoints_file.unlink(missing_ok=True)
+        stopping = asyncio.create_task(stop.wait())
+        starting = asyncio.create_task(self._start(ready_timeout))
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            self._endpoints_file.unlink(missing_ok=True)
+            await self._stop()
+
+    def kill_now(self) -> None:
+        """Stop waiting for anybody: SIGKILL to all process groups."""
+        for child in (*self._services, *self._first):
+            child.kill_now()
+
+    async def _start(self, timeout: float) -> None:
+        started = time.monotonic()
+        for name, url in self._plan.remote.items():
+            self._log.write("supervisor", f"{name} runs elsewhere: {url} (MPA_{name.upper()}_URL)")
+        self._first = self._launch(self._plan.first)
+        await self._all_ready(self._first, timeout)
+        self._services = self._launch(self._plan.services)
+        await self._all_ready(self._services, timeout)
+        write_endpoints(self._endpoints_file, self._plan.endpoints)
+        self._announce(time.monotonic() - started)
+
+    def _launch(self, specs: list[ProcessSpec]) -> list[Child]:
+        children = [Child(spec, self._log, self._reaper, self._policy) for spec in specs]
+        for child in children:
+            child.start()
+        return children
+
+    async def _all_ready(self, children: list[Child], timeout: float) -> None:
+        waits = [asyncio.create_task(self._ready(child, timeout)) for child in children]
+        try:
+            await asyncio.gather(*waits)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _ready(self, child: Child, timeout: float) -> None:
+        started = time.monotonic()
+        await child.wait_ready(timeout)
+        self._log.write("supervisor", f"{child.spec.name} is ready after {time.monotonic() - started:.1f} s")
+
+    def _announce(self, seconds: float) -> None:
+        say = self._log.write
+        say("supervisor", f"all services are ready after {seconds:.0f} s:")
+        pids = {child.spec.name: child.pid for child in (*self._first, *self._services)}
+        for name in [*pids, *(name for name in self._plan.remote if name not in pids)]:
+            url = self._plan.endpoints.get(name, "")
+            place = f"process {pids[name]}" if name in pids else "elsewhere"
+            say("supervisor", f"  {name:<15} {url:<32} {place}")
+        say("supervisor", f"endpoints: {self._endpoints_file}; log: {self._log.path}; Ctrl-C stops all")
+
+    async def _stop(self) -> None:
+        started = time.monotonic()
+        if self._services or self._first:
+            self._log.write("supervisor", "stopping")
+        await asyncio.gather(*(child.stop(SERVICE_STOP_SECONDS) for child in self._services))
+        await asyncio.gather(*(child.stop(FIRST_STOP_SECONDS) for child in self._first))
+        self._log.write("supervisor", f"all stopped after {time.monotonic() - started:.1f} s")
+
+
+def write_endpoints(path: Path, endpoints: Mapping[str, str]) -> None:
+    """Tell others where the running system is; readers see the whole file or none."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({**endpoints, "pid": os.getpid()}, indent=2) + "\n")
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def data_dir_lock(data_dir: Path, timeout: float = LOCK_SECONDS) -> Iterator[int]:
+    """One system per data folder: two would write one Redis file. Yields the lock's descriptor; raises Conflict."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "mpa.lock").open("w") as lock:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        f"Another system is running on {data_dir.absolute()}: stop it, or give this one another folder "
+                        "(MPA_DATA_DIR)."
+                    ) from None
+                time.sleep(0.1)
+        yield lock.fileno()
+
+
+async def supervise(
+    plan: Plan, data_dir: Path, log: LogBook, *, lock_fd: int, ready_timeout: float = READY_SECONDS
+) -> None:
+    """Run a plan until SIGINT, SIGTERM or SIGHUP; a second signal kills at once."""
+    reaper = Reaper(grace=SERVICE_STOP_SECONDS, lock_fd=lock_fd)
+    supervisor = Supervisor(plan, data_dir, log, reaper=reaper)
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            supervisor.kill_now()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in STOP_SIGNALS:
+        loop.add_signal_handler(signum, on_signal)
+    try:
+        await supervisor.run(stop, ready_timeout=ready_timeout)
+    finally:
+        await asyncio.to_thread(reaper.close)
