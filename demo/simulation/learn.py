@@ -1,4 +1,4 @@
-"""Parity Leveler as the trainer runs it: plain transformers forward, one question a sample, AdamW, linear decay, replay."""
+"""Parity Leveler as the trainer runs it: plain transformers forward, one question a sample, AdamW, replay."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from demo.world.canvas import CHANNELS
@@ -25,7 +25,7 @@ def dense_loss(features: Tensor, head: nn.Linear, labels: Tensor) -> Tensor:
     for index, (name, scores) in enumerate(_channel_scores(features, head)):
         weight = torch.ones(scores.shape[-1])
         weight[0] = NOTHING_WEIGHT
-        loss = F.cross_entropy(scores.flatten(0, 1).float(), labels[:, index].reshape(-1), weight=weight)
+        loss = functional.cross_entropy(scores.flatten(0, 1).float(), labels[:, index].reshape(-1), weight=weight)
         total = total + CHANNEL_WEIGHTS[name] * loss
     return total / sum(CHANNEL_WEIGHTS.values())
 
@@ -42,5 +42,5 @@ def dense_accuracy(features: Tensor, head: nn.Linear, labels: Tensor) -> dict[st
 
 
 def _channel_scores(features: Tensor, head: nn.Linear) -> list[tuple[str, Tensor]]:
-    scores = F.linear(features, head.weight, head.bias).split(list(CHANNELS.values()), -1)
+    scores = functional.linear(features, head.weight, head.bias).split(list(CHANNELS.values()), -1)
     return list(zip(CHANNELS, scores, strict=True))

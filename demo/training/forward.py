@@ -6,8 +6,10 @@ image's place is fixed, so that nothing needs to be searched for or scattered. A
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as functional
 from torch import Tensor, nn
 from transformers import Idefics3ForConditionalGeneration
 
@@ -25,7 +27,9 @@ def vision(model: Idefics3ForConditionalGeneration, pixels: Tensor) -> Tensor:
     batch, channels, side, _ = pixels.shape
     grid = side // patch
     patches = pixels.view(batch, channels, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
-    hidden = F.linear(patches.reshape(batch, grid * grid, -1), weight.flatten(1), tower.embeddings.patch_embedding.bias)
+    hidden = functional.linear(
+        patches.reshape(batch, grid * grid, -1), weight.flatten(1), tower.embeddings.patch_embedding.bias
+    )
     hidden = hidden + tower.embeddings.position_embedding.weight
     for layer in tower.encoder.layers:
         hidden = _vision_layer(hidden, layer, model.config.vision_config.num_attention_heads)
@@ -35,8 +39,8 @@ def vision(model: Idefics3ForConditionalGeneration, pixels: Tensor) -> Tensor:
 def language(model: Idefics3ForConditionalGeneration, features: Tensor, packed: Packed) -> Tensor:
     """Final hidden states [B, N, text width] of packed rows whose images have ``features``."""
     text, config = model.model.text_model, model.config.text_config
-    image = F.linear(features, model.model.connector.modality_projection.proj.weight)
-    tokens = F.embedding(packed.ids, text.embed_tokens.weight)
+    image = functional.linear(features, model.model.connector.modality_projection.proj.weight)
+    tokens = functional.embedding(packed.ids, text.embed_tokens.weight)
     hidden = torch.cat([tokens[:, :HEAD], image, tokens[:, HEAD:]], 1)
     width = config.hidden_size // config.num_attention_heads
     frequencies = 1.0 / (ROPE_BASE ** (torch.arange(0, width, 2).float() / width))
@@ -49,7 +53,7 @@ def language(model: Idefics3ForConditionalGeneration, features: Tensor, packed: 
 
 def logits(model: Idefics3ForConditionalGeneration, hidden: Tensor) -> Tensor:
     """Token scores of hidden states, by the tied embedding."""
-    return F.linear(hidden, model.model.text_model.embed_tokens.weight)
+    return functional.linear(hidden, model.model.text_model.embed_tokens.weight)
 
 
 def answer_loss(model: Idefics3ForConditionalGeneration, pixels: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
@@ -58,7 +62,7 @@ def answer_loss(model: Idefics3ForConditionalGeneration, pixels: Tensor, packed:
     hidden = language(model, features, packed)
     targets = packed.targets[:, 1:]
     chosen = targets != IGNORE
-    return F.cross_entropy(logits(model, hidden[:, :-1][chosen]).float(), targets[chosen]), features
+    return functional.cross_entropy(logits(model, hidden[:, :-1][chosen]).float(), targets[chosen]), features
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -67,24 +71,24 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = 
 
 
 def _layer_norm(hidden: Tensor, norm: nn.LayerNorm) -> Tensor:
-    return F.layer_norm(hidden, (hidden.shape[-1],), norm.weight, norm.bias, norm.eps)
+    return functional.layer_norm(hidden, (hidden.shape[-1],), norm.weight, norm.bias, norm.eps)
 
 
 def _rms_norm(hidden: Tensor, weight: Tensor) -> Tensor:
-    return F.rms_norm(hidden, (hidden.shape[-1],), weight, NORM_EPSILON)
+    return functional.rms_norm(hidden, (hidden.shape[-1],), weight, NORM_EPSILON)
 
 
-def _vision_layer(hidden: Tensor, layer: nn.Module, heads: int) -> Tensor:
+def _vision_layer(hidden: Tensor, layer: Any, heads: int) -> Tensor:
     batch, length, width = hidden.shape
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
     weight, bias = torch.cat([part.weight for part in projections]), torch.cat([part.bias for part in projections])
-    mixed = F.linear(_layer_norm(hidden, layer.layer_norm1), weight, bias)
+    mixed = functional.linear(_layer_norm(hidden, layer.layer_norm1), weight, bias)
     query, key, value = mixed.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
     context = _attention(query, key, value).transpose(1, 2).reshape(batch, length, width)
-    hidden = hidden + F.linear(context, attention.out_proj.weight, attention.out_proj.bias)
-    inner = F.linear(_layer_norm(hidden, layer.layer_norm2), mlp.fc1.weight, mlp.fc1.bias)
-    return hidden + F.linear(F.gelu(inner, approximate="tanh"), mlp.fc2.weight, mlp.fc2.bias)
+    hidden = hidden + functional.linear(context, attention.out_proj.weight, attention.out_proj.bias)
+    inner = functional.linear(_layer_norm(hidden, layer.layer_norm2), mlp.fc1.weight, mlp.fc1.bias)
+    return hidden + functional.linear(functional.gelu(inner, approximate="tanh"), mlp.fc2.weight, mlp.fc2.bias)
 
 
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -92,15 +96,15 @@ def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
-def _text_layer(hidden: Tensor, layer: nn.Module, heads: int, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
+def _text_layer(hidden: Tensor, layer: Any, heads: int, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
     batch, length, width = hidden.shape
     attention, mlp = layer.self_attn, layer.mlp
     weight = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-    mixed = F.linear(_rms_norm(hidden, layer.input_layernorm.weight), weight)
+    mixed = functional.linear(_rms_norm(hidden, layer.input_layernorm.weight), weight)
     mixed = mixed.view(batch, length, 3 * heads, width // heads).transpose(1, 2)
     rotated = _rotate(mixed[:, : 2 * heads], cos, sin)
     context = _attention(rotated[:, :heads], rotated[:, heads:], mixed[:, 2 * heads :], bias)
-    hidden = hidden + F.linear(context.transpose(1, 2).reshape(batch, length, width), attention.o_proj.weight)
+    hidden = hidden + functional.linear(context.transpose(1, 2).reshape(batch, length, width), attention.o_proj.weight)
     gates = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-    gate, up = F.linear(_rms_norm(hidden, layer.post_attention_layernorm.weight), gates).chunk(2, -1)
-    return hidden + F.linear(F.silu(gate) * up, mlp.down_proj.weight)
+    gate, up = functional.linear(_rms_norm(hidden, layer.post_attention_layernorm.weight), gates).chunk(2, -1)
+    return hidden + functional.linear(functional.silu(gate) * up, mlp.down_proj.weight)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -17,7 +16,7 @@ def save_state(folder: Path, phase: str, step: int, tensors: dict[str, Tensor]) 
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
     pointer = folder / "state.json.part"
     pointer.write_text(json.dumps({"phase": phase, "step": step, "file": name}))
-    os.replace(pointer, folder / "state.json")
+    pointer.replace(folder / "state.json")
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()

@@ -73,7 +73,9 @@ class Training:
         parameters = [
             (name, p) for name, p in self._named() if phase == "joint" or "vision_model" in name or "head." in name
         ]
-        optimizer = MuonAdam(parameters, self._masters, recipe.learning_rate, recipe.muon_rate, self._rank, self._processes)
+        optimizer = MuonAdam(
+            parameters, self._masters, recipe.learning_rate, recipe.muon_rate, self._rank, self._processes
+        )
         if tensors and done:
             optimizer.load_state(tensors)
         rate = recipe.joint_rate_factor if phase == "joint" else 1.0

@@ -43,11 +43,14 @@ DARK_COLORS = frozenset({"red", "blue", "green", "purple", "black"})
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 BAR_LABELS = "ABCDEFGH"
-WORDS = tuple(
-    "OPEN STOP EXIT SALE TAXI BANK CAFE FOOD FISH MILK BOOK HOTEL PIZZA PARK BUS GAS SHOP TEA ZOO GYM SLOW WAIT FIRE "
-    "HELP FREE COLD HOT ICE BAR PUB MENU ROAD EAST WEST NORTH SOUTH LEFT RIGHT PUSH PULL BOAT LAKE FARM TOYS GAME "
-    "NEWS MAIL GIFT".split()
+# fmt: off
+WORDS = (
+    "OPEN", "STOP", "EXIT", "SALE", "TAXI", "BANK", "CAFE", "FOOD", "FISH", "MILK", "BOOK", "HOTEL", "PIZZA",
+    "PARK", "BUS", "GAS", "SHOP", "TEA", "ZOO", "GYM", "SLOW", "WAIT", "FIRE", "HELP", "FREE", "COLD", "HOT", "ICE",
+    "BAR", "PUB", "MENU", "ROAD", "EAST", "WEST", "NORTH", "SOUTH", "LEFT", "RIGHT", "PUSH", "PULL", "BOAT", "LAKE",
+    "FARM", "TOYS", "GAME", "NEWS", "MAIL", "GIFT",
 )
+# fmt: on
 SHORT_WORDS = tuple(word for word in WORDS if len(word) <= 3)
 BOARDS = ("sign", "plate", "label")
 

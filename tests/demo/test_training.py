@@ -61,7 +61,9 @@ def test_the_fast_forward_is_transformers_forward(processor: Idefics3Processor, 
 
 
 def test_packed_targets_are_the_answers(processor: Idefics3Processor) -> None:
-    packed = Packer(processor.tokenizer).pack([[("what is this?", "dog"), ("can it fly?", "no")], [("is it alive?", "yes")]])
+    packed = Packer(processor.tokenizer).pack(
+        [[("what is this?", "dog"), ("can it fly?", "no")], [("is it alive?", "yes")]]
+    )
     spoken = [processor.tokenizer.decode(row[row != IGNORE]) for row in packed.targets]
     assert spoken == ["dog<end_of_utterance>no<end_of_utterance>", "yes<end_of_utterance>"]
 
