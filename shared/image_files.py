@@ -20,12 +20,13 @@ from shared.errors import MPAError
 from shared.images import UnreadableImage
 from shared.store import Store
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_REDIRECTS = 3
 WEB_SCHEMES = ("http://", "https://")
 
 
 class ImageFiles:
-    """``roots``: folders that paths must lie in after symbolic links are resolved (None: any). Safe to use from threads."""
+    """``roots``: folders that paths must lie in once links are resolved (None: any). Safe to use from threads."""
 
     def __init__(
         self,

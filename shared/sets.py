@@ -1,7 +1,7 @@
 """Disparity sets: schema, write a shard, read a set, its digest, export to LLaVA.
 
-A set is the folder ``jobs/<id>/set/`` with one Parquet file a shard, one row a pair (all verdicts), in manifest order. It holds
-no image bytes: ``image`` says where the image is, ``image_sha256`` which bytes it had. Plain Arrow types, so
+A set is the folder ``jobs/<id>/set/`` with one Parquet file a shard, one row a pair (all verdicts), in manifest order.
+It holds no image bytes: ``image`` says where the image is, ``image_sha256`` which bytes it had. Plain Arrow types, so
 ``datasets.load_dataset("parquet", data_files="…/set/*.parquet")`` opens it. Columns:
 
     pair_id            string   unique in the job: <image_index>.<task>.<slot>
@@ -34,6 +34,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -128,7 +129,7 @@ def shard_key(job_id: str, shard: int) -> str:
 
 
 def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> ShardResult:
-    """Publish a shard whole, unless it is there already: the first writer wins, and what is stored is what is summed up."""
+    """Publish a shard whole, unless it is there: the first writer wins, and what is stored is what is summed up."""
     ordered = sorted(rows, key=lambda row: (row.image_index, row.task, row.slot))
     columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes)} for row in ordered]
     table = pa.Table.from_pylist(columns, schema=SCHEMA)
@@ -159,7 +160,7 @@ def read_set(
 
 
 def set_digest(store: Store, job_id: str) -> str:
-    """sha256 over what the rows say, in order. Runs of one pile that found the same have the same digest, whatever was re-run."""
+    """sha256 over what the rows say, in order: runs that found the same have the same digest, whatever was re-run."""
     digest = hashlib.sha256()
     for table in _shards(store, job_id):
         for row in table.select(DIGEST_COLUMNS).to_pylist():
@@ -179,6 +180,19 @@ def summarise(table: pa.Table) -> ShardResult:
         completion_tokens=int(pc.sum(table["completion_tokens"]).as_py() or 0),
         saved_tokens=int(pc.sum(table["saved_tokens"]).as_py() or 0),
         train_disparity=int(pc.sum(kept).as_py() or 0),
+    )
+
+
+def tally(rows: Iterable[Row]) -> ShardResult:
+    """The same counts for rows that are not written yet."""
+    chosen = list(rows)
+    return ShardResult(
+        images=len({row.image_index for row in chosen}),
+        verdicts={str(v): n for v, n in sorted(Counter(row.verdict for row in chosen).items())},
+        prompt_tokens=sum(row.prompt_tokens for row in chosen),
+        completion_tokens=sum(row.completion_tokens for row in chosen),
+        saved_tokens=sum(row.saved_tokens for row in chosen),
+        train_disparity=sum(row.verdict is Verdict.DISPARITY and row.split is Split.TRAIN for row in chosen),
     )
 
 

@@ -1,7 +1,7 @@
 """Pseudo Annotator: the teacher proposes questions about an image and answers them.
 
-Each (image, task) has ``questions_per_image`` slots, and every slot ends as a Draft: a question with the teacher's answer, or a
-verdict that says why there is none.
+Each (image, task) has ``questions_per_image`` slots, and every slot ends as a Draft: a question with the teacher's
+answer, or a verdict that says why there is none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from shared.vqa.answers import normalise_question
+from shared.vqa.tasks import TaskProfile
+
 from services.parity.pictures import Picture, derive_seed
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
 from shared.contracts import AnnotatorSpec, ChatResponse, Choice, Verdict
-from shared.vqa.answers import normalise_question
-from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
 SHOWN = 200
@@ -22,7 +23,10 @@ SHOWN = 200
 
 @dataclass(frozen=True)
 class Draft:
-    """A slot on its way through the annotator; with a ``verdict`` it has ended. Tokens are the teacher's."""
+    """A slot on its way through the annotator; with a ``verdict`` it has ended. Tokens are the teacher's.
+
+    ``answer_cost``: prompt and completion tokens of answering this question once, measured or (one-shot) estimated.
+    """
 
     slot: int
     question: str | None = None
@@ -32,6 +36,7 @@ class Draft:
     reason: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    answer_cost: tuple[int, int] = (0, 0)
 
     def ended(self, verdict: Verdict, reason: str) -> Draft:
         return replace(self, verdict=verdict, reason=reason)
@@ -74,7 +79,7 @@ class Annotator:
         one_shot = self._spec.mode == "one_shot"
         prompt = profile.ask_and_answer_prompt() if one_shot else profile.ask_prompt()
         longest = profile.max_question_tokens + (profile.max_answer_tokens if one_shot else 0)
-        # A greedy server gives one answer whatever n says (vLLM refuses n > 1 then), so the rest would be duplicates of it.
+        # Greedy texts are all the same (vLLM refuses n > 1 then), so one is asked for and the rest are its duplicates.
         n = len(slots) if self._spec.temperature > 0 else 1
         request = image_question(
             self._teacher.client.model,
@@ -92,7 +97,9 @@ class Annotator:
             return [Draft(slot).ended(Verdict.REFUSED, refusal.detail) for slot in slots]
         texts = [choice.message.content or "" for choice in response.choices]
         texts += texts[:1] * (len(slots) - n)
-        drafts = [self._parse(slot, texts, slot - slots.start, profile) for slot in slots]
+        prompt_tokens, completion_tokens = tokens_of(response)
+        cost = (prompt_tokens, completion_tokens // max(1, len(texts)))
+        drafts = [replace(self._parse(slot, texts, slot - slots.start, profile), answer_cost=cost) for slot in slots]
         return [drafts[0].spent(response), *drafts[1:]]
 
     def _parse(self, slot: int, texts: list[str], position: int, profile: TaskProfile) -> Draft:
@@ -127,7 +134,8 @@ class Annotator:
         answer = profile.clean_answer(text)
         if not answer:
             return draft.ended(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(text)}.")
-        return replace(draft, answer=answer, logprob=mean_logprob(response.choices[0]))
+        logprob = mean_logprob(response.choices[0])
+        return replace(draft, answer=answer, logprob=logprob, answer_cost=tokens_of(response))
 
 
 def tokens_of(response: ChatResponse) -> tuple[int, int]:

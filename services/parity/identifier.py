@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from shared.vqa.answers import match
+from shared.vqa.tasks import TaskProfile
+
 from services.parity.annotator import Draft, first_text, mean_logprob, tokens_of
 from services.parity.pictures import Picture, derive_seed
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
 from shared.contracts import IdentifierSpec, Verdict
-from shared.vqa.answers import match
-from shared.vqa.tasks import TaskProfile
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How a question ended. Tokens are the teacher's, for the verification alone; ``saved_tokens`` estimates one not asked."""
+    """How a question ended. Tokens are the teacher's, for its verification; ``saved_tokens``: for one not asked."""
 
     verdict: Verdict
     reason: str = ""
@@ -64,8 +65,9 @@ class Identifier:
         student = await self._ask_student(draft, picture, profile)
         if self._agree(student.answer, draft, profile):
             # One verification reads the prompt once and answers ``votes`` times, about as long as the answer known.
-            cost = draft.prompt_tokens + self._spec.votes * draft.completion_tokens
-            return replace(_found(Verdict.STUDENT_RIGHT, student), saved_tokens=cost)
+            prompt, completion = draft.answer_cost
+            saved = prompt + self._spec.votes * completion
+            return replace(_found(Verdict.STUDENT_RIGHT, student), saved_tokens=saved)
         return self._judge(student, await self._ask_teacher_again(draft, picture, profile), draft, profile)
 
     async def _verify_all(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:

@@ -24,7 +24,7 @@ class Picture:
 
 
 def prepare(data: bytes, limits: ImageLimits) -> Picture:
-    """Raises UnreadableImage. What a model server could show differently (rotation, transparency, BMP) is sent as plain PNG."""
+    """Raises UnreadableImage. What servers could see differently (rotation, transparency, BMP) is sent as plain PNG."""
     image = decode_image(data, limits)
     if not _is_plain(data):
         buffer = io.BytesIO()
@@ -44,7 +44,7 @@ def split_of(content: str, seed: int, held_out_fraction: float) -> Split:
 
 
 def derive_seed(job_seed: int, *parts: object) -> int:
-    """A sampling seed (31 bits) that depends on the job's seed and on what is asked, not on when or where it is asked."""
+    """A sampling seed (31 bits) that depends on the job's seed and on what is asked, not on when or where."""
     text = ":".join([str(job_seed), *(str(part) for part in parts)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
@@ -52,4 +52,9 @@ def derive_seed(job_seed: int, *parts: object) -> int:
 def _is_plain(data: bytes) -> bool:
     with Image.open(io.BytesIO(data)) as header:
         upright = header.getexif().get(_ORIENTATION, 1) == 1
-        return header.format in WIRE_FORMATS and header.mode in ("RGB", "L") and upright and not header.info.get("transparency")
+        return (
+            header.format in WIRE_FORMATS
+            and header.mode in ("RGB", "L")
+            and upright
+            and not header.info.get("transparency")
+        )

@@ -1,4 +1,4 @@
-"""Calls to the teacher and the student that outlast outages: a model server that is away delays a job, never fails it."""
+"""Calls to the teacher and the student that outlast outages: a server that is away delays a job, never fails it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Patience:
 
 
 class Upstream:
-    """One model server. ``waiting_for`` says what is waited for while it is away; ``changed`` is set whenever that changes."""
+    """One model server. ``waiting_for`` says what is waited for while it is away; ``changed`` is set with it."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Upstream:
         if asked is not None:
             return min(asked, self._patience.longest_asked)
         # Calls that failed together must not come back together.
-        return min(self._patience.longest, self._patience.first * 2**tries) * random.uniform(0.5, 1.0)
+        return min(self._patience.longest, self._patience.first * 2.0 ** min(tries, 30)) * random.uniform(0.5, 1.0)
 
     def _failed(self, error: Unavailable) -> None:
         self._failures_since_success += 1

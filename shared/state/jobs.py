@@ -198,7 +198,7 @@ class JobStore:
     async def mark_reported(self, job_id: str) -> None:
         """A final job's report is in the artifact store: nobody has to look after the job any more."""
 
-        def decide(fields: Fields, now: float) -> Change[None]:
+        def decide(fields: Fields, _now: float) -> Change[None]:
             if not JobState(str(fields["state"])).is_final:
                 return Change(None)
             info = replace(load_info(fields["info"]), reported=True)

@@ -1,7 +1,7 @@
 """What is known about a job while it runs: plain records, and which state may follow which.
 
-A job is one Redis hash. Its fields are the JSON of these records, so a record is also the unit of compare-and-set: whoever
-changes one names the bytes it read. Counters are never stored: they are sums over the shard records.
+A job is one Redis hash. Its fields are the JSON of these records, so a record is also the unit of compare-and-set: a
+writer names the bytes it read. Counters are never stored: they are sums over the shard records.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ creation), ``mpa:active`` (set of jobs that still need care), channel ``mpa:chan
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
@@ -51,7 +51,8 @@ def job_key(job_id: str) -> str:
 class Change(Generic[T]):
     """New values of fields (none: nothing is written) and what to answer.
 
-    ``active`` adds the job to the active set, or removes it. Invisible changes (a renewed lease) leave the version alone and wake nobody.
+    ``active`` adds the job to the active set, or removes it. Invisible changes (a renewed lease) leave the version
+    alone and wake nobody.
     """
 
     result: T

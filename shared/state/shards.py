@@ -72,7 +72,7 @@ class ShardLeases:
     async def complete(self, lease: Lease, result: ShardResult) -> None:
         """The shard's file is published. Raises LeaseLost."""
 
-        def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
+        def step(record: ShardRecord, _now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.finish(record), progress=None, result=result), None, True
 
         await self._guarded(lease, step)

@@ -1,0 +1,18 @@
+"""``python -m services.parity``: the job API and its reconciler."""
+
+from __future__ import annotations
+
+from services.parity.app import make_app
+from shared.http import serve
+from shared.settings import ParitySettings
+from shared.telemetry import setup_logging
+
+
+def main() -> None:
+    settings = ParitySettings()
+    setup_logging("parity", settings)
+    serve(make_app(settings), settings, settings.parity_port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Collects one shard: every image × task × question slot ends as a row; the rows are published as one file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from shared.vqa.tasks import TaskProfile
+
+from services.parity.annotator import Annotator, Draft
+from services.parity.identifier import Identifier
+from services.parity.pictures import Picture, digest, prepare, split_of
+from services.parity.upstream import Patience, Upstream
+from shared.client import ChatClient
+from shared.contracts import JobSpec, ManifestEntry, Verdict
+from shared.errors import UpstreamError
+from shared.image_files import ImageFiles
+from shared.images import ImageLimits, UnreadableImage
+from shared.sets import Row
+
+log = logging.getLogger(__name__)
+
+# So many readable images must all have been refused before the shard blames the model server, not the images.
+REFUSED_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Models:
+    """How to reach the two models. ``calls_in_flight`` bounds the calls of one shard to both together."""
+
+    teacher: ChatClient
+    student: ChatClient
+    calls_in_flight: int
+    patience: Patience | None = None
+
+
+class ShardCollector:
+    """One shard in work. ``rows`` grows as images end; ``changed`` is set when something worth telling happened."""
+
+    def __init__(
+        self,
+        job_id: str,
+        shard: int,
+        spec: JobSpec,
+        entries: list[ManifestEntry],
+        *,
+        models: Models,
+        profiles: Mapping[str, TaskProfile],
+        files: ImageFiles,
+        limits: ImageLimits,
+    ) -> None:
+        self.rows: list[Row] = []
+        self.changed = asyncio.Event()
+        calls = asyncio.Semaphore(models.calls_in_flight)
+        self._teacher = Upstream("teacher", models.teacher, calls, self.changed, models.patience)
+        self._student = Upstream("student", models.student, calls, self.changed, models.patience)
+        self._annotator = Annotator(self._teacher, spec.annotator, spec.seed)
+        self._identifier = Identifier(self._teacher, self._student, spec.identifier, spec.seed)
+        self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
+        self._profiles, self._files, self._limits = profiles, files, limits
+        self._images_in_work = models.calls_in_flight
+
+    @property
+    def waiting_for(self) -> str | None:
+        return self._teacher.waiting_for or self._student.waiting_for
+
+    async def run(self) -> list[Row]:
+        """All rows of the shard. Raises UpstreamError if a model server refuses whatever it is asked."""
+        slots = asyncio.Semaphore(self._images_in_work)
+        async with asyncio.TaskGroup() as group:
+            for entry in self._entries:
+                await slots.acquire()
+                group.create_task(self._image(entry)).add_done_callback(lambda _: slots.release())
+        self._check_not_all_refused()
+        return self.rows
+
+    async def _image(self, entry: ManifestEntry) -> None:
+        try:
+            data = await asyncio.to_thread(self._files.read, entry.image)
+        except UnreadableImage as error:
+            self._add(self._unreadable(entry, None, error.detail))
+            return
+        try:
+            picture = await asyncio.to_thread(prepare, data, self._limits)
+        except UnreadableImage as error:
+            self._add(self._unreadable(entry, digest(data), error.detail))
+            return
+        base = self._base(entry, picture.sha256)
+        tasks = await asyncio.gather(*(self._task(base, picture, self._profiles[name]) for name in entry.tasks))
+        self._add([row for rows in tasks for row in rows])
+
+    async def _task(self, base: Row, picture: Picture, profile: TaskProfile) -> list[Row]:
+        drafts = await self._annotator.propose(picture, profile)
+        return await asyncio.gather(*(self._slot(base, draft, picture, profile) for draft in drafts))
+
+    async def _slot(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
+        draft = await self._annotator.answer(draft, picture, profile)
+        row = replace(
+            base,
+            task=profile.name,
+            slot=draft.slot,
+            question=draft.question,
+            teacher_answer=draft.answer,
+            teacher_logprob=_rounded(draft.logprob),
+            prompt_tokens=draft.prompt_tokens,
+            completion_tokens=draft.completion_tokens,
+        )
+        if draft.verdict is not None:
+            return replace(row, verdict=draft.verdict, reason=draft.reason)
+        found = await self._identifier.examine(draft, picture, profile)
+        return replace(
+            row,
+            verdict=found.verdict,
+            reason=found.reason,
+            student_answer=found.student_answer,
+            student_version=found.student_version,
+            student_logprob=_rounded(found.student_logprob),
+            votes=found.votes,
+            vote_share=found.vote_share,
+            prompt_tokens=draft.prompt_tokens + found.prompt_tokens,
+            completion_tokens=draft.completion_tokens + found.completion_tokens,
+            saved_tokens=found.saved_tokens,
+        )
+
+    def _unreadable(self, entry: ManifestEntry, sha256: str | None, reason: str) -> list[Row]:
+        base = replace(self._base(entry, sha256), verdict=Verdict.UNREADABLE_IMAGE, reason=reason)
+        slots = range(self._spec.annotator.questions_per_image)
+        return [replace(base, task=task, slot=slot) for task in entry.tasks for slot in slots]
+
+    def _base(self, entry: ManifestEntry, sha256: str | None) -> Row:
+        return Row(
+            job_id=self._job_id,
+            shard=self._shard,
+            image_index=entry.index,
+            slot=0,
+            image=entry.image,
+            image_sha256=sha256,
+            task="",
+            split=split_of(sha256 or entry.image, self._spec.seed, self._spec.gate.held_out_fraction),
+            verdict=Verdict.UNPARSABLE,
+            teacher_model=self._teacher.client.model,
+        )
+
+    def _add(self, rows: list[Row]) -> None:
+        self.rows += rows
+        self.changed.set()
+
+    def _check_not_all_refused(self) -> None:
+        asked = [row for row in self.rows if row.verdict is not Verdict.UNREADABLE_IMAGE]
+        refused = [row for row in asked if row.verdict is Verdict.REFUSED and row.question is None]
+        if len({row.image_index for row in asked}) >= REFUSED_IMAGES and len(refused) == len(asked):
+            raise UpstreamError(f"The teacher refused every image of the shard. The first refusal: {refused[0].reason}")
+
+
+def _rounded(logprob: float | None) -> float | None:
+    """Six decimals: the rest is noise of batching, and makes files of equal runs differ."""
+    return None if logprob is None else round(logprob, 6)

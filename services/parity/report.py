@@ -1,0 +1,60 @@
+"""The report of a job: its final status, and what the run is reproduced from."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shared.contracts import JobReport, JobStatus
+from shared.errors import NotFound
+from shared.sets import set_digest, set_prefix
+from shared.state import JobStore, Snapshot, seconds_by_state, shards_done, to_status
+from shared.store import Store
+
+
+def report_key(job_id: str) -> str:
+    return f"jobs/{job_id}/report.json"
+
+
+def shown(snapshot: Snapshot, store: Store) -> JobStatus:
+    """The status with the address of the set, once there is one."""
+    status = to_status(snapshot)
+    if status.shards.done == 0:
+        return status
+    return status.model_copy(update={"set_url": store.url_of(set_prefix(status.id))})
+
+
+async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
+    """The stored report of a finished job, or one made of what is known by now. Raises NotFound."""
+    snapshot = await jobs.snapshot(job_id)
+    if snapshot.state.is_final:
+        stored = await asyncio.to_thread(read_report, store, job_id)
+        if stored is not None and stored.status.version >= snapshot.version:
+            return stored
+    complete = shards_done(snapshot)
+    return JobReport(
+        status=shown(snapshot, store),
+        spec=snapshot.stored.spec,
+        set_digest=await asyncio.to_thread(set_digest, store, job_id) if complete else None,
+        seconds=seconds_by_state(snapshot),
+    )
+
+
+async def publish_report(jobs: JobStore, store: Store, job_id: str) -> None:
+    """Put the final report into the artifact store, and let the job rest."""
+    report = await make_report(jobs, store, job_id)
+    if report.status.state.is_final:
+        data = report.model_dump_json(indent=1).encode()
+        await asyncio.to_thread(store.write, report_key(job_id), data)
+        await jobs.mark_reported(job_id)
+
+
+async def withdraw_report(store: Store, job_id: str) -> None:
+    """A retried job is not final any more."""
+    await asyncio.to_thread(store.delete, report_key(job_id))
+
+
+def read_report(store: Store, job_id: str) -> JobReport | None:
+    try:
+        return JobReport.model_validate_json(store.read(report_key(job_id)))
+    except NotFound:
+        return None

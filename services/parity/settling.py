@@ -1,0 +1,43 @@
+"""Moves a job on when its last shard is done. Called by whoever sees it first; exactly one of them does it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from celery import Celery
+
+from shared.contracts import JobState, Outcome, Verdict
+from shared.queue import enqueue_training
+from shared.state import JobStore, Snapshot, shards_done, to_status, train_disparities
+
+log = logging.getLogger(__name__)
+
+
+async def settle(jobs: JobStore, celery: Celery, job_id: str, patience: float, train_attempts: int) -> None:
+    """To ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on."""
+    snapshot = await jobs.snapshot(job_id)
+    if snapshot.state is not JobState.COLLECTING or not shards_done(snapshot):
+        return
+    if train_disparities(snapshot) == 0:
+        if await jobs.finish(job_id, JobState.COLLECTING, Outcome.NO_GAP, _no_gap_in_words(snapshot)):
+            log.info("Nothing to learn.", extra={"job_id": job_id})
+        return
+    if await jobs.transition(job_id, JobState.COLLECTING, JobState.TRAINING):
+        log.info("All shards are done; on to the training.", extra={"job_id": job_id})
+        await send_training(jobs, celery, job_id, patience, train_attempts)
+
+
+async def send_training(
+    jobs: JobStore, celery: Celery, job_id: str, patience: float, train_attempts: int, queue_is_short: bool = True
+) -> None:
+    """Ask for a trainer, unless somebody did or one is at work."""
+    if await jobs.trainings.claim_due(job_id, patience, queue_is_short, train_attempts):
+        await asyncio.to_thread(enqueue_training, celery, job_id)
+
+
+def _no_gap_in_words(snapshot: Snapshot) -> str:
+    counts = {verdict: count for verdict, count in to_status(snapshot).verdicts.items() if count}
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no pairs"
+    held_out = ", all of them on held-out images" if counts.get(Verdict.DISPARITY) else ""
+    return f"No disparity pair to train on ({told}{held_out}): the student is as good as the teacher's checked answers."

@@ -1,0 +1,105 @@
+"""Uploads: a zip or single images, checked while they stream, stored under names of our own.
+
+Names inside a zip are never used as paths, and sizes are counted as bytes come out, not believed from its directory.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.contracts import UploadReceipt
+from shared.errors import InvalidInput, TooLarge
+from shared.image_files import IMAGE_SUFFIXES
+from shared.store import Store
+
+RECEIPT = "receipt.json"
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """``total``: bytes of all images together, unpacked; ``image``: bytes of one; ``count``: images."""
+
+    total: int
+    image: int
+    count: int
+
+
+def upload_prefix(upload_id: str) -> str:
+    return f"uploads/{upload_id}"
+
+
+def store_upload(files: Iterable[tuple[str, BinaryIO]], store: Store, limits: UploadLimits) -> UploadReceipt:
+    """Unpack and publish (name, content) files; the receipt is written last and marks the upload as whole.
+
+    Raises InvalidInput for a damaged zip or one without images, TooLarge beyond the limits.
+    """
+    upload_id = f"up-{secrets.token_hex(8)}"
+    with tempfile.TemporaryDirectory(prefix="mpa-upload-") as name:
+        folder = Path(name)
+        count = total = 0
+        for suffix, content, label in _images(files):
+            if count >= limits.count:
+                raise TooLarge(f"The upload holds more than {limits.count} images (MPA_MAX_IMAGES_PER_JOB): split it.")
+            left = limits.total - total
+            total += _copy(content, folder / f"{count:07d}{suffix}", label, left, limits.image)
+            count += 1
+        if count == 0:
+            raise InvalidInput(
+                f"The upload holds no images: send a zip, or files that end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+            )
+        receipt = UploadReceipt(upload_id=upload_id, images=count, bytes=total)
+        (folder / RECEIPT).write_text(receipt.model_dump_json())
+        store.publish_dir(folder, upload_prefix(upload_id), last=RECEIPT)
+    return receipt
+
+
+def _images(files: Iterable[tuple[str, BinaryIO]]) -> Iterator[tuple[str, BinaryIO, str]]:
+    for name, content in files:
+        if zipfile.is_zipfile(content):
+            content.seek(0)
+            yield from _members(name, content)
+        elif _suffix(name) in IMAGE_SUFFIXES:
+            content.seek(0)
+            yield _suffix(name), content, name
+        else:
+            raise InvalidInput(f"{name!r} is neither a zip nor an image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+
+
+def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]]:
+    try:
+        with zipfile.ZipFile(content) as archive:
+            for member in sorted(archive.infolist(), key=lambda info: info.filename):
+                hidden = any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/"))
+                if member.is_dir() or hidden or _suffix(member.filename) not in IMAGE_SUFFIXES:
+                    continue
+                if member.flag_bits & 0x1:
+                    raise InvalidInput(f"{member.filename!r} in {name!r} is encrypted: send a zip without a password.")
+                with archive.open(member) as file:
+                    yield _suffix(member.filename), file, f"{member.filename!r} in {name!r}"  # type: ignore[misc]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise InvalidInput(f"The zip {name!r} is damaged or of an unknown kind: {error}.") from error
+
+
+def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -> int:
+    size = 0
+    with target.open("wb") as file:
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            if size > longest:
+                raise TooLarge(f"{label} has more than {longest} bytes (MPA_MAX_IMAGE_BYTES).")
+            if size > left:
+                raise TooLarge("The images of the upload are larger together than MPA_MAX_UPLOAD allows: split it.")
+            file.write(chunk)
+    return size
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()

@@ -1,0 +1,138 @@
+"""``python -m services.parity.worker``: a Celery worker for shards, in one process with a pool of threads.
+
+Threads, because a shard waits for models most of the time, and because the prefork pool lost messages when Redis was
+killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+from shared.vqa.tasks import load_profiles
+
+from services.parity.collect import Models
+from services.parity.manifests import JobInputs
+from services.parity.shard_work import ShardWork
+from services.parity.tasks import Runner, register
+from shared.client import ChatClient, StudentClient
+from shared.image_files import ImageFiles
+from shared.images import ImageLimits
+from shared.queue import COLLECT_QUEUE, make_celery
+from shared.settings import ParitySettings
+from shared.state import JobStore
+from shared.store import Store
+from shared.telemetry import setup_logging
+
+log = logging.getLogger(__name__)
+
+
+def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
+    """The Celery app with its task, and what runs the shards."""
+    app = make_celery(settings, "parity")
+    store = Store(settings.store_url, settings.data_dir / "cache")
+    inputs, profiles = JobInputs(store), load_profiles(settings.tasks_file)
+    limits = ImageLimits.from_settings(settings)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    files = image_files(settings, store)
+
+    async def work(job_id: str, shard: int) -> None:
+        async with _models(settings) as models, _jobs(settings) as jobs:
+            await ShardWork(
+                jobs=jobs,
+                store=store,
+                inputs=inputs,
+                profiles=profiles,
+                models=models,
+                files=files,
+                limits=limits,
+                celery=app,
+                owner=owner,
+                lease=settings.lease.total_seconds(),
+                shard_attempts=settings.shard_attempts,
+                train_attempts=settings.train_attempts,
+            ).run(job_id, shard)
+
+    runner = Runner(work)
+    register(app, runner)
+    return app, runner
+
+
+def image_files(settings: ParitySettings, store: Store) -> ImageFiles:
+    """Reads images as far as the settings allow."""
+    return ImageFiles(
+        store,
+        roots=settings.image_roots,
+        max_bytes=int(settings.max_image_bytes),
+        allow_urls=settings.allow_image_urls,
+        allow_private_urls=settings.allow_private_image_urls,
+        timeout=settings.call_timeout.total_seconds(),
+    )
+
+
+@asynccontextmanager
+async def _models(settings: ParitySettings) -> AsyncIterator[Models]:
+    timeout, calls = settings.call_timeout.total_seconds(), settings.calls_in_flight
+    teacher_key = settings.teacher_api_key or settings.api_key
+    async with (
+        ChatClient(
+            settings.teacher_url,
+            model=settings.teacher_name,
+            api_key=teacher_key.get_secret_value() if teacher_key else None,
+            timeout=timeout,
+            max_connections=calls,
+        ) as teacher,
+        StudentClient(
+            settings.student_url,
+            model=settings.student_name,
+            api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            timeout=timeout,
+            max_connections=calls,
+        ) as student,
+    ):
+        yield Models(teacher, student, calls)
+
+
+@asynccontextmanager
+async def _jobs(settings: ParitySettings) -> AsyncIterator[JobStore]:
+    jobs = JobStore.from_url(settings.redis_url)
+    try:
+        yield jobs
+    finally:
+        await jobs.aclose()
+
+
+def main() -> None:
+    settings = ParitySettings()
+    setup_logging("parity-worker", settings)
+    app, runner = make_worker(settings)
+
+    def stop(**_: Any) -> None:
+        runner.stop()
+
+    worker_shutting_down.connect(stop, weak=False)
+    log.info("Collecting shards, %d at once.", settings.worker_concurrency)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={settings.worker_concurrency}",
+            f"--queues={COLLECT_QUEUE}",
+            f"--hostname=parity-{os.getpid()}@%h",
+            f"--loglevel={settings.log_level}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
