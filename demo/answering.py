@@ -31,8 +31,11 @@ class Answerer:
     """A loaded model and its processor."""
 
     def __init__(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
-        self.processor: Any = AutoProcessor.from_pretrained(folder)
-        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).eval()
+        # the auto classes are untyped
+        processors: Any = AutoProcessor
+        models: Any = AutoModelForImageTextToText
+        self.processor: Any = processors.from_pretrained(folder)
+        self.model: Any = models.from_pretrained(folder, dtype=dtype).eval()
 
     def prompt(self, question: str) -> str:
         """The chat prompt of one question about one image."""

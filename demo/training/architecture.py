@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import (
@@ -17,6 +18,7 @@ from demo.training.processor import IMAGE
 from demo.world.vocabulary import PATCH, SIDE
 
 NORM_EPSILON = 1e-6
+_ARCHITECTURE: Any = Idefics3ForConditionalGeneration  # its constructor is untyped
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def build_model(size: Size, processor: Idefics3Processor, seed: int) -> Idefics3
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
     )
+    config.eos_token_id = tokenizer.eos_token_id
     torch.manual_seed(seed)
-    model = Idefics3ForConditionalGeneration(config)
+    model: Idefics3ForConditionalGeneration = _ARCHITECTURE(config)
     torch.nn.init.normal_(model.model.vision_model.embeddings.position_embedding.weight, std=0.1)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -42,5 +42,5 @@ def dense_accuracy(features: Tensor, head: nn.Linear, labels: Tensor) -> dict[st
 
 
 def _channel_scores(features: Tensor, head: nn.Linear) -> list[tuple[str, Tensor]]:
-    scores = functional.linear(features, head.weight, head.bias).split(list(CHANNELS.values()), -1)
+    scores = torch.split(functional.linear(features, head.weight, head.bias), list(CHANNELS.values()), -1)
     return list(zip(CHANNELS, scores, strict=True))

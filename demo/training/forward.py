@@ -31,14 +31,15 @@ def vision(model: Idefics3ForConditionalGeneration, pixels: Tensor) -> Tensor:
         patches.reshape(batch, grid * grid, -1), weight.flatten(1), tower.embeddings.patch_embedding.bias
     )
     hidden = hidden + tower.embeddings.position_embedding.weight
+    heads = _config(model).vision_config.num_attention_heads
     for layer in tower.encoder.layers:
-        hidden = _vision_layer(hidden, layer, model.config.vision_config.num_attention_heads)
+        hidden = _vision_layer(hidden, layer, heads)
     return _layer_norm(hidden, tower.post_layernorm)
 
 
 def language(model: Idefics3ForConditionalGeneration, features: Tensor, packed: Packed) -> Tensor:
     """Final hidden states [B, N, text width] of packed rows whose images have ``features``."""
-    text, config = model.model.text_model, model.config.text_config
+    text, config = model.model.text_model, _config(model).text_config
     image = functional.linear(features, model.model.connector.modality_projection.proj.weight)
     tokens = functional.embedding(packed.ids, text.embed_tokens.weight)
     hidden = torch.cat([tokens[:, :HEAD], image, tokens[:, HEAD:]], 1)
@@ -63,6 +64,10 @@ def answer_loss(model: Idefics3ForConditionalGeneration, pixels: Tensor, packed:
     targets = packed.targets[:, 1:]
     chosen = targets != IGNORE
     return functional.cross_entropy(logits(model, hidden[:, :-1][chosen]).float(), targets[chosen]), features
+
+
+def _config(model: Idefics3ForConditionalGeneration) -> Any:
+    return model.config
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:

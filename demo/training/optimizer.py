@@ -20,7 +20,8 @@ def orthogonalise(gradients: Tensor) -> Tensor:
     for _ in range(5):
         square = matrices @ matrices.mT
         matrices = 3.4445 * matrices + (-4.775 * square + 2.0315 * (square @ square)) @ matrices
-    return matrices.float()
+    result: Tensor = matrices.float()
+    return result
 
 
 class MuonAdam:

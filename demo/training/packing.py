@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from demo.training.processor import ASSISTANT, FAKE_IMAGE, GLOBAL_IMAGE, IMAGE_TOKENS, USER
 
@@ -44,7 +44,7 @@ def normalise(pixels: NDArray[np.uint8]) -> Tensor:
 class Packer:
     """Turns questions and answers into token rows in the format of the chat template."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._ids: dict[str, list[int]] = {}
         user, fake, global_image = tokenizer.convert_tokens_to_ids([USER, FAKE_IMAGE, GLOBAL_IMAGE])

@@ -8,12 +8,13 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from transformers import Idefics3ForConditionalGeneration, Idefics3Processor
+from transformers import Idefics3Processor
 
 from demo.training.architecture import build_model
 from demo.training.batches import make_batch
@@ -39,11 +40,11 @@ class Training:
         self._recipe, self._rank, self._work, self._target = recipe, rank, work, target
         self._processes = processes
         self._processor: Idefics3Processor = build_processor()
-        self._model: Idefics3ForConditionalGeneration = build_model(recipe.size, self._processor, recipe.seed)
+        self._model: Any = build_model(recipe.size, self._processor, recipe.seed)
         self._head = build_head(recipe.size.vision_width, recipe.seed)
         named = self._named()
         self._masters: dict[str, Tensor] = {name: p.detach().float().clone() for name, p in named}
-        self._model.to(torch.bfloat16).train()
+        self._model.to(dtype=torch.bfloat16).train()
         self._head.to(torch.bfloat16)
         self._packer = Packer(self._processor.tokenizer)
         self._started = time.monotonic()
@@ -82,7 +83,7 @@ class Training:
         recent: list[float] = []
         for step in range(done, steps):
             loss = loss_at(step)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step(rate * schedule((step + 1) / steps))
             recent.append(loss.item())
             if (step + 1) % 50 == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -51,6 +51,6 @@ def _write_images(folder: Path, pictures: list[Picture]) -> list[str]:
     return paths
 
 
-def _write_lines(path: Path, lines: Iterable[dict[str, object]]) -> Path:
+def _write_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> Path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
