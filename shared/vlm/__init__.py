@@ -1,0 +1,1 @@
+"""Load, prompt, generate and score with Hugging Face vision-language models: one path for student, trainer and fall-back teacher."""

@@ -1,0 +1,74 @@
+"""Load a vision-language model and its processor from a folder or a hub id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from shared.errors import BadCheckpoint, InvalidInput
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode with its processor. ``name`` is the folder or hub id it came from."""
+
+    model: Any
+    processor: Any
+    device: torch.device
+    name: str
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        found = self.model.generation_config.eos_token_id
+        found = self.tokenizer.eos_token_id if found is None else found
+        return tuple(found) if isinstance(found, list) else (int(found),)
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence in tokens, prompt and answer together."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", 1 << 30))
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def load_model(
+    path: str | Path, *, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+) -> LoadedModel:
+    """Load weights (safetensors only) and processor; raises BadCheckpoint if the folder does not hold a loadable model."""
+    if dtype not in DTYPES:
+        raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    try:
+        processor = AutoProcessor.from_pretrained(str(path), **options)
+        model = AutoModelForImageTextToText.from_pretrained(
+            str(path), dtype=DTYPES[dtype], use_safetensors=True, **options
+        )
+    except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
+        words = " ".join(str(error).split())[:500]
+        raise BadCheckpoint(
+            f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). "
+            "Check that the folder is complete and made by save_pretrained."
+        ) from error
+    target = pick_device(device)
+    model.eval().requires_grad_(False).to(target)
+    processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token_id is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return LoadedModel(model, processor, target, str(path))

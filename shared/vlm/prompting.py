@@ -1,0 +1,116 @@
+"""From chat messages and images to what a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from shared.contracts import ChatMessage, ImagePart
+from shared.errors import InvalidInput
+from shared.vlm.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A rendered chat ending where the answer begins, and its images in order of appearance."""
+
+    text: str
+    images: tuple[Image.Image, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Processor output of one prompt (batch of one, on CPU); ``length`` in tokens."""
+
+    features: dict[str, torch.Tensor]
+    length: int
+
+
+def render(loaded: LoadedModel, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
+    """Apply the model's chat template. Raises InvalidInput if it cannot express the messages."""
+    turns = [{"role": _role(message), "content": _content(message)} for message in messages]
+    try:
+        text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # templates raise jinja errors of their own for turns they do not allow
+        raise InvalidInput(f"The model's chat template refuses these messages: {error}.") from error
+    return Prompt(str(text), tuple(images))
+
+
+def question_prompt(loaded: LoadedModel, image: Image.Image, text: str) -> Prompt:
+    """One user turn with the image first, then the text."""
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+    rendered = loaded.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
+    return Prompt(str(rendered), (image,))
+
+
+def encode(loaded: LoadedModel, prompt: Prompt) -> Encoded:
+    """Tokenise and preprocess one prompt: CPU work that needs no model, so it can run beside it."""
+    images = list(prompt.images)
+    output = loaded.processor(
+        text=[prompt.text], images=[images] if images else None, return_tensors="pt", add_special_tokens=False
+    )
+    features = {name: value for name, value in output.items() if isinstance(value, torch.Tensor)}
+    return Encoded(features, int(features["input_ids"].shape[1]))
+
+
+def collate(loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """One left-padded batch on the model's device.
+
+    Token-shaped tensors [1, T] are padded on the left to the longest T; image tensors are concatenated along the batch, which all
+    supported families expect, padded with zeros where the number of images differs (Idefics3: [1, images, 3, H, W]).
+    """
+    longest = max(item.length for item in batch)
+    pad_id = int(loaded.tokenizer.pad_token_id)
+    merged: dict[str, torch.Tensor] = {}
+    for name in batch[0].features:
+        parts = [item.features[name] for item in batch if name in item.features]
+        if parts[0].dim() == 2 and all(
+            p.shape == i.features["input_ids"].shape for p, i in zip(parts, batch, strict=False)
+        ):
+            fill = pad_id if name == "input_ids" else 0
+            parts = [_pad_left(part, longest, fill) for part in parts]
+        elif (
+            name in ("pixel_values", "pixel_attention_mask") and parts[0].dim() >= 4 and _has_image_axis(name, parts[0])
+        ):
+            parts = _pad_images(parts)
+        merged[name] = torch.cat(parts).to(loaded.device)
+    if "pixel_values" in merged:
+        merged["pixel_values"] = merged["pixel_values"].to(loaded.model.dtype)
+    return merged
+
+
+def _has_image_axis(name: str, tensor: torch.Tensor) -> bool:
+    return tensor.dim() == (5 if name == "pixel_values" else 4)
+
+
+def _pad_left(part: torch.Tensor, longest: int, fill: int) -> torch.Tensor:
+    return torch.nn.functional.pad(part, (longest - part.shape[1], 0), value=fill)
+
+
+def _pad_images(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Pad [1, N, …, H, W] tensors with zeros to the largest N, H and W."""
+    sizes = [max(p.shape[axis] for p in parts) for axis in range(parts[0].dim())]
+    padded = []
+    for part in parts:
+        widths: list[int] = []
+        for axis in reversed(range(1, part.dim())):
+            widths += [0, sizes[axis] - part.shape[axis]]
+        padded.append(torch.nn.functional.pad(part, widths))
+    return padded
+
+
+def _role(message: ChatMessage) -> str:
+    return "system" if message.role == "developer" else message.role
+
+
+def _content(message: ChatMessage) -> list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}]
+    return [
+        {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": part.text}
+        for part in message.content
+    ]
