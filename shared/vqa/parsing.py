@@ -1,0 +1,142 @@
+"""Read questions and answers out of what a teacher wrote: tagged text or JSON, with the decoration that models add."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+ParserKind = Literal["tagged", "json"]
+LONGEST_QUESTION = 500
+LONGEST_ANSWER = 500
+
+_LEAD = r"^[\s>*#\-–•(\[]*(?:\d+\s*[.):]\s*)?[\s*(\[]*"
+_QUESTION_TAG = re.compile(
+    rf"(?:{_LEAD}q(?:uestion)?|\bquestion)\s*\d*\s*[)\]]?\s*[:\uff1a]", re.IGNORECASE | re.MULTILINE
+)
+_ANSWER_TAG = re.compile(
+    rf"(?:{_LEAD}a(?:ns(?:wer)?)?|\banswer)\s*\d*\s*[)\]]?\s*[:\uff1a]", re.IGNORECASE | re.MULTILINE
+)
+_MARKUP = re.compile(r"\*\*|__|`+(?:json)?|^\s*#+\s*", re.IGNORECASE | re.MULTILINE)
+_ASKING = re.compile(r".*?[?\uff1f]")
+_NUMBERING = re.compile(r"^\s*(?:[-•*>]\s+|\(?\d+[.):]\s+)")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "<": ">"}
+_DECODER = json.JSONDecoder()
+
+
+def parse_question(text: str, kind: ParserKind) -> str | None:
+    """The first question in ``text``, None if there is none.
+
+    Read are a JSON object with "question" and, for ``tagged`` only, a "Question:" tag or else the first line that asks.
+    """
+    found = _from_json(text)
+    if found is not None:
+        return _question(found.get("question"))
+    if kind == "json":
+        return None
+    plain = _MARKUP.sub("", text)
+    tag = _QUESTION_TAG.search(plain)
+    if tag is not None:
+        return _question(_before_answer(plain[tag.end() :]))
+    return _first_asking_line(plain)
+
+
+def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
+    """The first question with its answer, None unless both are there and not empty; tags on one line or several."""
+    found = _from_json(text)
+    if found is not None:
+        return _pair(found.get("question"), found.get("answer"))
+    if kind == "json":
+        return None
+    plain = _MARKUP.sub("", text)
+    tag = _QUESTION_TAG.search(plain)
+    if tag is None:
+        return None
+    rest = plain[tag.end() :]
+    answer_tag = _ANSWER_TAG.search(rest)
+    if answer_tag is None:
+        return None
+    next_question = _QUESTION_TAG.search(rest)
+    if next_question is not None and next_question.start() < answer_tag.start():
+        return None
+    return _pair(rest[: answer_tag.start()], _first_line(rest[answer_tag.end() :]))
+
+
+def clean_answer(text: str) -> str:
+    """A short answer without tag, markup, quotes, closing period and further lines; "" if nothing is left."""
+    found = _from_json(text)
+    if found is not None and "answer" in found:
+        return _undecorated(_text(found["answer"]) or "")
+    plain = _MARKUP.sub("", text).strip()
+    tag = _ANSWER_TAG.match(plain)
+    answer = _undecorated(_first_line(plain[tag.end() :] if tag is not None else plain))
+    return answer[:-1].rstrip() if answer.endswith(".") and answer.count(".") == 1 else answer
+
+
+def _from_json(text: str) -> dict[str, Any] | None:
+    """The first JSON object that has a question or an answer, its keys lower-cased and in full."""
+    for candidate in _json_objects(text):
+        keys = {"q": "question", "a": "answer"}
+        named = {keys.get(key.lower(), key.lower()): value for key, value in candidate.items()}
+        if "question" in named or "answer" in named:
+            return named
+    return None
+
+
+def _json_objects(text: str) -> Iterator[dict[str, Any]]:
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            if isinstance(value, dict):
+                yield value
+        start = text.find("{", end)
+
+
+def _pair(question: object, answer: object) -> tuple[str, str] | None:
+    asked, answered = _question(question), clean_answer(_text(answer) or "")
+    if asked is None or not answered or len(answered) > LONGEST_ANSWER:
+        return None
+    return asked, answered
+
+
+def _question(value: object) -> str | None:
+    question = _undecorated(_text(value) or "")
+    sensible = 0 < len(question) <= LONGEST_QUESTION and any(char.isalpha() for char in question)
+    return question if sensible else None
+
+
+def _text(value: object) -> str | None:
+    """JSON strings as they are, numbers and booleans as text; lists and objects are no answer."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, (str, int, float)) else None
+
+
+def _before_answer(text: str) -> str:
+    answer_tag = _ANSWER_TAG.search(text)
+    return _first_line(text if answer_tag is None else text[: answer_tag.start()])
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "")
+
+
+def _first_asking_line(text: str) -> str | None:
+    for line in text.splitlines():
+        asking = _ASKING.match(line)
+        if asking is not None:
+            return _question(_NUMBERING.sub("", asking.group()))
+    return None
+
+
+def _undecorated(text: str) -> str:
+    """White space collapsed, matching quotes around the whole taken off."""
+    text = " ".join(text.split()).strip("*_ ")
+    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1].strip()
+    return text

@@ -1,0 +1,102 @@
+"""What a task profile is: how a task's questions are asked for, answered, read and compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.vqa.metrics import MetricName, plain
+from shared.vqa.parsing import ParserKind, clean_answer, parse_pair, parse_question
+
+PAIR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"question": {"type": "string"}, "answer": {"type": "string"}},
+    "required": ["question", "answer"],
+    "additionalProperties": False,
+}
+REFUSALS = (
+    "unanswerable",
+    "unknown",
+    "none of the above",
+    "not answerable",
+    "cannot be determined",
+    "can't be determined",
+    "cannot determine",
+    "not enough information",
+    "not possible to",
+    "it is not possible to",
+    "i cannot",
+    "i can't",
+    "i am unable",
+    "i'm unable",
+    "unable to",
+    "i am sorry",
+    "i'm sorry",
+    "i do not know",
+    "i don't know",
+    "as an ai",
+)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too."""
+
+    ask: str
+    ask_and_answer: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class TaskProfile:
+    """One task.
+
+    Token limits bound what the model may write; ``json_schema`` is what a one-shot pair must look like, if that is fixed.
+    """
+
+    name: str
+    metric: MetricName
+    prompts: Prompts
+    parser: ParserKind = "tagged"
+    max_question_tokens: int = 64
+    max_answer_tokens: int = 24
+    refusals: tuple[str, ...] = REFUSALS
+    description: str = ""
+    json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    def ask_prompt(self) -> str:
+        """Asks for a question alone (two-step)."""
+        return self.prompts.ask
+
+    def ask_and_answer_prompt(self) -> str:
+        """Asks for a question with its answer (one-shot)."""
+        return self.prompts.ask_and_answer
+
+    def answer_prompt(self, question: str) -> str:
+        """Asks ``question``; braces in it mean nothing."""
+        return self.prompts.answer.replace("{question}", question)
+
+    def parse_question(self, text: str) -> str | None:
+        """The question the teacher wrote, None if there is none."""
+        return parse_question(text, self.parser)
+
+    def parse_pair(self, text: str) -> tuple[str, str] | None:
+        """The (question, answer) the teacher wrote, None unless both are there."""
+        return parse_pair(text, self.parser)
+
+    def clean_answer(self, text: str) -> str:
+        """A short answer without tag, markup, quotes and closing period; "" if nothing is left."""
+        return clean_answer(text)
+
+    def is_refusal(self, answer: str) -> bool:
+        """Whether the answer declines: a refusal of several words begins it, or one of one word is all of it."""
+        said = plain(answer.replace("’", "'"))
+        return any(_declines(said, plain(refusal)) for refusal in self.refusals)
+
+
+def _declines(said: str, refusal: str) -> bool:
+    if " " not in refusal:
+        return said == refusal or re.match(rf"{re.escape(refusal)}\s*[.,;:(–-]", said) is not None
+    return re.match(rf"(?:sorry\W+(?:but )?)?{re.escape(refusal)}(?!\w)", said) is not None

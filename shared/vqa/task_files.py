@@ -1,0 +1,105 @@
+"""Custom task profiles from a YAML file, strictly checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from shared.contracts import NAME_PATTERN
+from shared.errors import InvalidInput
+from shared.vqa.metrics import METRIC_NAMES
+from shared.vqa.profiles import PAIR_SCHEMA, REFUSALS, Prompts, TaskProfile
+
+LARGEST_FILE = 1_000_000
+MOST_TOKENS = 4096
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Prompts(_Strict):
+    ask: Text
+    ask_and_answer: Text
+    answer: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"\{question\}")]
+
+
+class _Task(_Strict):
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    metric: Literal["vqa", "anls", "relaxed", "exact"]
+    prompts: _Prompts
+    description: str = ""
+    parser: Literal["tagged", "json"] = "tagged"
+    max_question_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
+    max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
+    refusals: list[Text] = list(REFUSALS)
+
+    def profile(self) -> TaskProfile:
+        values = self.model_dump(exclude={"prompts", "refusals"})
+        schema = PAIR_SCHEMA if self.parser == "json" else None
+        prompts = Prompts(**self.prompts.model_dump())
+        return TaskProfile(**values, prompts=prompts, refusals=tuple(self.refusals), json_schema=schema)
+
+
+def read_task_file(path: Path, taken: Collection[str] = ()) -> dict[str, TaskProfile]:
+    """The profiles of ``path`` by name, in its order. ``taken``: names that are not free (built-in ones).
+
+    Raises InvalidInput that names the file, the task and the field.
+    """
+    found: dict[str, TaskProfile] = {}
+    for index, entry in enumerate(_entries(path)):
+        profile = _read_task(path, index, entry)
+        if profile.name in taken:
+            raise InvalidInput(f"{path}: task {profile.name!r}: this name is built in; choose another name.")
+        if profile.name in found:
+            raise InvalidInput(f"{path}: task {profile.name!r}: defined twice; rename or remove one.")
+        found[profile.name] = profile
+    return found
+
+
+def _entries(path: Path) -> list[Any]:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InvalidInput(f"{path}: larger than {LARGEST_FILE} bytes; a task file holds a few prompts.")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: the task file cannot be read ({error}): check MPA_TASKS_FILE.") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(data, dict) or not isinstance(data.get("tasks"), list) or not data["tasks"]:
+        raise InvalidInput(f"{path}: the file must hold a list of at least one task under the key 'tasks'.")
+    unknown = sorted(str(key) for key in data if key != "tasks")
+    if unknown:
+        raise InvalidInput(f"{path}: unknown field {unknown[0]!r}: only 'tasks' is known at the top.")
+    tasks: list[Any] = data["tasks"]
+    return tasks
+
+
+def _read_task(path: Path, index: int, entry: Any) -> TaskProfile:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    task = repr(name) if isinstance(name, str) else f"number {index + 1}"
+    if not isinstance(entry, dict):
+        raise InvalidInput(f"{path}: task {task}: must be a mapping with name, metric and prompts.")
+    try:
+        return _Task.model_validate(entry).profile()
+    except ValidationError as error:
+        problems = "; ".join(_problem(item) for item in error.errors())
+        raise InvalidInput(f"{path}: task {task}: {problems}.") from error
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "task"
+    hints = {
+        "extra_forbidden": "unknown field: remove it or fix its spelling",
+        "missing": "is missing",
+    }
+    if where == "prompts.answer" and item["type"] == "string_pattern_mismatch":
+        return "field prompts.answer: must contain the placeholder {question}"
+    if where == "metric" and item["type"] == "literal_error":
+        return f"field metric: must be one of {', '.join(METRIC_NAMES)}"
+    return f"field {where}: {hints.get(item['type'], item['msg'])}"
