@@ -18,7 +18,7 @@ def normalise(text: str, metric: str) -> str:
     """The text as the task's metric compares it.
 
     ``vqa``: EvalAI's processing, unless that leaves nothing (the answer "A" is an article to it): then as ``exact``.
-    ``exact``: lower case, white space collapsed, no closing period. ``anls``, ``relaxed``: lower case, white space collapsed.
+    ``exact``: lower case, white space collapsed, no closing period. ``anls``, ``relaxed``: the same with the period.
     Raises InvalidInput for an unknown metric.
     """
     if metric == "vqa":

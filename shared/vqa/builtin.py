@@ -18,8 +18,8 @@ def _profile(
 ) -> TaskProfile:
     ask = (
         f"Look at the image and write one question about it. {about} The question must have a single, short, certain "
-        "answer, and nobody should be able to answer it without the image. Write the question alone, on one line, ending in a "
-        "question mark."
+        "answer, and nobody should be able to answer it without the image. Write the question alone, on one line, ending in "
+        "a question mark."
     )
     both = (
         f"Look at the image and write one question about it, together with its answer. {about} The answer must be "
@@ -38,15 +38,15 @@ BUILT_IN: tuple[TaskProfile, ...] = (
     _profile(
         "textvqa",
         "vqa",
-        "It has to be about text that can be read in the image, such as a brand, a title, a number, a time or what a sign "
-        "says.",
+        "It has to be about text that can be read in the image, such as a brand, a title, a number, a time or what a "
+        "sign says.",
         "Reading text in photographs (TextVQA).",
     ),
     _profile(
         "stvqa",
         "anls",
-        "It has to be about words or numbers written in the scene, and its answer must be such a text, spelt as it stands "
-        "there.",
+        "It has to be about words or numbers written in the scene, and its answer must be such a text, spelt as it "
+        "stands there.",
         "Reading scene text, answered with the text itself (ST-VQA).",
         answer="{question}\nAnswer with the text from the image, in a few words, and nothing else.",
     ),
@@ -62,8 +62,8 @@ BUILT_IN: tuple[TaskProfile, ...] = (
     _profile(
         "okvqa",
         "vqa",
-        "It has to be about something the image shows, but need general knowledge that the image does not show, such as "
-        "what a thing is for, where it comes from or what it is called.",
+        "It has to be about something the image shows, but need general knowledge that the image does not show, such "
+        "as what a thing is for, where it comes from or what it is called.",
         "Questions that need outside knowledge (OK-VQA).",
     ),
 )

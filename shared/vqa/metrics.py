@@ -42,8 +42,8 @@ def vqa_accuracy(prediction: str, answers: list[str]) -> float:
 def anls(prediction: str, answers: list[str]) -> float:
     """Best normalised Levenshtein similarity over the answers; 0 below 0.5, a similarity of exactly 0.5 counts.
 
-    Lower-cased, white space collapsed; lengths are those of the texts as given, as in the official script; two empty texts
-    are equal. Raises InvalidInput without answers.
+    Lower-cased, white space collapsed; lengths are those of the texts as given, as in the official script; two empty
+    texts are equal. Raises InvalidInput without answers.
     """
     _require(answers)
     similarity = 1.0 - min(_normalised_distance(prediction, answer) for answer in answers)
@@ -53,8 +53,8 @@ def anls(prediction: str, answers: list[str]) -> float:
 def relaxed_accuracy(prediction: str, answers: list[str]) -> float:
     """1 if any answer is within 5 % (numbers) or equal but for case (all else), otherwise 0.
 
-    A trailing "%" divides by 100, so "50%" equals "0.5" and not "50". Kept from the public code: a gold of zero is compared
-    as text ("0.0" is wrong for "0"), units and thousands separators make a text, only float() decides what a number is.
+    A trailing "%" divides by 100, so "50%" equals "0.5" and not "50". Kept from the public code: a gold of zero is
+    compared as text ("0.0" is wrong for "0"), and only float() decides what a number is ("1,000" and "5 km" are texts).
     Raises InvalidInput without answers.
     """
     _require(answers)

@@ -53,7 +53,7 @@ class Prompts:
 class TaskProfile:
     """One task.
 
-    Token limits bound what the model may write; ``json_schema`` is what a one-shot pair must look like, if that is fixed.
+    Token limits bound what the model may write; ``json_schema``, if given, is what a one-shot pair must look like.
     """
 
     name: str
