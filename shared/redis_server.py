@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shared.errors import MPAError
 from shared.ports import free_port
@@ -138,7 +140,8 @@ def _spawn(data_dir: Path, port: int) -> EmbeddedRedis:
 
 def _wait_for_ping(server: EmbeddedRedis, timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    with redis.Redis(HOST, server.port, socket_connect_timeout=1, socket_timeout=1) as client:
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(HOST, server.port, socket_connect_timeout=1, socket_timeout=1, retry=once) as client:
         while server.alive() and time.monotonic() < deadline:
             try:
                 if client.ping() and _is_ours(client, server):

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 import redis.asyncio
 from pydantic import ValidationError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.contracts import Health
@@ -33,7 +35,9 @@ def redis_probe(url: str) -> Probe:
     """Ready when Redis answers PING (it refuses while it loads its file)."""
 
     async def probe() -> str | None:
-        client = redis.asyncio.Redis.from_url(url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS)
+        client = redis.asyncio.Redis.from_url(
+            url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS, retry=Retry(NoBackoff(), 0)
+        )
         try:
             async with client:
                 await client.ping()

@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
-from services.supervisor.family import descendants, kill, signal_group
+from services.supervisor.family import Member, descendants, kill, living, signal_group
 from services.supervisor.logbook import LogBook
 from services.supervisor.probes import Probe
 from services.supervisor.reaper import Reaper
 from shared.errors import MPAError
-from shared.processes import die_with_parent
 
 POLL_SECONDS = 0.1
 PROBE_EVERY = 0.25
 MAX_LINE = 16_384
+KILL_SECONDS = 1.0
 
 
 class NotReady(MPAError):
@@ -124,7 +124,7 @@ class Child:
             self._say(f"did not stop in {timeout:.0f} s: killing it")
             family |= descendants(process.pid)
         await self._clear(process)
-        kill(family)
+        await _kill(family)
 
     def kill_now(self) -> None:
         """SIGKILL to the process group, for a user in a hurry; ``stop`` still has to be awaited."""
@@ -165,7 +165,6 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),
         )
         if self._reaper is not None:
             self._reaper.watch(process.pid)
@@ -178,7 +177,9 @@ class Child:
         """Nothing of an ended process may hold its port, its GPU memory or its queue when the next one starts."""
         signal_group(process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(process.wait, 1.0)  # one stuck in the kernel (a GPU driver) cannot be waited for
+            await asyncio.to_thread(
+                process.wait, KILL_SECONDS
+            )  # one stuck in the kernel (a GPU driver) cannot be waited for
         if self._reaper is not None:
             self._reaper.forget(process.pid)
         if self._pump is not None:
@@ -196,6 +197,13 @@ class Child:
     def _words(self) -> str:
         lines = self._log.last_lines(self.spec.name)
         return "It said:\n  " + "\n  ".join(lines) if lines else "It said nothing."
+
+
+async def _kill(family: set[Member]) -> None:
+    kill(family)
+    deadline = time.monotonic() + KILL_SECONDS
+    while living(family) and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS / 2)
 
 
 def _exit(code: int) -> str:

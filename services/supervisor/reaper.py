@@ -1,7 +1,7 @@
 """A tiny process that outlives a supervisor killed with -9, only to end the services it left behind.
 
 The supervisor writes ``+<pid>`` and ``-<pid>`` lines to the reaper's stdin as children come and go. When the pipe
-closes, whatever is still on the list gets SIGTERM, and SIGKILL after a grace period, with its group and descendants. The
+closes, whatever is still listed gets SIGTERM, and SIGKILL after a grace period, with its group and descendants. The
 reaper also holds the data folder's lock (an inherited descriptor), so that no new system starts there meanwhile.
 """
 

@@ -37,12 +37,14 @@ class Supervisor:
         *,
         reaper: Reaper | None = None,
         policy: RestartPolicy | None = None,
+        stop_seconds: float = SERVICE_STOP_SECONDS,
     ) -> None:
         self._plan = plan
         self._endpoints_file = data_dir / "endpoints.json"
         self._log = log
         self._reaper = reaper
         self._policy = policy
+        self._stop_seconds = stop_seconds
         self._first: list[Child] = []
         self._services: list[Child] = []
 
@@ -112,7 +114,7 @@ class Supervisor:
         started = time.monotonic()
         if self._services or self._first:
             self._log.write("supervisor", "stopping")
-        await asyncio.gather(*(child.stop(SERVICE_STOP_SECONDS) for child in self._services))
+        await asyncio.gather(*(child.stop(self._stop_seconds) for child in self._services))
         await asyncio.gather(*(child.stop(FIRST_STOP_SECONDS) for child in self._first))
         self._log.write("supervisor", f"all stopped after {time.monotonic() - started:.1f} s")
 
@@ -145,11 +147,17 @@ def data_dir_lock(data_dir: Path, timeout: float = LOCK_SECONDS) -> Iterator[int
 
 
 async def supervise(
-    plan: Plan, data_dir: Path, log: LogBook, *, lock_fd: int, ready_timeout: float = READY_SECONDS
+    plan: Plan,
+    data_dir: Path,
+    log: LogBook,
+    *,
+    lock_fd: int,
+    ready_timeout: float = READY_SECONDS,
+    stop_seconds: float = SERVICE_STOP_SECONDS,
 ) -> None:
     """Run a plan until SIGINT, SIGTERM or SIGHUP; a second signal kills at once."""
-    reaper = Reaper(grace=SERVICE_STOP_SECONDS, lock_fd=lock_fd)
-    supervisor = Supervisor(plan, data_dir, log, reaper=reaper)
+    reaper = Reaper(grace=stop_seconds, lock_fd=lock_fd)
+    supervisor = Supervisor(plan, data_dir, log, reaper=reaper, stop_seconds=stop_seconds)
     stop = asyncio.Event()
 
     def on_signal() -> None:
