@@ -18,8 +18,8 @@ def _profile(
 ) -> TaskProfile:
     ask = (
         f"Look at the image and write one question about it. {about} The question must have a single, short, certain "
-        "answer, and nobody should be able to answer it without the image. Write the question alone, on one line, ending in "
-        "a question mark."
+        "answer, and nobody should be able to answer it without the image. Write the question alone, on one line, "
+        "ending in a question mark."
     )
     both = (
         f"Look at the image and write one question about it, together with its answer. {about} The answer must be "
