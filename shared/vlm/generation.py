@@ -13,6 +13,8 @@ from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Encoded, Prompt, collate, encode
 from shared.vlm.sampling import RowSampler, RowStops, Sampling
 
+_CONFIG: Any = GenerationConfig  # untyped
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -75,8 +77,8 @@ def generate_encoded(loaded: LoadedModel, batch: Sequence[Encoded], samplings: S
     ]
 
 
-def _config(loaded: LoadedModel, max_tokens: int) -> GenerationConfig:
-    return GenerationConfig(
+def _config(loaded: LoadedModel, max_tokens: int) -> Any:
+    return _CONFIG(
         max_new_tokens=max_tokens,
         do_sample=False,
         eos_token_id=list(loaded.eos_ids),

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from shared.errors import BadCheckpoint, InvalidInput
+from shared.errors import BadCheckpoint, InvalidInput, NotFound
 
+_AUTO_PROCESSOR: Any = AutoProcessor  # untyped
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -48,6 +50,16 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def local_folder(model: str) -> Path:
+    """The folder of a model: itself, or the snapshot of a hub id (downloaded if the machine may)."""
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]))
+    except Exception as error:  # the hub client raises a dozen types, all meaning: not to be had
+        raise NotFound(f"{model!r} is neither a folder here nor a model that the hub gives: {error}.") from error
+
+
 def load_model(
     path: str | Path, *, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
 ) -> LoadedModel:
@@ -56,7 +68,7 @@ def load_model(
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
-        processor = AutoProcessor.from_pretrained(str(path), **options)
+        processor = _AUTO_PROCESSOR.from_pretrained(str(path), **options)
         model = AutoModelForImageTextToText.from_pretrained(
             str(path), dtype=DTYPES[dtype], use_safetensors=True, **options
         )
@@ -67,7 +79,9 @@ def load_model(
             "Check that the folder is complete and made by save_pretrained."
         ) from error
     target = pick_device(device)
-    model.eval().requires_grad_(False).to(target)
+    model.requires_grad_(False)
+    torch.nn.Module.to(model, target)
+    model.train(False)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token

@@ -32,7 +32,7 @@ class RowSampler(LogitsProcessor):
     def __init__(self, samplings: Sequence[Sampling]) -> None:
         self._rows = [(row, s, _generator(s.seed)) for row, s in enumerate(samplings) if s.temperature > 0]
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
         """``input_ids`` [B, T], ``scores`` [B, V] → [B, V]."""
         if not self._rows:
             return scores
@@ -53,7 +53,12 @@ class RowStops(StoppingCriteria):
         self._tokenizer = tokenizer
         self._prompt_length = prompt_length
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
+    def __call__(  # the signature is transformers'
+        self,
+        input_ids: torch.LongTensor,
+        scores: torch.FloatTensor,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> torch.BoolTensor:
         """``input_ids`` [B, T] → [B], true where the row is done."""
         made = input_ids.shape[1] - self._prompt_length
         done: Any = self._limits.to(input_ids.device) <= made

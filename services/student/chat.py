@@ -1,0 +1,142 @@
+"""Between OpenAI's chat format and the engine: what a request asks for, and what the answer looks like."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from services.student.engine import Answered, Question
+from shared.contracts import (
+    AnswerMessage,
+    ChatMessage,
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    ChoiceLogprobs,
+    ImagePart,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+from shared.errors import InvalidInput, MPAError, NotFound
+from shared.images import ImageLimits, UnreadableImage, decode_image, from_data_url
+from shared.settings import StudentSettings
+from shared.vlm.generation import Generated, Token
+from shared.vlm.sampling import Sampling
+
+DEFAULT_MAX_TOKENS = 64
+
+
+def read_question(messages: Sequence[ChatMessage], settings: StudentSettings) -> Question:
+    """Decode the images of a conversation. Raises InvalidInput that says which image is wrong and why."""
+    parts = [part for m in messages if not isinstance(m.content, str) for part in m.content]
+    urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+    if len(urls) > settings.student_max_images:
+        raise InvalidInput(
+            f"The request has {len(urls)} images; at most {settings.student_max_images} are read (MPA_STUDENT_MAX_IMAGES)."
+        )
+    limits = ImageLimits.from_settings(settings)
+    images = []
+    for number, url in enumerate(urls, start=1):
+        try:
+            images.append(decode_image(from_data_url(url), limits))
+        except (UnreadableImage, InvalidInput) as error:
+            raise InvalidInput(f"Image {number} of {len(urls)}: {error.detail}") from error
+    return Question(tuple(messages), tuple(images))
+
+
+def read_samplings(request: ChatRequest, settings: StudentSettings) -> list[Sampling]:
+    """One sampling a choice; seeds count up, so that choices differ and a repeated request gives the same ones."""
+    if request.model != settings.student_name:
+        raise NotFound(f"The model {request.model!r} does not exist here: use {settings.student_name!r}.")
+    wanted = request.max_completion_tokens or request.max_tokens
+    if wanted is not None and wanted > settings.student_max_tokens:
+        raise InvalidInput(
+            f"max_tokens is {wanted}; at most {settings.student_max_tokens} are generated (MPA_STUDENT_MAX_TOKENS)."
+        )
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidInput("top_logprobs needs logprobs: true.")
+    stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    return [
+        Sampling(
+            max_tokens=wanted or min(DEFAULT_MAX_TOKENS, settings.student_max_tokens),
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=None if request.seed is None else request.seed + choice,
+            stop=stop,
+            top_logprobs=request.top_logprobs or 0,
+        )
+        for choice in range(request.n)
+    ]
+
+
+def build_response(request: ChatRequest, answered: Answered) -> ChatResponse:
+    """The whole answer in OpenAI's format; ``system_fingerprint`` is the checkpoint's version."""
+    return ChatResponse(
+        id=f"chatcmpl-{secrets.token_hex(12)}",
+        created=int(time.time()),
+        model=request.model,
+        system_fingerprint=answered.version,
+        choices=[
+            Choice(
+                index=index,
+                message=AnswerMessage(content=answer.text),
+                logprobs=ChoiceLogprobs(content=[_token(t) for t in answer.tokens]) if request.logprobs else None,
+                finish_reason=answer.finish_reason,
+            )
+            for index, answer in enumerate(answered.answers)
+        ],
+        usage=_usage(answered.answers),
+    )
+
+
+def stream_chunks(request: ChatRequest, answered: Answered) -> Iterator[dict[str, Any]]:
+    """``chat.completion.chunk`` objects, a token each. Answers are short and batched, so they are cut up when complete."""
+    head = {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": request.model,
+        "system_fingerprint": answered.version,
+    }
+    for index, answer in enumerate(answered.answers):
+        yield {**head, "choices": [_delta(index, {"role": "assistant", "content": ""})]}
+        for text, token in _pieces(answer):
+            logprobs = {"content": [_token(token).model_dump()]} if request.logprobs and token else None
+            yield {**head, "choices": [{**_delta(index, {"content": text}), "logprobs": logprobs}]}
+        yield {**head, "choices": [_delta(index, {}, answer.finish_reason)]}
+    if request.stream_options and request.stream_options.include_usage:
+        yield {**head, "choices": [], "usage": _usage(answered.answers).model_dump()}
+
+
+def _pieces(answer: Generated) -> Iterator[tuple[str, Token | None]]:
+    """The text cut at token borders; the pieces join to exactly ``answer.text``."""
+    rest = answer.text
+    for token in answer.tokens:
+        if token.text and rest.startswith(token.text):
+            yield token.text, token
+            rest = rest[len(token.text) :]
+    if rest:
+        yield rest, None
+
+
+def _delta(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": finish}
+
+
+def _token(token: Token) -> TokenLogprob:
+    top = [TopLogprob(token=a.token, logprob=a.logprob, bytes=list(a.token.encode())) for a in token.top]
+    return TokenLogprob(token=token.text, logprob=token.logprob, bytes=list(token.text.encode()), top_logprobs=top)
+
+
+def _usage(answers: Sequence[Generated]) -> Usage:
+    prompt = answers[0].prompt_tokens if answers else 0
+    completion = sum(a.completion_tokens for a in answers)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+
+def as_openai_error(error: MPAError) -> dict[str, Any]:
+    """An error inside a stream that has begun."""
+    return {"error": {"message": error.detail, "type": "server_error", "param": None, "code": error.slug}}

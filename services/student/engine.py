@@ -1,0 +1,70 @@
+"""What a student engine can do, whatever runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from shared.contracts import ChatMessage, SmokeAnswer
+from shared.vlm.generation import Generated
+from shared.vlm.sampling import Sampling
+from shared.vlm.scoring import Score
+
+
+@dataclass(frozen=True)
+class Question:
+    """Chat messages, and the images they show in order of appearance."""
+
+    messages: tuple[ChatMessage, ...]
+    images: tuple[Image.Image, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers to one question; all of them come from checkpoint ``version``."""
+
+    version: str
+    answers: list[Generated]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores [item][answer]; all of them come from checkpoint ``version``."""
+
+    version: str
+    scores: list[list[Score]]
+
+
+class Engine(Protocol):
+    """Runs one checkpoint at a time and changes it between two batches."""
+
+    @property
+    def version(self) -> str:
+        """The checkpoint that serves now."""
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a batch."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether questions are being answered."""
+
+    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
+        """One answer a sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
+
+    async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+        """Log-probabilities of given answers."""
+
+    async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
+        """Load ``folder`` beside the running checkpoint, try it, and switch. Raises BadCheckpoint; then nothing changed."""
+
+    async def switch_back(self, version: str) -> bool:
+        """Switch to ``version`` without a load, if it is still held; returns whether it was."""
+
+    async def close(self) -> None:
+        """Finish the running batch and stop; questions that wait get Unavailable."""

@@ -1,0 +1,49 @@
+"""`POST /v1/score`: from the contract to the engine and back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.student.chat import read_question
+from services.student.engine import Engine, Question
+from shared.contracts import (
+    AnswerScore,
+    ChatMessage,
+    ImagePart,
+    ImageURL,
+    ScoreItem,
+    ScoreRequest,
+    ScoreResponse,
+    TextPart,
+)
+from shared.errors import InvalidInput
+from shared.settings import StudentSettings
+from shared.vlm.scoring import Score
+
+
+async def score_items(engine: Engine, request: ScoreRequest, settings: StudentSettings) -> ScoreResponse:
+    """Scores of all items by one checkpoint. Raises InvalidInput naming the item that is wrong."""
+    questions = [await asyncio.to_thread(_question, n, item, settings) for n, item in enumerate(request.items)]
+    scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])
+    return ScoreResponse(checkpoint=scored.version, scores=[[_score(s) for s in row] for row in scored.scores])
+
+
+def _question(number: int, item: ScoreItem, settings: StudentSettings) -> Question:
+    content: list[ImagePart | TextPart] = [
+        ImagePart(type="image_url", image_url=ImageURL(url=item.image)),
+        TextPart(type="text", text=item.question),
+    ]
+    try:
+        return read_question([ChatMessage(role="user", content=content)], settings)
+    except InvalidInput as error:
+        raise InvalidInput(f"items[{number}]: {error.detail}") from error
+
+
+def _score(score: Score) -> AnswerScore:
+    return AnswerScore(
+        answer=score.answer,
+        logprob=score.total,
+        mean_logprob=score.mean,
+        tokens=list(score.tokens),
+        token_logprobs=list(score.logprobs),
+    )
