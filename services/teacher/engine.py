@@ -1,0 +1,30 @@
+"""What the app needs of an engine, whichever runs the model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from shared.contracts import ChatRequest
+
+
+class Engine(Protocol):
+    """Runs the model. ``start`` returns at once; ``reason`` says in words why the engine is not ``ready``."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def details(self) -> dict[str, Any]: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def answer(self, request: ChatRequest, body: bytes) -> Response:
+        """OpenAI's response to ``request``; ``body`` is the JSON it was parsed from. Cancelling it frees the model."""
+        ...

@@ -1,0 +1,55 @@
+"""Small real requests that show whether a model server answers, not only whether it listens."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from shared.images import to_data_url
+
+IMAGE_SIDE = 64
+
+
+def probe_body(model: str) -> dict[str, Any]:
+    """A chat with a small image and log-probabilities: it takes every path that later requests take."""
+    file = io.BytesIO()
+    Image.new("RGB", (IMAGE_SIDE, IMAGE_SIDE), (90, 140, 200)).save(file, "PNG")
+    content = [
+        {"type": "image_url", "image_url": {"url": to_data_url(file.getvalue())}},
+        {"type": "text", "text": "What is this?"},
+    ]
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 2,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 1,
+    }
+
+
+async def why_unhealthy(http: httpx.AsyncClient, base_url: str, timeout: float) -> str | None:
+    """None if ``/health`` answers 200 within ``timeout`` seconds, else the reason in words."""
+    try:
+        response = await http.get(f"{base_url}/health", timeout=timeout)
+    except httpx.HTTPError as error:
+        return f"/health does not answer ({type(error).__name__})"
+    return None if response.status_code == 200 else f"/health answers {response.status_code}"
+
+
+async def why_no_answer(http: httpx.AsyncClient, base_url: str, body: dict[str, Any], timeout: float) -> str | None:
+    """None if a chat with an image is answered with log-probabilities within ``timeout`` seconds, else the reason."""
+    try:
+        response = await http.post(f"{base_url}/v1/chat/completions", json=body, timeout=timeout)
+    except httpx.HTTPError as error:
+        return f"a small chat request is not answered ({type(error).__name__})"
+    if response.status_code != 200:
+        return f"a small chat request is answered with {response.status_code}: {response.text[:300]}"
+    try:
+        answered = response.json()["choices"][0]["logprobs"] is not None
+    except (ValueError, LookupError, TypeError):
+        answered = False
+    return None if answered else "a small chat request is answered without log-probabilities"

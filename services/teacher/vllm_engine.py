@@ -1,0 +1,157 @@
+"""Passes chat requests to the supervised vLLM server, bytes for bytes, and its answers back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import httpx
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from services.teacher.vllm_command import runs_on_gpu, vllm_command, vllm_environment
+from services.teacher.vllm_server import ModelServer, Patience
+from shared.contracts import ChatRequest
+from shared.errors import MPAError, Unavailable, UpstreamError
+from shared.settings import TeacherSettings
+
+CHAT = "/v1/chat/completions"
+RETRY_AFTER = 2.0
+RETRY_AFTER_START = 5.0
+MAX_CONNECTIONS = 1024
+
+log = logging.getLogger(__name__)
+
+
+class VllmEngine:
+    """The default engine: vLLM's own server on loopback behind one pooled client."""
+
+    def __init__(self, server: ModelServer, timeout: float) -> None:
+        self.server = server
+        self._timeout = timeout
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout, connect=5.0, pool=timeout), limits=limits, trust_env=False
+        )
+
+    @classmethod
+    def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
+        on_gpu = runs_on_gpu(settings)
+        server = ModelServer(
+            lambda port: vllm_command(settings, port, on_gpu=on_gpu),
+            vllm_environment(settings, os.environ, on_gpu=on_gpu),
+            settings.teacher_name,
+            Patience(ready=settings.teacher_ready_timeout.total_seconds()),
+        )
+        return cls(server, settings.teacher_request_timeout.total_seconds())
+
+    @property
+    def ready(self) -> bool:
+        return self.server.ready
+
+    @property
+    def reason(self) -> str:
+        return self.server.reason
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"engine": "vllm", **self.server.details}
+
+    async def start(self) -> None:
+        await self.server.start()
+
+    async def stop(self) -> None:
+        await self.server.stop()
+        await self._http.aclose()
+
+    async def answer(self, request: ChatRequest, body: bytes) -> Response:
+        if not self.server.ready:
+            raise Unavailable(self.server.reason, retry_after=RETRY_AFTER_START)
+        url = self.server.base_url + CHAT
+        upstream = self._http.build_request("POST", url, content=body, headers={"Content-Type": "application/json"})
+        try:
+            response = await self._http.send(upstream, stream=True)
+            if response.status_code == 200 and request.stream:
+                self.server.saw_answer()
+                return _EventStream(self._events(response), response)
+            try:
+                content = await response.aread()
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            self._failed(error)
+        if response.status_code >= 500:
+            self.server.saw_failure()
+            raise UpstreamError(
+                f"vLLM answered {response.status_code}: {_message(content)}", upstream_status=response.status_code
+            )
+        self.server.saw_answer()
+        if response.status_code >= 400:
+            content = json.dumps(_openai_shape(content, response.status_code)).encode()
+        return Response(content, response.status_code, media_type="application/json")
+
+    async def _events(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """The stream as it comes. When it breaks off, the status has been sent: an error event says so."""
+        try:
+            async for chunk in response.aiter_raw():
+                yield chunk
+        except httpx.HTTPError as error:
+            self.server.saw_failure()
+            log.warning("The model server broke off a stream: %s", type(error).__name__)
+            message = "The model server broke off in the middle of this answer: ask again."
+            failure = {"error": {"message": message, "type": "overloaded_error", "param": None, "code": "unavailable"}}
+            yield b"data: " + json.dumps(failure).encode() + b"\n\n"
+
+    def _failed(self, error: httpx.HTTPError) -> NoReturn:
+        self.server.saw_failure()
+        raise _as_unavailable(error, self._timeout) from error
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events from upstream, which is hung up on however the stream ends, even before its first event."""
+
+    def __init__(self, events: AsyncIterator[bytes], upstream: httpx.Response) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._upstream = upstream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._upstream.aclose()
+
+
+def _as_unavailable(error: httpx.HTTPError, timeout: float) -> MPAError:
+    if isinstance(error, httpx.TimeoutException):
+        words = f"The model server did not answer within {timeout:.0f} s (MPA_TEACHER_REQUEST_TIMEOUT)."
+        return Unavailable(words, retry_after=RETRY_AFTER)
+    words = f"The model server broke off this request ({type(error).__name__}); it is restarted if it died: ask again."
+    return Unavailable(words, retry_after=RETRY_AFTER)
+
+
+def _openai_shape(content: bytes, status: int) -> dict[str, Any]:
+    """vLLM's error as OpenAI clients read it; other shapes (a plain ``detail``) are wrapped."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return {"error": {"type": "invalid_request_error", "param": None, "code": status, **error}}
+    message = _message(content)
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": status}}
+
+
+def _message(content: bytes) -> str:
+    """The words of an error body, whatever its shape."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return content.decode(errors="replace")[:500]
+    if isinstance(body, dict):
+        error = body.get("error")
+        body = error.get("message", error) if isinstance(error, dict) else body.get("message", body.get("detail", body))
+    return str(body)[:500]

@@ -1,0 +1,197 @@
+"""Keeps one model server running: ready only when it answers real requests, restarted when it dies or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from services.teacher.child import Backoff, ModelProcess
+from services.teacher.probing import probe_body, why_no_answer, why_unhealthy
+from shared.ports import free_port
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds. A server is restarted after ``failures`` failed small requests in a row, one every ``watch_every`` s.
+
+    ``idle``: a server that answered somebody within this time needs no probe. ``probe``: generous, a busy CPU is slow.
+    ``stop``: from SIGTERM to SIGKILL; requests have been drained before.
+    """
+
+    ready: float = 300.0
+    poll: float = 0.5
+    watch_every: float = 5.0
+    idle: float = 10.0
+    probe: float = 20.0
+    failures: int = 3
+    first_backoff: float = 0.5
+    longest_backoff: float = 30.0
+    stable: float = 120.0
+    stop: float = 3.0
+
+
+class ModelServer:
+    """Starts ``command(port)`` and keeps it running. Use it from the main thread's event loop: ``start``, ``stop``."""
+
+    def __init__(
+        self,
+        command: Callable[[int], Sequence[str]],
+        env: Mapping[str, str],
+        model: str,
+        patience: Patience | None = None,
+    ) -> None:
+        self.ready = False
+        self.reason = "The model server has not been started."
+        self.restarts = 0
+        self.base_url = ""
+        self._command = command
+        self._env = env
+        self._body = probe_body(model)
+        self._patience = patience or Patience()
+        self._http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+        self._process: ModelProcess | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._last_answer = 0.0
+        self._doubt = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running server; None between an end and a restart."""
+        return self._process.pid if self._process is not None and self._process.running else None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"pid": self.pid, "restarts": self.restarts}
+
+    async def start(self) -> None:
+        self._keeper = asyncio.create_task(self._keep_running(), name="keep the model server running")
+
+    async def stop(self) -> None:
+        """End the server and its whole process group."""
+        self._not_ready("The teacher is shutting down.")
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._process is not None:
+            await self._process.stop(self._patience.stop)
+        await self._http.aclose()
+
+    def saw_answer(self) -> None:
+        """Somebody's request was answered: no probe is needed for a while."""
+        self._last_answer = time.monotonic()
+
+    def saw_failure(self) -> None:
+        """Somebody's request failed in a way that healthy servers don't: look now."""
+        self._last_answer = 0.0
+        self._doubt.set()
+
+    async def _keep_running(self) -> None:
+        patience = self._patience
+        backoff = Backoff(patience.first_backoff, patience.longest_backoff, patience.stable)
+        while True:
+            backoff.run_begins()
+            trouble = await self._run_once()
+            wait = backoff.wait_after_run()
+            self._not_ready(f"The model server {trouble}; it is being restarted.")
+            log.error("The model server %s; restarting it in %.1f s", trouble, wait)
+            if self._process is not None:
+                await self._process.stop(0.0)
+            await asyncio.sleep(wait)
+            self.restarts += 1
+
+    async def _run_once(self) -> str:
+        """Start the server, watch it, and return in words what went wrong with it; it may still be running then."""
+        port = free_port()
+        command = self._command(port)
+        self.base_url = f"http://127.0.0.1:{port}"
+        self._not_ready("The model server is starting.")
+        log.info("Starting the model server: %s", " ".join(command))
+        try:
+            self._process = ModelProcess(command, self._env)
+        except OSError as error:
+            self._process = None
+            return f"cannot be started ({error})"
+        started = time.monotonic()
+        trouble = await self._until_ready(self._process)
+        if trouble is None:
+            self.ready, self.reason = True, ""
+            self.saw_answer()
+            log.info("The model server answers, %.1f s after its start", time.monotonic() - started)
+            trouble = await self._watch(self._process)
+        return trouble
+
+    async def _until_ready(self, process: ModelProcess) -> str | None:
+        """None once the server has answered a real request, else why it will not."""
+        deadline = time.monotonic() + self._patience.ready
+        while process.running:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return f"was not ready after {self._patience.ready:.0f} s ({self.reason})"
+            trouble = await why_unhealthy(self._http, self.base_url, min(left, 5.0))
+            if trouble is None:
+                trouble = await self._unless_it_ends(process, self._why_no_answer(max(0.1, left)))
+                if trouble is None and process.running:
+                    return None
+            self.reason = f"The model server is starting: {trouble}."
+            await asyncio.sleep(self._patience.poll)
+        return process.ending
+
+    async def _watch(self, process: ModelProcess) -> str:
+        """Return when the server has died, or fails real requests again and again whatever ``/health`` says."""
+        failures = 0
+        while True:
+            await self._pause(process)
+            if not process.running:
+                return process.ending
+            if time.monotonic() - self._last_answer < self._patience.idle:
+                failures = 0
+                continue
+            trouble = await self._unless_it_ends(process, self._why_no_answer(self._patience.probe))
+            if trouble is None:
+                failures = 0
+                self.saw_answer()
+                continue
+            failures += 1
+            if process.running:
+                log.warning("Probe %d of %d failed: %s", failures, self._patience.failures, trouble)
+                if failures >= self._patience.failures:
+                    return f"does not work: {trouble}, {failures} times in a row"
+
+    async def _pause(self, process: ModelProcess) -> None:
+        """Until the next look is due, the server ends, or somebody saw a failure."""
+        ends, doubts = asyncio.create_task(process.wait()), asyncio.create_task(self._doubt.wait())
+        try:
+            timeout = self._patience.watch_every
+            await asyncio.wait((ends, doubts), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ends.cancel()
+            doubts.cancel()
+            self._doubt.clear()
+            if not process.running:
+                self._not_ready(f"The model server {process.ending}; it is being restarted.")
+
+    async def _why_no_answer(self, timeout: float) -> str | None:
+        return await why_no_answer(self._http, self.base_url, self._body, timeout)
+
+    async def _unless_it_ends(self, process: ModelProcess, probe: Any) -> str | None:
+        """The probe's result; cut short when the process ends."""
+        asked, ends = asyncio.ensure_future(probe), asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait((asked, ends), return_when=asyncio.FIRST_COMPLETED)
+            return asked.result() if asked.done() else process.ending
+        finally:
+            asked.cancel()
+            ends.cancel()
+
+    def _not_ready(self, reason: str) -> None:
+        self.ready, self.reason = False, reason
