@@ -17,7 +17,7 @@ say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
 # Retries outlast a registry's bad minute; the rest of pip's configuration is the machine's own.
-pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --retries 5 "$@"; }
+pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --retries 5 "$@"; }
 works() { TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 "$VENV/bin/python" -c "$1" >/dev/null 2>&1; }
 
 accelerator() {
@@ -63,6 +63,7 @@ install_resolved() {
 }
 
 install_cpu() {
+  say "installing torch, then $(grep -c == constraints.txt) packages"
   install_torch_cpu
   install_locked || install_resolved
   pip_install --no-deps -e .
