@@ -95,11 +95,11 @@ def _exists(group: int) -> bool:
 
 def _forward(stream: IO[bytes]) -> None:
     """Log the child's lines at the level that they name."""
-    level = logging.INFO
+    levels, level = logging.getLevelNamesMapping(), logging.INFO
     while line := stream.readline(MAX_LINE):
         text = _COLOURS.sub("", line.decode(errors="replace")).rstrip()
         found = _LEVEL.search(text[:60])
-        level = logging.getLevelName(found.group(1)) if found else level
+        level = levels[found.group(1)] if found else level
         if text:
             log.log(level, "%s", text)
 
