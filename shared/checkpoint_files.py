@@ -19,7 +19,8 @@ MAX_HEADER = 100 * 1024 * 1024
 
 _DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
+    "C64": 64,
 }  # fmt: skip
 
 
@@ -32,12 +33,10 @@ class TensorInfo:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The files that make up the checkpoint in ``folder``: all but the card and hidden ones, sorted by relative name."""
-    found = (
-        p
-        for p in folder.rglob("*")
-        if p.is_file() and not _hidden(p.relative_to(folder))
-    )
+    """The files that make up the checkpoint in ``folder``: all but the card and hidden ones, sorted by relative
+    name.
+    """
+    found = (p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder)))
     kept = (p for p in found if p.relative_to(folder).as_posix() != CARD_NAME)
     return sorted(kept, key=lambda p: p.relative_to(folder).as_posix())
 
@@ -81,14 +80,16 @@ def parse_card(data: bytes, where: str) -> CheckpointCard:
         return CheckpointCard.model_validate_json(data)
     except ValueError as error:
         raise BadCheckpoint(
-            f"{CARD_NAME} of {where} cannot be read ({_first_line(error)}): restore the file or publish the version again."
+            f"{CARD_NAME} of {where} cannot be read ({_first_line(error)}): "
+            "restore the file or publish the version again."
         ) from error
 
 
 def verify_folder(folder: Path, card: CheckpointCard) -> dict[str, TensorInfo]:
     """Check that ``folder`` holds exactly what ``card`` says, safely loadable; returns its tensor table.
 
-    Raises BadCheckpoint with the first thing that is wrong: pickles, missing or unlisted files, sizes, hashes, config, tensors.
+    Raises BadCheckpoint with the first thing that is wrong: pickles, missing or unlisted files, sizes, hashes,
+    config, tensors.
     """
     _refuse_pickles(folder)
     listed = {file.name: file for file in card.files}
@@ -102,17 +103,18 @@ def verify_folder(folder: Path, card: CheckpointCard) -> dict[str, TensorInfo]:
             )
     if digest_of(card.files) != card.digest:
         raise BadCheckpoint(
-            f"The card of {card.version} contradicts itself: its digest does not follow from its files. Publish the version again."
+            f"The card of {card.version} contradicts itself: its digest does not follow from its files. "
+            "Publish the version again."
         )
     return verify_loadable(folder)
 
 
-def verify_loadable(
-    folder: Path, *, ignore_pickles: bool = False
-) -> dict[str, TensorInfo]:
-    """Check that ``folder`` is a Hugging Face folder with safetensors weights; returns the tensor table. Raises BadCheckpoint.
+def verify_loadable(folder: Path, *, ignore_pickles: bool = False) -> dict[str, TensorInfo]:
+    """Check that ``folder`` is a Hugging Face folder with safetensors weights; returns the tensor table. Raises
+    BadCheckpoint.
 
-    ``ignore_pickles`` is for model folders of a hub, which keep old formats beside the safetensors: we never copy those.
+    ``ignore_pickles`` is for model folders of a hub, which keep old formats beside the safetensors: we never copy
+    those.
     """
     if not ignore_pickles:
         _refuse_pickles(folder)
@@ -121,23 +123,23 @@ def verify_loadable(
 
 
 def read_tensor_table(folder: Path) -> dict[str, TensorInfo]:
-    """Names → dtype and shape of all tensors, from the safetensors headers alone; truncated files raise BadCheckpoint."""
+    """Names → dtype and shape of all tensors, from the safetensors headers alone; truncated files raise
+    BadCheckpoint.
+    """
     shards = _weight_files(folder)
     table: dict[str, TensorInfo] = {}
     for shard in shards:
         for name, info in _read_header(shard).items():
             if name in table:
-                raise BadCheckpoint(
-                    f"Tensor {name!r} is stored twice in {folder}: save the checkpoint again."
-                )
+                raise BadCheckpoint(f"Tensor {name!r} is stored twice in {folder}: save the checkpoint again.")
             table[name] = info
     return table
 
 
-def describe_difference(
-    expected: dict[str, TensorInfo], found: dict[str, TensorInfo]
-) -> str | None:
-    """In words, how the tensors of a checkpoint differ from the expected ones; None if names, shapes and dtypes are equal."""
+def describe_difference(expected: dict[str, TensorInfo], found: dict[str, TensorInfo]) -> str | None:
+    """In words, how the tensors of a checkpoint differ from the expected ones; None if names, shapes and dtypes are
+    equal.
+    """
     missing, extra = (
         sorted(expected.keys() - found.keys()),
         sorted(found.keys() - expected.keys()),
@@ -162,45 +164,34 @@ def _verify_file(folder: Path, file: CardFile) -> None:
         )
     path = folder / file.name
     if not path.is_file():
-        raise BadCheckpoint(
-            f"{path} is missing: copy the checkpoint again or roll back to another version."
-        )
+        raise BadCheckpoint(f"{path} is missing: copy the checkpoint again or roll back to another version.")
     size = path.stat().st_size
     if size != file.size:
         problem = "truncated" if size < file.size else "longer than it was"
-        raise BadCheckpoint(
-            f"{path} is {problem}: {size} bytes instead of {file.size}. Copy the checkpoint again."
-        )
+        raise BadCheckpoint(f"{path} is {problem}: {size} bytes instead of {file.size}. Copy the checkpoint again.")
     if _sha256(path) != file.sha256:
-        raise BadCheckpoint(
-            f"{path} was changed: its sha256 is not the card's. Copy the checkpoint again."
-        )
+        raise BadCheckpoint(f"{path} was changed: its sha256 is not the card's. Copy the checkpoint again.")
 
 
 def _refuse_pickles(folder: Path) -> None:
     if not folder.is_dir():
-        raise BadCheckpoint(
-            f"{folder} is not a folder: name a Hugging Face folder with safetensors weights."
-        )
+        raise BadCheckpoint(f"{folder} is not a folder: name a Hugging Face folder with safetensors weights.")
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise BadCheckpoint(
-                f"{path} is a pickle, which could run code when it is loaded: remove it and save the weights as safetensors."
+                f"{path} is a pickle, which could run code when it is loaded: "
+                "remove it and save the weights as safetensors."
             )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise BadCheckpoint(
-            f"{folder} has no config.json: a checkpoint is a whole Hugging Face folder."
-        )
+        raise BadCheckpoint(f"{folder} has no config.json: a checkpoint is a whole Hugging Face folder.")
     try:
         config = json.loads(path.read_bytes())
     except ValueError as error:
-        raise BadCheckpoint(
-            f"{path} is not valid JSON ({error}): copy the checkpoint again."
-        ) from error
+        raise BadCheckpoint(f"{path} is not valid JSON ({error}): copy the checkpoint again.") from error
     if not isinstance(config, dict):
         raise BadCheckpoint(f"{path} is not a JSON object: copy the checkpoint again.")
     return config
@@ -216,18 +207,12 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         if len(found) > 1:
-            raise BadCheckpoint(
-                f"{folder} has {len(found)} safetensors files but no {index.name}: copy the index too."
-            )
+            raise BadCheckpoint(f"{folder} has {len(found)} safetensors files but no {index.name}: copy the index too.")
         return found
     try:
-        named = {
-            str(name) for name in json.loads(index.read_bytes())["weight_map"].values()
-        }
+        named = {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise BadCheckpoint(
-            f"{index} cannot be read ({error}): copy the checkpoint again."
-        ) from error
+        raise BadCheckpoint(f"{index} cannot be read ({error}): copy the checkpoint again.") from error
     missing = sorted(named - {path.name for path in found})
     if missing:
         raise BadCheckpoint(
@@ -250,24 +235,12 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
                 f"{path} is no safetensors file: its header claims {length} bytes. Save the weights again."
             )
         if length > size - 8:
-            raise BadCheckpoint(
-                f"{path} is truncated inside its header ({size} of {8 + length} bytes): copy it again."
-            )
+            raise BadCheckpoint(f"{path} is truncated inside its header ({size} of {8 + length} bytes): copy it again.")
         raw = file.read(length)
     try:
-        entries = {
-            name: entry
-            for name, entry in json.loads(raw).items()
-            if name != "__metadata__"
-        }
-        table = {
-            name: TensorInfo(str(e["dtype"]), tuple(int(n) for n in e["shape"]))
-            for name, e in entries.items()
-        }
-        spans = {
-            name: (int(e["data_offsets"][0]), int(e["data_offsets"][1]))
-            for name, e in entries.items()
-        }
+        entries = {name: entry for name, entry in json.loads(raw).items() if name != "__metadata__"}
+        table = {name: TensorInfo(str(e["dtype"]), tuple(int(n) for n in e["shape"])) for name, e in entries.items()}
+        spans = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise BadCheckpoint(
             f"{path} has a damaged safetensors header ({_first_line(error)}): copy it again."
@@ -315,7 +288,4 @@ def _hidden(relative: Path) -> bool:
 
 def _first_line(error: Exception) -> str:
     lines: Iterator[str] = iter(str(error).splitlines())
-    return (
-        " ".join(line.strip() for _, line in zip(range(3), lines, strict=False))
-        or type(error).__name__
-    )
+    return " ".join(line.strip() for _, line in zip(range(3), lines, strict=False)) or type(error).__name__

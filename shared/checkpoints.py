@@ -1,8 +1,9 @@
 """The checkpoint registry: immutable versions with lineage cards, and an active pointer that remembers its past.
 
-Below ``checkpoints/<student>/`` a version is a folder whose card was written last, so a version without a valid card does not
-exist. Each promotion is claimed as ``.promotions/<generation>.json`` with create-if-absent; ``active.json`` is the copy of the
-latest one for readers. Two promoters can thus never overwrite each other, and a crash between both writes loses nothing.
+Below ``checkpoints/<student>/`` a version is a folder whose card was written last, so a version without a valid card
+does not exist. Each promotion is claimed as ``.promotions/<generation>.json`` with create-if-absent; ``active.json``
+is the copy of the latest one for readers. Two promoters can thus never overwrite each other, and a crash between
+both writes loses nothing.
 """
 
 from __future__ import annotations
@@ -46,11 +47,25 @@ from shared.errors import BadCheckpoint, Conflict, NotFound
 from shared.store import Store
 
 __all__ = [
-    "BASE_VERSION", "CARD_NAME", "CheckpointRegistry", "TensorInfo", "build_card", "checkpoint_files", "describe_difference",
-    "digest_folder", "package_versions", "read_card", "read_tensor_table", "verify_folder", "verify_loadable",
+    "BASE_VERSION",
+    "CARD_NAME",
+    "SMOKE_TOKENS",
+    "CheckpointRegistry",
+    "TensorInfo",
+    "build_card",
+    "checkpoint_files",
+    "describe_difference",
+    "digest_folder",
+    "package_versions",
+    "read_card",
+    "read_tensor_table",
+    "verify_folder",
+    "verify_loadable",
 ]  # fmt: skip
 
 BASE_VERSION = "base"
+SMOKE_TOKENS = 16
+"""Length limit of the answers that cards record and servers repeat."""
 _PACKAGES = (
     "torch",
     "transformers",
@@ -61,9 +76,7 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-_BASE_SUFFIXES = frozenset(
-    {".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".md"}
-)
+_BASE_SUFFIXES = frozenset({".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".md"})
 _BASE_FOLDERS = frozenset({"additional_chat_templates"})
 
 logger = logging.getLogger(__name__)
@@ -125,7 +138,9 @@ class _Promotion(BaseModel):
 
 
 class CheckpointRegistry:
-    """Checkpoints of one student in an artifact store. Synchronous: call it through ``asyncio.to_thread`` in async code."""
+    """Checkpoints of one student in an artifact store. Synchronous: call it through ``asyncio.to_thread`` in async
+    code.
+    """
 
     def __init__(self, store: Store, student: str) -> None:
         self.student = student
@@ -135,21 +150,14 @@ class CheckpointRegistry:
     def register_base(self, folder: Path) -> str:
         """Publish the student that the service was configured with; returns its version.
 
-        It is ``base``; should another model already own that name (the configured one was changed), ``base-<digest>``. It
-        becomes active only if nothing is active yet.
+        It is ``base``; should another model already own that name (the configured one was changed),
+        ``base-<digest>``. It becomes active only if nothing is active yet.
         """
         files = _base_files(folder)
         verify_loadable(folder, ignore_pickles=True)
-        card = build_card(
-            folder, version=BASE_VERSION, student=self.student, files=files
-        )
-        if (
-            self._has_card(BASE_VERSION)
-            and self.card(BASE_VERSION).digest != card.digest
-        ):
-            card = card.model_copy(
-                update={"version": f"{BASE_VERSION}-{card.digest[:12]}"}
-            )
+        card = build_card(folder, version=BASE_VERSION, student=self.student, files=files)
+        if self._has_card(BASE_VERSION) and self.card(BASE_VERSION).digest != card.digest:
+            card = card.model_copy(update={"version": f"{BASE_VERSION}-{card.digest[:12]}"})
             logger.warning(
                 "the configured student differs from version base: registered as %s",
                 card.version,
@@ -167,15 +175,14 @@ class CheckpointRegistry:
         Publishing the same content again changes nothing; other content under an existing version raises Conflict.
         """
         if card.student != self.student:
-            raise BadCheckpoint(
-                f"The card is for student {card.student!r}, this registry for {self.student!r}."
-            )
+            raise BadCheckpoint(f"The card is for student {card.student!r}, this registry for {self.student!r}.")
         prefix = self._prefix(card.version)
         if self._has_card(card.version):
             if self.card(card.version).digest == card.digest:
                 return self.url(card.version)
             raise Conflict(
-                f"Version {card.version} of {self.student} exists with other content; versions never change: use a new name."
+                f"Version {card.version} of {self.student} exists with other content; "
+                "versions never change: use a new name."
             )
         with tempfile.TemporaryDirectory(prefix="mpa-publish-") as staging:
             _stage(folder, card, Path(staging))
@@ -187,15 +194,8 @@ class CheckpointRegistry:
 
     def versions(self) -> list[str]:
         """Versions with a valid card, oldest first."""
-        cards = [
-            card
-            for name in self._store.list_dirs(self._root)
-            if (card := self._card_or_none(name))
-        ]
-        return [
-            card.version
-            for card in sorted(cards, key=lambda c: (c.created_at, c.version))
-        ]
+        cards = [card for name in self._store.list_dirs(self._root) if (card := self._card_or_none(name))]
+        return [card.version for card in sorted(cards, key=lambda c: (c.created_at, c.version))]
 
     def list(self) -> CheckpointList:
         """All versions with their lineage in short; ``active`` is empty while none was promoted yet."""
@@ -211,18 +211,19 @@ class CheckpointRegistry:
         )
 
     def card(self, version: str) -> CheckpointCard:
-        """The card of ``version``; raises NotFound if there is no such version, BadCheckpoint if its card is damaged."""
+        """The card of ``version``; raises NotFound if there is no such version, BadCheckpoint if its card is
+        damaged.
+        """
         try:
             data = self._store.read(f"{self._prefix(version)}/{CARD_NAME}")
         except NotFound as error:
             known = ", ".join(self.versions()) or "none yet"
-            raise NotFound(
-                f"Student {self.student} has no checkpoint {version!r} (there are: {known})."
-            ) from error
+            raise NotFound(f"Student {self.student} has no checkpoint {version!r} (there are: {known}).") from error
         card = parse_card(data, f"{self.student}/{version}")
         if card.version != version or card.student != self.student:
             raise BadCheckpoint(
-                f"The folder of {self.student}/{version} holds the card of {card.student}/{card.version}: restore the right one."
+                f"The folder of {self.student}/{version} holds the card of {card.student}/{card.version}: "
+                "restore the right one."
             )
         return card
 
@@ -247,7 +248,9 @@ class CheckpointRegistry:
                 return claimed
 
     def rollback(self, by: str) -> ActivePointer:
-        """Point to the version before the active one; repeated calls walk further back. Raises Conflict where nothing is left."""
+        """Point to the version before the active one; repeated calls walk further back. Raises Conflict where
+        nothing is left.
+        """
         while True:
             current = self._latest_or_raise()
             target = self._promotion(current.below)
@@ -256,9 +259,7 @@ class CheckpointRegistry:
                     f"Student {self.student} has no version before {current.pointer.version} to roll back to."
                 )
             self.card(target.pointer.version)
-            claimed = self._claim(
-                current, target.pointer.version, by, below=self._promotion(target.below)
-            )
+            claimed = self._claim(current, target.pointer.version, by, below=self._promotion(target.below))
             if claimed is not None:
                 return claimed
 
@@ -278,17 +279,13 @@ class CheckpointRegistry:
             promoted_at=datetime.now(UTC),
             generation=current.pointer.generation + 1 if current else 0,
         )
-        promotion = _Promotion(
-            pointer=pointer, below=below.pointer.generation if below else None
-        )
+        promotion = _Promotion(pointer=pointer, below=below.pointer.generation if below else None)
         if not self._store.create(
             self._promotion_key(pointer.generation),
             promotion.model_dump_json(indent=2).encode(),
         ):
             return None
-        self._store.write(
-            f"{self._root}/active.json", pointer.model_dump_json(indent=2).encode()
-        )
+        self._store.write(f"{self._root}/active.json", pointer.model_dump_json(indent=2).encode())
         logger.info(
             "checkpoint %s of %s is active (by %s)",
             version,
@@ -301,15 +298,11 @@ class CheckpointRegistry:
     def _latest(self) -> _Promotion | None:
         """The latest promotion: the one ``active.json`` names, rolled forward over those whose copy was not written."""
         try:
-            pointer = ActivePointer.model_validate_json(
-                self._store.read(f"{self._root}/active.json")
-            )
+            pointer = ActivePointer.model_validate_json(self._store.read(f"{self._root}/active.json"))
             latest = self._promotion(pointer.generation)
         except (NotFound, ValueError):
             latest = None
-        while (
-            following := self._promotion(latest.pointer.generation + 1 if latest else 0)
-        ) is not None:
+        while (following := self._promotion(latest.pointer.generation + 1 if latest else 0)) is not None:
             latest = following
         return latest
 
@@ -325,9 +318,7 @@ class CheckpointRegistry:
         if generation is None:
             return None
         try:
-            return _Promotion.model_validate_json(
-                self._store.read(self._promotion_key(generation))
-            )
+            return _Promotion.model_validate_json(self._store.read(self._promotion_key(generation)))
         except NotFound:
             return None
 
@@ -368,7 +359,9 @@ class CheckpointRegistry:
 
 
 def _base_files(folder: Path) -> list[Path]:
-    """What of a model folder from a hub is needed: weights and small text files, not pickles, ONNX or other exports beside them."""
+    """What of a model folder from a hub is needed: weights and small text files, not pickles, ONNX or other exports
+    beside them.
+    """
     if not folder.is_dir():
         raise BadCheckpoint(
             f"The student's model folder {folder} does not exist: set MPA_STUDENT_MODEL to a Hugging Face folder."
@@ -376,9 +369,7 @@ def _base_files(folder: Path) -> list[Path]:
     chosen = []
     for path in checkpoint_files(folder):
         parents = path.relative_to(folder).parts[:-1]
-        if path.suffix.lower() in _BASE_SUFFIXES and (
-            not parents or parents[0] in _BASE_FOLDERS
-        ):
+        if path.suffix.lower() in _BASE_SUFFIXES and (not parents or parents[0] in _BASE_FOLDERS):
             chosen.append(path)
     return chosen
 

@@ -343,6 +343,23 @@ class TaskList(Contract):
     tasks: list[TaskInfo]
 
 
+class TrainingInfo(Contract):
+    """``GET /v1/trainings/{job_id}`` of the trainer. ``losses``: (step, loss), thinned out evenly."""
+
+    job_id: str
+    state: JobState
+    progress: TrainingProgress | None = None
+    evaluation: Evaluation | None = None
+    checkpoint: str | None = None
+    last_error: str | None = None
+    waiting_for: str | None = None
+    losses: list[tuple[int, float]] = Field(default_factory=list)
+
+
+class TrainingList(Contract):
+    trainings: list[TrainingInfo]
+
+
 class JobEvent(Contract):
     """One SSE event of ``GET /v1/jobs/{id}/events``."""
 

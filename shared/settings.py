@@ -143,6 +143,8 @@ class TrainerSettings(HttpSettings, ImageSettings):
     tasks_file: Path | None = None
     train_device: str = "auto"
     train_threads: int = Field(2, ge=1, description="torch threads of the training process")
+    train_cache: ByteSize = Field(_size("2GiB"), description="memory for prepared images and frozen image features")
+    allow_image_urls: bool = Field(False, description="fetch http(s) images of a set again for training")
     lease: Duration = timedelta(seconds=30)
     train_attempts: int = Field(3, ge=1)
     eval_batch_size: int = Field(32, ge=1)

@@ -1,0 +1,173 @@
+"""Samples to model inputs: exactly the tokens that serving sees, then the answer; labels on the answer and its end
+token only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from services.trainer.dataset import Sample
+from services.trainer.losses import IGNORE
+from shared.errors import InvalidInput
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import encode, question_prompt
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample. ``tokens`` are [L] tensors (ids, mask, type ids …), ``images`` what the model needs of the picture.
+
+    The first ``prompt`` tokens are the inference prompt, the rest is the answer with its end token.
+    """
+
+    tokens: dict[str, Tensor]
+    images: dict[str, Tensor]
+    prompt: int
+
+
+class Encoder:
+    """Runs the processor once a sample and remembers the outcome, pictures once an image, up to ``cache_bytes``."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        prompt_of: Callable[[Sample], str],
+        open_image: Callable[[Sample], Image.Image],
+        *,
+        cache_bytes: int,
+    ) -> None:
+        self._loaded = loaded
+        self._prompt_of, self._open_image = prompt_of, open_image
+        self._left = cache_bytes
+        self._tokens: dict[str, tuple[dict[str, Tensor], int]] = {}
+        self._images: dict[str, dict[str, Tensor]] = {}
+
+    @property
+    def pad_token(self) -> int:
+        return int(self._loaded.tokenizer.pad_token_id)
+
+    def encode(self, sample: Sample) -> Encoded:
+        """Model inputs of ``sample``; raises UnreadableImage and InvalidInput."""
+        tokens, images = self._tokens.get(sample.pair_id), self._images.get(sample.image_key)
+        if tokens is None or images is None:
+            tokens, images = self._process(sample)
+            self._remember(sample, tokens, images)
+        return Encoded(tokens[0], images, tokens[1])
+
+    def _process(self, sample: Sample) -> tuple[tuple[dict[str, Tensor], int], dict[str, Tensor]]:
+        text = self._prompt_of(sample)
+        prompt = question_prompt(self._loaded, self._open_image(sample), text)
+        served = encode(self._loaded, prompt)
+        answer = answer_ids(self._loaded, text, prompt.text, sample.answer)
+        tokens, images = {}, {}
+        for name, value in served.features.items():
+            if _is_per_token(value, served.length):
+                tokens[name] = _extended(name, value[0], answer)
+            else:
+                images[name] = _compact(name, value)
+        return (tokens, served.length), images
+
+    def _remember(self, sample: Sample, tokens: tuple[dict[str, Tensor], int], images: dict[str, Tensor]) -> None:
+        new = 0 if sample.image_key in self._images else sum(t.nbytes for t in images.values())
+        new += sum(t.nbytes for t in tokens[0].values())
+        if new <= self._left:
+            self._left -= new
+            self._tokens[sample.pair_id] = tokens
+            self._images.setdefault(sample.image_key, images)
+
+
+class Collator:
+    """A batch of samples as model inputs, padded on the right, plus ``labels``, ``is_replay`` and ``weights``.
+
+    With ``features`` (see features.py) the picture's tensors are replaced by ``image_features``.
+    """
+
+    def __init__(self, encoder: Encoder, features: Mapping[str, Tensor] | None = None) -> None:
+        self._encoder = encoder
+        self._features = features
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        encoded = [self._encoder.encode(sample) for sample in samples]
+        batch = {name: self._padded(name, encoded) for name in encoded[0].tokens}
+        batch["labels"] = _stacked([_labels(item) for item in encoded], IGNORE)
+        if self._features is None:
+            for name in encoded[0].images:
+                batch[name] = concatenated([item.images[name] for item in encoded])
+        else:
+            batch["image_features"] = torch.cat([self._features[sample.image_key] for sample in samples])
+        batch["is_replay"] = torch.tensor([sample.is_replay for sample in samples])
+        batch["weights"] = torch.tensor([sample.weight for sample in samples], dtype=torch.float32)
+        return batch
+
+    def _padded(self, name: str, encoded: Sequence[Encoded]) -> Tensor:
+        return _stacked([item.tokens[name] for item in encoded], self._encoder.pad_token if name == "input_ids" else 0)
+
+
+def answer_ids(loaded: LoadedModel, text: str, prompt: str, answer: str) -> list[int]:
+    """The ids that should follow ``prompt``: the answer as the chat template writes it (some begin with a space),
+    and the end token.
+
+    ``text`` is the user's turn that ``prompt`` was rendered from. Raises InvalidInput for an answer without tokens.
+    """
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+    turns = [user, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
+    whole = str(loaded.processor.apply_chat_template(turns, tokenize=False))
+    completion = whole[len(prompt) :] if whole.startswith(prompt) else answer
+    ids = [int(token) for token in loaded.tokenizer(completion, add_special_tokens=False)["input_ids"]]
+    ends = [place for place, token in enumerate(ids) if token in loaded.eos_ids]
+    kept = ids[: ends[0]] if ends else ids
+    if not kept:
+        raise InvalidInput(f"The answer {answer!r} to {text!r} has no tokens to learn: leave the pair out of the set.")
+    return [*kept, ids[ends[0]] if ends else loaded.eos_ids[0]]
+
+
+def concatenated(tensors: Sequence[Tensor]) -> Tensor:
+    """Along dimension 0; where other sizes differ they are padded with zeros, which models take as absent pictures."""
+    sizes = [max(t.shape[d] for t in tensors) for d in range(1, tensors[0].dim())]
+    if all(list(t.shape[1:]) == sizes for t in tensors):
+        return torch.cat(list(tensors))
+    padded = []
+    for tensor in tensors:
+        room = tensor.new_zeros(tensor.shape[0], *sizes)
+        room[tuple(slice(0, n) for n in tensor.shape)] = tensor
+        padded.append(room)
+    return torch.cat(padded)
+
+
+def _is_per_token(value: Tensor, length: int) -> bool:
+    return value.dim() == 2 and value.shape == (1, length) and not value.is_floating_point()
+
+
+def _compact(name: str, value: Tensor) -> Tensor:
+    """Pixel masks come as int64, eight times larger than what they say."""
+    return value.bool() if name == "pixel_attention_mask" else value
+
+
+def _extended(name: str, value: Tensor, answer: list[int]) -> Tensor:
+    """A per-token tensor of the prompt, continued over the answer."""
+    if name == "input_ids":
+        tail = torch.tensor(answer, dtype=value.dtype)
+    elif name == "attention_mask":
+        tail = torch.ones(len(answer), dtype=value.dtype)
+    else:
+        tail = torch.zeros(len(answer), dtype=value.dtype)
+    return torch.cat([value, tail])
+
+
+def _labels(item: Encoded) -> Tensor:
+    labels = item.tokens["input_ids"].clone()
+    labels[: item.prompt] = IGNORE
+    return labels
+
+
+def _stacked(rows: Sequence[Tensor], fill: int) -> Tensor:
+    width = max(len(row) for row in rows)
+    out = torch.full((len(rows), width), fill, dtype=rows[0].dtype)
+    for place, row in enumerate(rows):
+        out[place, : len(row)] = row
+    return out

@@ -1,0 +1,113 @@
+"""What a training learns from: the disparity pairs of the train split, and the replay pairs that keep the student
+from forgetting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from services.trainer.plan import BatchPlan
+from shared.contracts import Split, TrainSpec, Verdict
+from shared.errors import InvalidInput
+from shared.image_files import WEB_SCHEMES
+from shared.sets import read_set
+from shared.store import Store
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question with the answer to learn (the teacher's) about one image, whose file had ``image_sha256`` when it
+    was asked.
+    """
+
+    pair_id: str
+    image: str
+    image_sha256: str | None
+    task: str
+    question: str
+    answer: str
+    is_replay: bool = False
+    weight: float = 1.0
+
+    @property
+    def image_key(self) -> str:
+        return self.image
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Disparity samples first, then replay samples, both in the set's order; a list index is a dataset index."""
+
+    samples: tuple[Sample, ...]
+    disparity: int
+
+    @property
+    def replay(self) -> int:
+        return len(self.samples) - self.disparity
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    def replay_pools(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of the replay samples of each task, tasks in alphabetical order."""
+        pools: dict[str, list[int]] = {}
+        for index in range(self.disparity, len(self.samples)):
+            pools.setdefault(self.samples[index].task, []).append(index)
+        return tuple(tuple(pools[task]) for task in sorted(pools))
+
+    def plan(self, spec: TrainSpec, seed: int) -> BatchPlan:
+        return BatchPlan(self.disparity, self.replay_pools(), spec.batch_size, spec.replay_fraction, seed)
+
+    def image_keys(self) -> list[str]:
+        return sorted({sample.image_key for sample in self.samples})
+
+
+def read_training_set(store: Store, job_id: str) -> TrainingSet:
+    """The train split of a finished set. It may have no disparity pair, which means that there is nothing to learn."""
+    disparity = _samples(read_set(store, job_id, verdicts=[Verdict.DISPARITY], split=Split.TRAIN), is_replay=False)
+    replay = _samples(read_set(store, job_id, verdicts=[Verdict.STUDENT_RIGHT], split=Split.TRAIN), is_replay=True)
+    return TrainingSet((*disparity, *replay), len(disparity))
+
+
+def read_held_out(store: Store, job_id: str) -> list[Sample]:
+    """Pairs with a checked or agreed answer on images that no training sees, in the set's order."""
+    verdicts = [Verdict.DISPARITY, Verdict.STUDENT_RIGHT]
+    return _samples(read_set(store, job_id, verdicts=verdicts, split=Split.HELD_OUT), is_replay=False)
+
+
+def check_images(samples: Sequence[Sample]) -> None:
+    """Fail before the first step, not in the middle, when local images vanished since they were collected."""
+    local = {
+        sample.image for sample in samples if not sample.image.startswith(WEB_SCHEMES) and "://" not in sample.image
+    }
+    missing = sorted(image for image in local if not Path(image).is_file())
+    if missing:
+        raise InvalidInput(
+            f"{len(missing)} image(s) of the set do not exist any more, the first is {missing[0]}: "
+            "put them back where they were, then retry the job."
+        )
+
+
+def _samples(table: pa.Table, *, is_replay: bool) -> list[Sample]:
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return [
+        Sample(
+            pair_id=row["pair_id"],
+            image=row["image"],
+            image_sha256=row["image_sha256"],
+            task=row["task"],
+            question=row["question"],
+            answer=row["teacher_answer"],
+            is_replay=is_replay,
+        )
+        for row in rows
+        if row["question"] and row["teacher_answer"]
+    ]

@@ -1,0 +1,29 @@
+"""What can go wrong in a training, in words, and whether another try can help."""
+
+from __future__ import annotations
+
+from shared.errors import BadCheckpoint, InvalidInput, MPAError
+
+
+class TrainingDiverged(MPAError):
+    """The loss became NaN, infinite or lastingly worse than guessing; the last saved step is still good."""
+
+    status, slug, title = 500, "training-diverged", "The training diverged"
+
+
+class TrainingCrashed(MPAError):
+    """The training process ended without a word: killed, out of memory, or a crash of native code."""
+
+    status, slug, title = 500, "training-crashed", "The training process died"
+
+
+class Stopping(Exception):
+    """The worker was asked to stop; the training goes on elsewhere, from its last saved step."""
+
+
+_FINAL = (TrainingDiverged, BadCheckpoint, InvalidInput)
+
+
+def can_be_retried(error: Exception) -> bool:
+    """False where the same input would fail in the same way again."""
+    return not isinstance(error, _FINAL)

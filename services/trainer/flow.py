@@ -1,0 +1,276 @@
+"""One job from ``training`` to its end: train, evaluate, gate, promote. Every step is idempotent, so any restart
+just goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from contextlib import suppress
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from services.trainer.benchmark import read_benchmark
+from services.trainer.child import run_phase
+from services.trainer.config import EvaluationResult, Progress, RunConfig, TrainResult, last_progress, load
+from services.trainer.dataset import read_training_set
+from services.trainer.errors import can_be_retried
+from services.trainer.gate import decide
+from services.trainer.promotion import promote, publish
+from services.trainer.workspace import Workspace
+from shared.checkpoints import CheckpointRegistry
+from shared.client import StudentClient
+from shared.contracts import JobSpec, JobState, Outcome, TrainingProgress
+from shared.errors import LeaseLost, MPAError, NotFound
+from shared.sets import set_digest
+from shared.settings import TrainerSettings
+from shared.state import JobStore, Lease
+from shared.store import Store
+from shared.vqa.tasks import load_profiles
+
+logger = logging.getLogger(__name__)
+
+
+class HeldTraining:
+    """The lease on a training, renewed in the background; losing it cancels the work."""
+
+    def __init__(self, jobs: JobStore, lease: Lease, ttl: float) -> None:
+        self._jobs, self._ttl = jobs, ttl
+        self.lease = lease
+        self.progress: TrainingProgress | None = None
+        self._waiting_for: str | None = None
+        self._changed = asyncio.Event()
+        self._ending = False
+
+    def report(self, progress: TrainingProgress) -> None:
+        if progress != self.progress:
+            self.progress = progress
+            self._changed.set()
+
+    async def wait_for(self, what: str | None) -> None:
+        if what != self._waiting_for:
+            self._waiting_for = what
+            self._changed.set()
+
+    def last_step(self) -> None:
+        """No more renewals: the call that ends the job also ends the lease."""
+        self._ending = True
+
+    async def keep(self) -> None:
+        """Renew until cancelled. Raises LeaseLost, also when Redis cannot be reached until the lease ran out."""
+        loop = asyncio.get_running_loop()
+        renewed = loop.time()
+        while not self._ending:
+            try:
+                await self._jobs.trainings.heartbeat(self.lease, self._ttl, self.progress, self._waiting_for)
+                renewed = loop.time()
+            except (RedisError, OSError, TimeoutError) as error:
+                if loop.time() - renewed > self._ttl:
+                    raise LeaseLost(
+                        f"Redis cannot be reached, so the lease on {self.lease.job_id} ran out: {error}."
+                    ) from error
+            await asyncio.sleep(min(1.0, self._ttl / 3))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self._ttl / 3)
+            self._changed.clear()
+
+
+class TrainingFlow:
+    """Runs trainings for one worker."""
+
+    def __init__(self, settings: TrainerSettings, store: Store, jobs: JobStore, owner: str) -> None:
+        self._settings, self._store, self._jobs, self._owner = settings, store, jobs, owner
+
+    async def run(self, job_id: str) -> None:
+        """Do what is left of the job's training; nothing if another worker has it or it is over.
+
+        Cancelling gives the training back; any other worker goes on from the last saved step.
+        """
+        ttl = self._settings.lease.total_seconds()
+        try:
+            lease = await self._jobs.trainings.acquire(job_id, self._owner, ttl, self._settings.train_attempts)
+        except NotFound as error:
+            logger.warning("%s", error.detail, extra={"job_id": job_id})
+            return
+        if lease is None:
+            logger.info("there is nothing to train, or another trainer does it", extra={"job_id": job_id})
+            return
+        held = HeldTraining(self._jobs, lease, ttl)
+        try:
+            await _while_held(held, self._work(held, job_id))
+        except LeaseLost as error:
+            logger.warning("stopped: %s", error.detail, extra={"job_id": job_id})
+        except asyncio.CancelledError:
+            with suppress(LeaseLost, RedisError, OSError):
+                await asyncio.shield(self._jobs.trainings.release(lease))
+            logger.info("gave the training back", extra={"job_id": job_id})
+            raise
+        except Exception as error:
+            await self._failed(lease, error)
+
+    async def _failed(self, lease: Lease, error: Exception) -> None:
+        words = (
+            error.detail if isinstance(error, MPAError) else f"The trainer failed ({type(error).__name__}: {error})."
+        )
+        logger.error("%s", words, extra={"job_id": lease.job_id}, exc_info=not isinstance(error, MPAError))
+        attempts = self._settings.train_attempts if can_be_retried(error) else lease.attempt
+        with suppress(LeaseLost):
+            await self._jobs.trainings.fail(lease, words, attempts)
+
+    async def _work(self, held: HeldTraining, job_id: str) -> None:
+        snapshot = await self._jobs.snapshot(job_id)
+        spec = snapshot.stored.spec
+        registry = CheckpointRegistry(self._store, spec.student)
+        await asyncio.to_thread(self._check_inputs, spec)
+        data = await asyncio.to_thread(read_training_set, self._store, job_id)
+        if data.disparity == 0:
+            await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
+            reason = "The set has no disparity pair to train on: the student answers like the teacher."
+            held.last_step()
+            await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, reason)
+            return
+        workspace = Workspace(self._store, job_id)
+        config = await asyncio.to_thread(self._config, workspace, registry, job_id, spec)
+        trained = await self._trained(held, workspace, config)
+        await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
+        measured = await self._measured(held, config)
+        version = await asyncio.to_thread(publish, registry, config, trained, measured)
+        await asyncio.to_thread(workspace.discard_steps, config.folder)
+        await self._decide(held, registry, spec, config, measured, version)
+
+    async def _trained(self, held: HeldTraining, workspace: Workspace, config: RunConfig) -> TrainResult:
+        result = config.folder / "result.json"
+
+        async def watch() -> None:
+            line = await asyncio.to_thread(last_progress, config.progress_file)
+            if line is not None:
+                held.report(_shown(line))
+            await asyncio.to_thread(workspace.mirror, config.folder)
+
+        if await asyncio.to_thread(load, TrainResult, result) is None:
+            await run_phase(config, "train", watch, self._environment())
+        await watch()
+        return await asyncio.to_thread(_must_load_training, result)
+
+    async def _measured(self, held: HeldTraining, config: RunConfig) -> EvaluationResult:
+        result = config.folder / "evaluation.json"
+        if await asyncio.to_thread(load, EvaluationResult, result) is None:
+            await run_phase(config, "evaluate", _nothing, self._environment())
+        measured = await asyncio.to_thread(load, EvaluationResult, result)
+        if measured is None:
+            raise NotFound(f"The evaluation left no result in {result}.")
+        return measured
+
+    async def _decide(
+        self,
+        held: HeldTraining,
+        registry: CheckpointRegistry,
+        spec: JobSpec,
+        config: RunConfig,
+        measured: EvaluationResult,
+        version: str,
+    ) -> None:
+        decision = decide(measured.evaluation, spec.gate)
+        known = {"evaluation": measured.evaluation, "checkpoint": version, "checkpoint_url": registry.url(version)}
+        logger.info("gate: %s", decision.reason, extra={"job_id": config.job_id, "checkpoint": version})
+        if not decision.promote:
+            held.last_step()
+            await self._jobs.trainings.finish(held.lease, Outcome.KEPT, decision.reason, **known)  # type: ignore[arg-type]
+            return
+        await self._jobs.trainings.advance(held.lease, JobState.PROMOTING, **known)  # type: ignore[arg-type]
+        async with self._student() as student:
+            await promote(
+                registry,
+                student,
+                version,
+                f"job {config.job_id}",
+                swap_timeout=self._settings.student_swap_timeout.total_seconds(),
+                say_waiting=held.wait_for,
+            )
+        held.last_step()
+        await self._jobs.trainings.finish(held.lease, Outcome.PROMOTED, decision.reason, **known)  # type: ignore[arg-type]
+
+    def _check_inputs(self, spec: JobSpec) -> None:
+        """Find a bad benchmark before the training, not after it. Raises InvalidInput."""
+        if spec.benchmark:
+            read_benchmark(Path(spec.benchmark), load_profiles(self._settings.tasks_file))
+
+    def _config(self, workspace: Workspace, registry: CheckpointRegistry, job_id: str, spec: JobSpec) -> RunConfig:
+        settings = self._settings
+        digest = set_digest(self._store, job_id)
+        start = workspace.begin(registry.active().version, digest)
+        return RunConfig(
+            job_id=job_id,
+            spec=spec,
+            folder=workspace.folder(),
+            base_version=start.base_version,
+            base_folder=registry.local(start.base_version),
+            store_url=settings.store_url,
+            cache_dir=settings.data_dir.absolute() / "cache",
+            set_digest=digest,
+            tasks_file=settings.tasks_file,
+            device=settings.train_device,
+            threads=settings.train_threads,
+            trust_remote_code=settings.trust_remote_code,
+            eval_batch_size=settings.eval_batch_size,
+            cache_bytes=int(settings.train_cache),
+            max_image_bytes=int(settings.max_image_bytes),
+            max_image_pixels=settings.max_image_pixels,
+            min_image_side=settings.min_image_side,
+            allow_image_urls=settings.allow_image_urls,
+            teacher_url=settings.teacher_url,
+            teacher_name=settings.teacher_name,
+            call_timeout=settings.call_timeout.total_seconds(),
+        )
+
+    def _student(self) -> StudentClient:
+        key = self._settings.api_key
+        return StudentClient(
+            self._settings.student_url,
+            model=self._settings.student_name,
+            api_key=key.get_secret_value() if key else None,
+            timeout=self._settings.call_timeout.total_seconds(),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """Secrets go by environment, never into ``run.json``."""
+        keys = {"MPA_API_KEY": self._settings.api_key, "MPA_TEACHER_API_KEY": self._settings.teacher_api_key}
+        secrets = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+        return {**secrets, "MPA_LOG_FORMAT": self._settings.log_format, "MPA_LOG_LEVEL": self._settings.log_level}
+
+
+async def _while_held(held: HeldTraining, work: Awaitable[None]) -> None:
+    """Do ``work`` while the lease is renewed; the first to fail stops the other."""
+    keeper, worker = asyncio.ensure_future(held.keep()), asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({keeper, worker}, return_when=asyncio.FIRST_COMPLETED)
+        if not worker.done():
+            keeper.result()
+        await worker
+    finally:
+        for task in (worker, keeper):
+            task.cancel()
+        await asyncio.gather(worker, keeper, return_exceptions=True)
+
+
+def _shown(line: Progress) -> TrainingProgress:
+    return TrainingProgress(
+        step=line.step,
+        steps=line.steps,
+        loss=line.loss,
+        samples_per_second=line.samples_per_second,
+        eta_seconds=line.eta_seconds,
+    )
+
+
+def _must_load_training(path: Path) -> TrainResult:
+    result = load(TrainResult, path)
+    if result is None:
+        raise NotFound(f"The training left no result in {path}.")
+    return result
+
+
+async def _nothing() -> None:
+    """Evaluation reports no progress of its own."""

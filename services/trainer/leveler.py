@@ -1,0 +1,296 @@
+"""The Parity Leveler: one training of the student on its disparity set with replay, on Hugging Face's Trainer.
+
+An undisturbed run and one that was killed and resumed end in the same weights: batches are a pure function of the
+seed and the step, and the Trainer's checkpoints hold weights, optimiser, schedule and random state.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import math
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from services.trainer.collator import Collator, Encoder
+from services.trainer.config import Progress, TrainResult, read_progress
+from services.trainer.dataset import TrainingSet
+from services.trainer.errors import TrainingDiverged
+from services.trainer.features import compute_features, freeze_vision
+from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, alignment_loss
+from services.trainer.models import add_lora, save_candidate
+from services.trainer.plan import BatchPlan, optimiser_steps
+from shared.contracts import LoraSpec, TrainSpec
+
+logger = logging.getLogger(__name__)
+
+_COMPLETE = "complete"
+_RATE_STEPS = 20
+
+
+@dataclass(frozen=True)
+class TrainFolders:
+    """``steps``: the Trainer's own checkpoints; ``progress``: JSONL, a line a step; ``candidate``: the result."""
+
+    base: Path
+    steps: Path
+    progress: Path
+    candidate: Path
+
+
+def train(
+    model: Any,
+    encoder: Encoder,
+    data: TrainingSet,
+    spec: TrainSpec,
+    folders: TrainFolders,
+    *,
+    seed: int,
+    cpu: bool,
+    cache_bytes: int,
+) -> TrainResult:
+    """Train ``model`` (float32), write the candidate folder, say how it went. Resumes from the last complete step in
+    ``steps``.
+
+    Raises TrainingDiverged, InvalidInput, BadCheckpoint.
+    """
+    set_seed(seed)
+    features = None
+    if spec.freeze_vision:
+        freeze_vision(model)
+        features = compute_features(model, encoder, data.samples, batch_size=spec.batch_size, cache_bytes=cache_bytes)
+    if spec.method == "lora":
+        model = add_lora(model, spec.lora or LoraSpec(), seed)
+    steps = optimiser_steps(spec, data.disparity, has_replay=data.replay > 0)
+    last = last_complete_step(folders.steps)
+    meter = Meter(folders.progress, steps, spec.batch_size * spec.gradient_accumulation, resumed_at=_step_of(last))
+    trainer = Leveler(
+        model=model,
+        args=_arguments(spec, folders.steps, steps, seed=seed, cpu=cpu),
+        data=data,
+        collator=Collator(encoder, features),
+        micro_batches=steps * spec.gradient_accumulation,
+        plan_seed=seed,
+        spec=spec,
+        meter=meter,
+    )
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    save_candidate(trainer.accelerator.unwrap_model(trainer.model), folders.base, folders.candidate)
+    return TrainResult(
+        steps=steps,
+        final_loss=meter.final_loss(),
+        samples_per_second=meter.rate() or 0.0,
+        disparity_pairs=data.disparity,
+        replay_pairs=data.replay,
+        loss_weights={term.name: term.weight for term in PLAIN},
+    )
+
+
+class PlanSampler(Sampler[list[int]]):
+    """The first ``batches`` batches of a plan, as a batch sampler."""
+
+    def __init__(self, plan: BatchPlan, batches: int) -> None:
+        self.plan = plan
+        self.batch_size = plan.batch_size
+        self.drop_last = False
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self.plan.batch(number) for number in range(self._batches))
+
+
+class Leveler(Trainer):
+    """Hugging Face's Trainer over a batch plan and the alignment loss."""
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: TrainingArguments,
+        data: TrainingSet,
+        collator: Collator,
+        micro_batches: int,
+        plan_seed: int,
+        spec: TrainSpec,
+        meter: Meter,
+        terms: tuple[Term, ...] = PLAIN,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
+        self.loss_is_scaled_for_ga = False
+        self.model_accepts_loss_kwargs = False
+        self._sampler = PlanSampler(data.plan(spec, plan_seed), micro_batches)
+        self._terms = terms
+        self._meter = meter
+        self._vocabulary = _vocabulary_size(model)
+        unwrapped = self.accelerator.unwrap_model(model)
+        inner = getattr(unwrapped, "get_base_model", lambda: unwrapped)()
+        self._keeps_some_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self.add_callback(_Bookkeeping(meter))
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        loader: DataLoader[Any] = DataLoader(
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self._sampler,
+            collate_fn=self.data_collator,
+            num_workers=0,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Mean over the batch's samples of their losses; samples of all sizes count the same."""
+        labels, is_replay, weights = (inputs.pop(name) for name in ("labels", "is_replay", "weights"))
+        first = int((labels != IGNORE).any(0).nonzero()[0])
+        inputs |= _given_features(inputs.pop("image_features", None))
+        kept = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
+        if self._keeps_some_logits:
+            inputs["logits_to_keep"] = kept
+        outputs = model(**inputs, use_cache=False)
+        logits = outputs.logits if self._keeps_some_logits else outputs.logits[:, kept]
+        loss = alignment_loss(Predictions(logits, labels[:, first:], is_replay, weights), self._terms)
+        self._meter.saw(float(loss.detach()), self._vocabulary, self.state.global_step)
+        return (loss, outputs) if return_outputs else loss
+
+
+class Meter:
+    """Losses and speed of a run: checks them, and writes one line a step to the progress file."""
+
+    def __init__(self, file: Path, steps: int, samples_per_step: int, resumed_at: int) -> None:
+        self._file, self._steps, self._samples = file, steps, samples_per_step
+        self._losses: list[float] = []
+        self._micro: list[float] = []
+        self._ends: deque[float] = deque([time.monotonic()], maxlen=_RATE_STEPS + 1)
+        self._average: float | None = None
+        self._keep_until(resumed_at)
+
+    def saw(self, loss: float, vocabulary: int, step: int) -> None:
+        """Note a micro-batch's loss; raises TrainingDiverged if it is no number, or lastingly worse than twice
+        guessing.
+        """
+        self._micro.append(loss)
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"The loss became {loss} at step {step + 1}: lower train.learning_rate, or train in fp32. "
+                "The last saved step is unharmed."
+            )
+        self._average = loss if self._average is None else 0.9 * self._average + 0.1 * loss
+        if self._average > 2 * math.log(vocabulary):
+            raise TrainingDiverged(
+                f"The loss rose to {self._average:.1f} by step {step + 1}, worse than guessing: "
+                "lower train.learning_rate. The last saved step is unharmed."
+            )
+
+    def step_done(self, step: int) -> None:
+        loss = sum(self._micro) / max(1, len(self._micro))
+        self._micro.clear()
+        self._losses.append(loss)
+        self._ends.append(time.monotonic())
+        rate = self.rate()
+        left = (self._steps - step) * self._samples
+        line = Progress(step, self._steps, round(loss, 6), rate, round(left / rate, 1) if rate else None)
+        with self._file.open("a") as file:
+            file.write(json.dumps(asdict(line)) + "\n")
+
+    def rate(self) -> float | None:
+        """Samples a second over the last steps."""
+        seconds = self._ends[-1] - self._ends[0]
+        return round((len(self._ends) - 1) * self._samples / seconds, 1) if seconds > 0 else None
+
+    def final_loss(self) -> float:
+        """Mean loss of the last steps, resumed ones included."""
+        last = self._losses[-_RATE_STEPS:]
+        return sum(last) / len(last) if last else math.nan
+
+    def _keep_until(self, step: int) -> None:
+        """Drop lines of steps that will be done again."""
+        kept = [line for line in read_progress(self._file) if line.step <= step]
+        self._losses = [line.loss for line in kept]
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text("".join(json.dumps(asdict(line)) + "\n" for line in kept))
+
+
+class _Bookkeeping(TrainerCallback):
+    """Progress after each step; and a marker in each saved step, because a kill can leave half a folder."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self._meter.step_done(state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+def last_complete_step(folder: Path) -> Path | None:
+    """The newest whole checkpoint of the Trainer; half-written ones are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=_step_of)
+    for path in found:
+        if not (path / _COMPLETE).exists():
+            shutil.rmtree(path)
+    whole = [path for path in found if path.exists()]
+    return whole[-1] if whole else None
+
+
+def _step_of(path: Path | None) -> int:
+    return int(path.name.rpartition("-")[2]) if path else 0
+
+
+def _arguments(spec: TrainSpec, folder: Path, steps: int, *, seed: int, cpu: bool) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=spec.batch_size,
+        gradient_accumulation_steps=spec.gradient_accumulation,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(steps * spec.warmup_fraction),
+        weight_decay=spec.weight_decay,
+        max_grad_norm=spec.max_grad_norm,
+        optim="adamw_torch",
+        bf16=spec.precision == "bf16",
+        use_cpu=cpu,
+        seed=seed,
+        save_strategy="steps",
+        save_steps=spec.save_every_steps,
+        save_total_limit=2,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=not cpu,
+    )
+
+
+def _given_features(features: Tensor | None) -> Mapping[str, Any]:
+    if features is None:
+        return {}
+    return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}  # type: ignore[arg-type]
+
+
+def _vocabulary_size(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])

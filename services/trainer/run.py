@@ -1,0 +1,183 @@
+"""``python -m services.trainer.run train|evaluate <run.json>``: one step of one training in a process of its own.
+
+A process of its own, so that memory, threads and crashes of the training never touch the worker, and a kill stops
+all of it. It ends at once when its parent goes (its standard input closes), and a lock keeps a second one out of the
+same folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from services.trainer.answering import Asker, Question
+from services.trainer.benchmark import read_benchmark
+from services.trainer.collator import Encoder
+from services.trainer.config import EvaluationResult, Failure, RunConfig, TrainResult, load, save
+from services.trainer.dataset import Sample, check_images, read_held_out, read_training_set
+from services.trainer.errors import can_be_retried
+from services.trainer.evaluate import evaluate
+from services.trainer.leveler import TrainFolders, train
+from services.trainer.pictures import Pictures
+from shared.client import ChatClient
+from shared.errors import InvalidInput, MPAError, Unavailable
+from shared.image_files import ImageFiles
+from shared.images import ImageLimits
+from shared.settings import TrainerSettings
+from shared.store import Store
+from shared.telemetry import setup_logging
+from shared.vlm.loading import LoadedModel, load_model, pick_device
+from shared.vqa.tasks import load_profiles
+
+logger = logging.getLogger(__name__)
+
+LOCK_PATIENCE = 30.0
+TEACHER_CALLS = 8
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0: done; 1: failed, with the reason in ``failure.json``."""
+    phase, path = arguments
+    config = load(RunConfig, Path(path))
+    if config is None:
+        raise SystemExit(f"{path} is no run configuration")
+    setup_logging("trainer-run", TrainerSettings())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(config.threads)
+    failure = config.folder / "failure.json"
+    failure.unlink(missing_ok=True)
+    try:
+        with _only_one(config.folder):
+            if phase == "train":
+                save(config.folder / "result.json", run_training(config))
+            else:
+                save(config.folder / "evaluation.json", run_evaluation(config))
+    except MPAError as error:
+        save(failure, Failure(error.detail, final=not can_be_retried(error)))
+        logger.error("%s", error.detail, extra={"job_id": config.job_id})
+        return 1
+    return 0
+
+
+def run_training(config: RunConfig) -> TrainResult:
+    """Train and write the candidate folder."""
+    store = Store(config.store_url, config.cache_dir)
+    data = read_training_set(store, config.job_id)
+    if data.disparity == 0:
+        raise InvalidInput("The set has no disparity pair to train on.")
+    check_images(data.samples)
+    with _files(config, store) as files:
+        pictures = Pictures(files, _limits(config))
+        loaded = _load(config, config.base_folder)
+        loaded.model.requires_grad_(True)
+        profiles = load_profiles(config.tasks_file)
+        asker = Asker(pictures, _limits(config), profiles)
+        encoder = Encoder(
+            loaded,
+            lambda sample: asker.prompt(_question(sample)),
+            pictures.open,
+            cache_bytes=config.cache_bytes // 2,
+        )
+        if loaded.device.type == "cpu":
+            # an explicit softmax is faster than the fused kernel for short sequences on CPUs
+            loaded.model.set_attn_implementation("eager")
+        return train(
+            loaded.model,
+            encoder,
+            data,
+            config.spec.train,
+            TrainFolders(config.base_folder, config.step_folder, config.progress_file, config.candidate),
+            seed=config.spec.seed,
+            cpu=loaded.device.type == "cpu",
+            cache_bytes=config.cache_bytes // 2,
+        )
+
+
+def run_evaluation(config: RunConfig) -> EvaluationResult:
+    """Ask the base and the candidate, and the teacher where there are labels."""
+    store = Store(config.store_url, config.cache_dir)
+    held_out = read_held_out(store, config.job_id)
+    check_images(held_out)
+    profiles = load_profiles(config.tasks_file)
+    labelled = read_benchmark(Path(config.spec.benchmark), profiles) if config.spec.benchmark else []
+    with _files(config, store) as files:
+        asker = Asker(Pictures(files, _limits(config)), _limits(config), profiles)
+        return evaluate(
+            asker,
+            lambda: _load(config, config.base_folder),
+            lambda: _load(config, config.candidate),
+            held_out,
+            labelled,
+            config.spec.identifier,
+            batch_size=config.eval_batch_size,
+            ask_teacher=lambda questions: asyncio.run(_ask_teacher(config, asker, questions)),
+        )
+
+
+async def _ask_teacher(config: RunConfig, asker: Asker, questions: Sequence[Question]) -> list[str] | None:
+    key = TrainerSettings().teacher_api_key or TrainerSettings().api_key
+    async with ChatClient(
+        config.teacher_url,
+        model=config.teacher_name,
+        api_key=key.get_secret_value() if key else None,
+        timeout=config.call_timeout,
+        max_connections=TEACHER_CALLS,
+    ) as teacher:
+        return await asker.teacher_answers(teacher, questions, TEACHER_CALLS)
+
+
+def _load(config: RunConfig, folder: Path) -> LoadedModel:
+    device = str(pick_device(config.device))
+    return load_model(folder, dtype="float32", device=device, trust_remote_code=config.trust_remote_code)
+
+
+def _question(sample: Sample) -> Question:
+    return Question(sample.image, sample.task, sample.question, sample.image_sha256)
+
+
+def _files(config: RunConfig, store: Store) -> ImageFiles:
+    # The folders that may be read were checked when the job was collected; the set names no others.
+    return ImageFiles(store, roots=None, max_bytes=config.max_image_bytes, allow_urls=config.allow_image_urls)
+
+
+def _limits(config: RunConfig) -> ImageLimits:
+    return ImageLimits(config.max_image_bytes, config.max_image_pixels, config.min_image_side)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Wait until nobody else works in ``folder``: a predecessor may be ending. Raises Unavailable if it does not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"Another process is training in {folder} and does not end.") from error
+                time.sleep(0.1)
+        yield
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of standard input and never writes: it closes when the parent is gone, however
+    it went.
+    """
+    sys.stdin.buffer.read()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

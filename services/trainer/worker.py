@@ -1,0 +1,70 @@
+"""``python -m services.trainer.worker``: a Celery worker that does one training at a time, each in a child process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+from services.trainer.flow import TrainingFlow
+from services.trainer.tasks import Runner, register
+from shared.queue import TRAIN_QUEUE, make_celery
+from shared.settings import TrainerSettings
+from shared.state import JobStore
+from shared.store import Store
+from shared.telemetry import setup_logging
+
+log = logging.getLogger(__name__)
+
+
+def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
+    """The Celery app with its task, and what runs the trainings."""
+    app = make_celery(settings, "trainer")
+    store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+    async def work(job_id: str) -> None:
+        jobs = JobStore.from_url(settings.redis_url)
+        try:
+            await TrainingFlow(settings, store, jobs, owner).run(job_id)
+        finally:
+            await jobs.aclose()
+
+    runner = Runner(work)
+    register(app, runner)
+    return app, runner
+
+
+def main() -> None:
+    settings = TrainerSettings()
+    setup_logging("trainer-worker", settings)
+    app, runner = make_worker(settings)
+
+    def stop(**_: Any) -> None:
+        runner.stop()
+
+    worker_shutting_down.connect(stop, weak=False)
+    log.info("Waiting for finished sets.")
+    # One thread: the training itself is a child process, and the thread only watches it.
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            "--concurrency=1",
+            f"--queues={TRAIN_QUEUE}",
+            f"--hostname=trainer-{os.getpid()}@%h",
+            f"--loglevel={settings.log_level}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

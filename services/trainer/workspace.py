@@ -1,0 +1,76 @@
+"""The working folder of a training: in place on a local store, else a local copy whose saved steps are mirrored to
+the store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shared.errors import NotFound
+from shared.image_files import local_path
+from shared.store import Store
+
+logger = logging.getLogger(__name__)
+
+_START = "start.json"
+_SAVED = "complete"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training began from; recorded first, so that a resumed one uses the same."""
+
+    base_version: str
+    set_digest: str
+
+
+class Workspace:
+    """``training/<job_id>/`` in the store. Synchronous."""
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        self._store = store
+        self._prefix = f"training/{job_id}"
+        self._is_local = local_path(store, self._prefix) is not None
+        self._mirrored: set[str] = set()
+
+    def begin(self, base_version: str, set_digest: str) -> Start:
+        """The recorded start, or this one if there is none yet. What was made from another set is thrown away."""
+        recorded = self._recorded()
+        if recorded is not None and recorded.set_digest == set_digest:
+            return recorded
+        if recorded is not None:
+            logger.warning("the set changed since the training began: training again from the start")
+            shutil.rmtree(self.folder(), ignore_errors=True)
+            self._store.delete(self._prefix)
+        start = Start(base_version, set_digest)
+        self._store.write(f"{self._prefix}/{_START}", json.dumps(asdict(start)).encode())
+        return start
+
+    def folder(self) -> Path:
+        """The local folder, with what an earlier holder left in it."""
+        return self._store.open_local(self._prefix)
+
+    def mirror(self, folder: Path) -> None:
+        """Copy newly saved steps and results of a remote store's working copy to the store."""
+        if self._is_local:
+            return
+        for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
+            name = marker.parent.relative_to(folder).as_posix()
+            if name not in self._mirrored:
+                self._store.publish_dir(marker.parent, f"{self._prefix}/{name}", last=_SAVED)
+                self._mirrored.add(name)
+
+    def discard_steps(self, folder: Path) -> None:
+        """The Trainer's own files are of no use once the training is over; logs and results stay."""
+        shutil.rmtree(folder / "steps", ignore_errors=True)
+        self._store.delete(f"{self._prefix}/steps")
+
+    def _recorded(self) -> Start | None:
+        try:
+            return Start(**json.loads(self._store.read(f"{self._prefix}/{_START}")))
+        except (NotFound, ValueError, TypeError):
+            return None
