@@ -1,1 +1,1 @@
-"""Teacher service: a big vision-language model behind OpenAI's chat API, run by vLLM (or, as a fall-back, transformers)."""
+"""Teacher service: a big vision-language model behind OpenAI chat completions: vLLM, or transformers as a fall-back."""

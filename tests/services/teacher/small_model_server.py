@@ -1,6 +1,6 @@
 """A small HTTP server in vLLM's place: what it does with a chat stands in a file, which a test may change at any time.
 
-Called like vLLM's server (``… --port=N``). ``SMALL_FOLDER`` holds ``mode`` (read at every chat) and ``journal`` (written).
+Called like vLLM's server (``… --port=N``). ``SMALL_FOLDER`` holds ``mode`` (read at every chat) and ``journal``.
 Modes: ok, fail (500), refuse (400), hang, slow, die, and die_in_stream. ``/health`` is fine in all of them.
 """
 

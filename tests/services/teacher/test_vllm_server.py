@@ -137,7 +137,7 @@ async def test_a_missing_interpreter_is_named_in_the_reason(small: SmallModel) -
 
 
 async def test_stop_ends_a_server_that_ignores_sigterm(tmp_path: Path) -> None:
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('INFO up', flush=True); time.sleep(600)"
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     server = ModelServer(lambda port: [sys.executable, "-c", script], dict(os.environ), "teacher", QUICK)
     await server.start()
 

@@ -1,0 +1,235 @@
+"""The HTTP face of a real service process, above a small model server that misbehaves on demand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.polling import wait_until
+from tests.services.teacher.small import Service, SmallModel, chat, gone
+
+STOPPED = (0, -signal.SIGTERM)  # uvicorn, having shut down in order, ends by the signal that it was sent
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
+    return SmallModel(tmp_path_factory.mktemp("small"))
+
+
+def start(small: SmallModel, **settings: str) -> Service:
+    service = Service(
+        small.folder / "service.log",
+        MPA_TEACHER_VLLM_PYTHON=str(small.interpreter()),
+        SMALL_FOLDER=str(small.folder),
+        **settings,
+    )
+    return service
+
+
+@pytest.fixture(scope="module")
+def running(small: SmallModel) -> Iterator[Service]:
+    service = start(small, MPA_MAX_BODY="1MiB")
+    yield service
+    assert service.stop() in STOPPED
+    assert all(gone(pid) for pid in small.helpers)
+
+
+@pytest.fixture
+def service(running: Service, small: SmallModel) -> Service:
+    """The module's service, ready, with a server that works."""
+    small.set("ok")
+    running.wait_ready()
+    return running
+
+
+def message(response: httpx.Response, status: int) -> str:
+    """The words of an OpenAI-shaped error."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert {"message", "type", "param", "code"} <= error.keys()
+    return str(error["message"])
+
+
+def test_a_chat_is_passed_on_as_it_came_and_its_answer_too(service: Service, small: SmallModel) -> None:
+    body = json.dumps(chat(seed=7, n=3, response_format={"type": "json_object"}, logprobs=True), indent=None) + "  "
+    response = httpx.post(f"{service.url}/v1/chat/completions", content=body, timeout=30)
+    assert response.status_code == 200
+    assert response.json()["choices"][0]["message"]["content"] == "red"
+    assert small.notes("body")[-1] == body.strip()
+
+
+def test_models_names_the_teacher(service: Service) -> None:
+    listed = httpx.get(f"{service.url}/v1/models", timeout=10).json()
+    assert [model["id"] for model in listed["data"]] == ["teacher"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"model": "gpt-7"}, 404, "gpt-7"),
+        ({"temprature": 1}, 400, "temprature: unknown field"),
+        ({"max_tokens": 0}, 400, "max_tokens"),
+        ({"messages": []}, 400, "messages"),
+        ({"top_logprobs": 21}, 400, "top_logprobs"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_words(service: Service, change: dict[str, Any], status: int, words: str) -> None:
+    assert words in message(service.post({**chat(), **change}), status)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("https://example.com/secret.png", "data URL"),
+        ("file:///etc/passwd", "data URL"),
+        ("data:image/png;base64,!!!", "base64"),
+        ("data:image/png;base64,", "empty"),
+        ("data:image/png;base64,aGVsbG8=", "not an image"),
+    ],
+)
+def test_an_image_that_is_none_is_refused_before_the_model_sees_it(
+    service: Service, small: SmallModel, image: str, words: str
+) -> None:
+    asked = len([note for note in small.notes("body") if image in note])
+    assert words in message(service.post(chat(image=image)), 400)
+    assert len([note for note in small.notes("body") if image in note]) == asked
+
+
+def test_a_body_that_is_no_json_or_too_large_is_refused(service: Service) -> None:
+    url = f"{service.url}/v1/chat/completions"
+    assert "JSON" in message(httpx.post(url, content=b"{", timeout=10), 400)
+    assert "MPA_MAX_BODY" in message(httpx.post(url, content=b" " * 2**21, timeout=10), 413)
+
+
+def test_the_servers_refusal_is_passed_on_in_openais_shape(service: Service, small: SmallModel) -> None:
+    small.set("refuse")
+    assert message(service.post(chat()), 400) == "too many tokens"
+
+
+def test_the_servers_failure_is_a_502_that_quotes_it(service: Service, small: SmallModel) -> None:
+    small.set("fail")
+    assert "the engine is upset" in message(service.post(chat()), 502)
+
+
+def test_a_stream_is_passed_on_event_by_event(service: Service) -> None:
+    with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=chat(stream=True), timeout=30) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        lines = [line for line in response.iter_lines() if line]
+    assert len(lines) == 3 and lines[-1] == "data: [DONE]"
+
+
+def test_a_server_that_dies_in_a_stream_ends_it_with_an_error_event(service: Service, small: SmallModel) -> None:
+    small.set("die_in_stream")
+    with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=chat(stream=True), timeout=30) as response:
+        lines = [line for line in response.iter_lines() if line]
+    assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "unavailable"
+
+
+def test_a_server_that_dies_in_a_request_is_a_503_and_comes_back(service: Service, small: SmallModel) -> None:
+    restarts = service.readiness()["details"]["restarts"]
+    small.set("die")
+    response = service.post(chat())
+    assert "again" in message(response, 503) and int(response.headers["Retry-After"]) >= 1
+    wait_until(lambda: service.readiness().get("details", {}).get("restarts", 0) > restarts)
+    small.set("ok")
+    service.wait_ready()
+    assert service.post(chat()).status_code == 200
+
+
+def test_while_the_server_is_down_requests_get_503_and_readiness_is_false(service: Service, small: SmallModel) -> None:
+    small.set("end")
+    os.kill(service.readiness()["details"]["pid"], signal.SIGKILL)
+    wait_until(lambda: not service.readiness()["ready"])
+    response = service.post(chat())
+    assert "model server" in message(response, 503) and int(response.headers["Retry-After"]) >= 1
+    assert httpx.get(f"{service.url}/readyz", timeout=10).status_code == 503
+    assert httpx.get(f"{service.url}/healthz", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_frees_the_model(service: Service, small: SmallModel, stream: bool) -> None:
+    left = len(small.notes("hung up"))
+    small.set("hang")
+    with pytest.raises(httpx.ReadTimeout):
+        service.post(chat(stream=stream), timeout=1.0)
+    wait_until(lambda: len(small.notes("hung up")) > left)
+
+
+def test_many_requests_at_once(service: Service) -> None:
+    with httpx.Client(timeout=60, limits=httpx.Limits(max_connections=32)) as client, ThreadPoolExecutor(32) as pool:
+        url = f"{service.url}/v1/chat/completions"
+        statuses = list(pool.map(lambda i: client.post(url, json=chat(f"Question {i}?")).status_code, range(100)))
+    assert statuses == [200] * 100
+
+
+def test_the_api_key_is_asked_for(tmp_path: Path) -> None:
+    small = SmallModel(tmp_path)
+    service = start(small, MPA_API_KEY="open sesame")
+    try:
+        service.wait_ready()
+        assert "Bearer" in message(service.post(chat()), 401)
+        assert service.post(chat(), headers={"Authorization": "Bearer open sesame"}).status_code == 200
+    finally:
+        service.stop()
+
+
+def test_sigterm_lets_requests_finish_and_leaves_no_process(tmp_path: Path) -> None:
+    small = SmallModel(tmp_path)
+    service = start(small)
+    service.wait_ready()
+    server = service.readiness()["details"]["pid"]
+    asked = len(small.notes("body"))
+    small.set("slow")
+    statuses: list[int] = []
+    asking = threading.Thread(target=lambda: statuses.append(service.post(chat()).status_code))
+    asking.start()
+    wait_until(lambda: len(small.notes("body")) > asked)
+    assert service.stop() in STOPPED
+    asking.join(10)
+    assert statuses == [200]
+    assert gone(server) and all(gone(pid) for pid in small.helpers)
+
+
+def test_a_request_that_never_ends_does_not_hold_up_the_shutdown(tmp_path: Path) -> None:
+    small = SmallModel(tmp_path)
+    service = start(small, MPA_SHUTDOWN_GRACE="1")
+    service.wait_ready()
+    asked = len(small.notes("body"))
+    small.set("hang")
+    asking = threading.Thread(target=lambda: _ignore_errors(service))
+    asking.start()
+    wait_until(lambda: len(small.notes("body")) > asked)
+    began = time.monotonic()
+    service.stop()
+    assert time.monotonic() - began < 12
+    asking.join(10)
+    assert all(gone(pid) for pid in small.helpers)
+
+
+def test_killing_the_service_takes_the_server_along(tmp_path: Path) -> None:
+    small = SmallModel(tmp_path)
+    service = start(small)
+    service.wait_ready()
+    server = service.readiness()["details"]["pid"]
+    service.process.kill()
+    service.process.wait(10)
+    wait_until(lambda: gone(server))
+    for pid in small.helpers:  # a plain child of the small server, which unlike vLLM's does not watch its parent
+        os.kill(pid, signal.SIGKILL)
+
+
+def _ignore_errors(service: Service) -> None:
+    try:
+        service.post(chat())
+    except httpx.HTTPError:
+        return
