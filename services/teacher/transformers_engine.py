@@ -68,7 +68,7 @@ class TransformersEngine:
         self._works.put(None)
         await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
 
-    async def answer(self, request: ChatRequest, body: bytes) -> Response:  # noqa: ARG002
+    async def answer(self, request: ChatRequest, body: bytes) -> Response:
         loaded = self._loaded
         if not self.ready or loaded is None:
             raise Unavailable(self.reason, retry_after=RETRY_AFTER)

@@ -1,0 +1,151 @@
+"""The service with the real vLLM and the demo's teacher: what its users see, and a kill in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from shared.client import ChatClient, image_question
+from tests.polling import wait_until
+from tests.processes import command_line, descendants
+from tests.services.teacher.small import RED_PIXELS, Service, chat, gone
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+MODEL = Path(__file__).parents[3] / "demo" / "models" / "teacher"
+READY_SECONDS = 300.0
+SERVER = "vllm.entrypoints.openai.api_server"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("teacher") / "service.log", MPA_TEACHER_MODEL=str(MODEL))
+    running.wait_ready(READY_SECONDS)
+    yield running
+    family = descendants(running.process.pid)
+    running.stop()
+    assert not [command_line(pid) for pid in family if not gone(pid)]
+
+
+def answer(service: Service, **params: Any) -> dict[str, Any]:
+    response = service.post(chat(**params), timeout=120)
+    assert response.status_code == 200, response.text
+    reply: dict[str, Any] = response.json()
+    return reply
+
+
+def test_an_image_is_answered_with_logprobs(service: Service) -> None:
+    reply = answer(service, temperature=0, logprobs=True, top_logprobs=3)
+    tokens = reply["choices"][0]["logprobs"]["content"]
+    assert reply["model"] == "teacher" and reply["usage"]["completion_tokens"] >= len(tokens) - 1 >= 0
+    assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 3 for token in tokens)
+    assert tokens[0]["top_logprobs"][0]["token"] == tokens[0]["token"]  # greedy
+
+
+def test_the_image_matters_and_answers_repeat(service: Service) -> None:
+    first, again = (answer(service, temperature=0, logprobs=True) for _ in range(2))
+    blind = answer(service, temperature=0, logprobs=True, image=None)
+    assert first["choices"][0]["message"] == again["choices"][0]["message"]
+    assert first["usage"]["prompt_tokens"] > blind["usage"]["prompt_tokens"]
+
+
+def test_three_samples_in_one_request(service: Service) -> None:
+    reply = answer(service, n=3, temperature=1.0, seed=5, max_tokens=6)
+    assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
+
+
+def test_a_stream_joins_to_the_whole_answer(service: Service) -> None:
+    whole = answer(service, temperature=0)["choices"][0]["message"]["content"]
+    body = chat(temperature=0, stream=True)
+    with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=120) as response:
+        lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    deltas = [json.loads(line)["choices"][0]["delta"].get("content") or "" for line in lines[:-1]]
+    assert "".join(deltas) == whole
+
+
+def test_an_answer_keeps_to_a_schema(service: Service) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": ["x", "y"]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    reply = answer(service, temperature=0, max_tokens=40, response_format=form)
+    assert json.loads(reply["choices"][0]["message"]["content"])["a"] in ("x", "y")
+
+
+def test_vllms_own_refusal_reaches_the_user(service: Service) -> None:
+    response = service.post(chat("long " * 3000), timeout=120)
+    assert response.status_code == 400 and "1024" in response.json()["error"]["message"]
+
+
+def test_the_openai_client(service: Service) -> None:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0) as client:
+        body = chat(temperature=0)
+        done = client.chat.completions.create(**body, logprobs=True)
+        assert done.choices[0].message.content is not None and done.usage is not None
+        pieces = [c.choices[0].delta.content or "" for c in client.chat.completions.create(**body, stream=True)]
+        assert "".join(pieces) == done.choices[0].message.content
+        assert [model.id for model in client.models.list()] == ["teacher"]
+        with pytest.raises(openai.NotFoundError, match="no model"):
+            client.chat.completions.create(**{**body, "model": "gpt-7"})
+        with pytest.raises(openai.BadRequestError, match="data URL"):
+            client.chat.completions.create(**chat(image="https://example.com/a.png"))
+
+
+async def test_mpas_own_client(service: Service) -> None:
+    async with ChatClient(service.url, model="teacher", timeout=120) as client:
+        assert await client.ready()
+        reply = await client.chat(image_question("teacher", RED_PIXELS, "What colour is it?", max_tokens=5, n=2))
+    assert len(reply.response.choices) == 2
+
+
+def test_a_killed_vllm_is_a_503_and_then_serves_again(service: Service) -> None:
+    server = service.server_pid(SERVER)
+    family = [server, *descendants(server)]
+    os.kill(server, signal.SIGKILL)
+    response = service.post(chat(), timeout=30)
+    assert response.status_code == 503 and int(response.headers["Retry-After"]) >= 1
+    wait_until(lambda: not service.readiness()["ready"])
+    wait_until(lambda: all(gone(pid) for pid in family), 30)
+    service.wait_ready(READY_SECONDS)
+    assert answer(service)["choices"]
+
+
+def test_a_killed_engine_process_is_noticed_too(service: Service) -> None:
+    engine = [p for p in descendants(service.server_pid(SERVER)) if "EngineCor" in command_line(p)]
+    assert engine
+    os.kill(engine[0], signal.SIGKILL)
+    wait_until(lambda: service.post(chat(), timeout=60).status_code in (502, 503), 60)
+    wait_until(
+        lambda: service.readiness().get("details", {}).get("restarts", 0) >= 1 and not service.readiness()["ready"], 120
+    )
+    service.wait_ready(READY_SECONDS)
+    assert answer(service)["choices"]
+
+
+def test_killing_the_service_takes_all_of_vllm_along(tmp_path: Path) -> None:
+    service = Service(tmp_path / "service.log", MPA_TEACHER_MODEL=str(MODEL))
+    service.wait_ready(READY_SECONDS)
+    family = descendants(service.process.pid)
+    assert len(family) >= 2
+    service.process.kill()
+    service.process.wait(10)
+    wait_until(lambda: all(gone(pid) for pid in family), 30)
+
+
+def test_importing_the_service_needs_no_torch() -> None:
+    script = "import sys, services.teacher.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
