@@ -85,7 +85,8 @@ def _service(name: str, url: str, env: Mapping[str, str]) -> ProcessSpec:
 
 def _worker(name: str, env: Mapping[str, str]) -> ProcessSpec:
     command = (sys.executable, "-m", f"services.{name}.worker")
-    return ProcessSpec(f"{name}-worker", command, settle=WORKER_SETTLE_SECONDS, env=env)
+    # Celery would rename the process; `ps` should show what it is and where it came from.
+    return ProcessSpec(f"{name}-worker", command, settle=WORKER_SETTLE_SECONDS, env={**env, "NOSETPS": "1"})
 
 
 def _redis_spec(folder: Path, port: int, url: str) -> ProcessSpec:
