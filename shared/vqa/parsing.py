@@ -11,15 +11,24 @@ ParserKind = Literal["tagged", "json"]
 LONGEST_QUESTION = 500
 LONGEST_ANSWER = 500
 
-_LEAD = r"^[\s>*#\-–•(\[]*(?:\d+\s*[.):]\s*)?[\s*(\[]*"
-_QUESTION_TAG = re.compile(
-    rf"(?:{_LEAD}q(?:uestion)?|\bquestion)\s*\d*\s*[)\]]?\s*[:\uff1a]", re.IGNORECASE | re.MULTILINE
-)
-_ANSWER_TAG = re.compile(
-    rf"(?:{_LEAD}a(?:ns(?:wer)?)?|\banswer)\s*\d*\s*[)\]]?\s*[:\uff1a]", re.IGNORECASE | re.MULTILINE
-)
-_MARKUP = re.compile(r"\*\*|__|`+(?:json)?|^\s*#+\s*", re.IGNORECASE | re.MULTILINE)
-_ASKING = re.compile(r".*?[?\uff1f]")
+LONGEST_TEXT = 20_000
+MOST_BRACES = 20
+
+# All repetitions are bounded: what a teacher writes must not be able to make a pattern backtrack for long.
+_LEAD = r"^[ \t>*#\-–•(\[\d.)]{0,12}"
+
+
+def _tag(short: str, word: str) -> re.Pattern[str]:
+    """``word:`` anywhere, ``short:`` at the start of a line, or ``word`` alone on a line, each perhaps numbered."""
+    number = r"\s{0,4}\d{0,3}"
+    pattern = rf"(?:{_LEAD}{short}|\b{word}){number}[)\]]?\s{{0,4}}[:\uff1a]|{_LEAD}{word}{number}[ \t]{{0,8}}$"
+    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+
+_QUESTION_TAG = _tag("q(?:uestion)?", "question")
+_ANSWER_TAG = _tag("a(?:ns(?:wer)?)?", "answer")
+_MARKUP = re.compile(r"\*\*|__|`{1,3}(?:json)?|^[ \t]*#{1,6}[ \t]*", re.IGNORECASE | re.MULTILINE)
+_ASKING = re.compile(r"[^?\uff1f]*[?\uff1f][\"'”’»]?")
 _NUMBERING = re.compile(r"^\s*(?:[-•*>]\s+|\(?\d+[.):]\s+)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "<": ">"}
 _DECODER = json.JSONDecoder()
@@ -35,7 +44,7 @@ def parse_question(text: str, kind: ParserKind) -> str | None:
         return _question(found.get("question"))
     if kind == "json":
         return None
-    plain = _MARKUP.sub("", text)
+    plain = _plain(text)
     tag = _QUESTION_TAG.search(plain)
     if tag is not None:
         return _question(_before_answer(plain[tag.end() :]))
@@ -49,7 +58,7 @@ def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
         return _pair(found.get("question"), found.get("answer"))
     if kind == "json":
         return None
-    plain = _MARKUP.sub("", text)
+    plain = _plain(text)
     tag = _QUESTION_TAG.search(plain)
     if tag is None:
         return None
@@ -68,9 +77,10 @@ def clean_answer(text: str) -> str:
     found = _from_json(text)
     if found is not None and "answer" in found:
         return _undecorated(_text(found["answer"]) or "")
-    plain = _MARKUP.sub("", text).strip()
+    plain = _plain(text).strip()
     tag = _ANSWER_TAG.match(plain)
-    answer = _undecorated(_first_line(plain[tag.end() :] if tag is not None else plain))
+    tagged = tag is not None and (plain[tag.end() :].strip() or tag.group().endswith((":", "\uff1a")))
+    answer = _undecorated(_first_line(plain[tag.end() :] if tag is not None and tagged else plain))
     return answer[:-1].rstrip() if answer.endswith(".") and answer.count(".") == 1 else answer
 
 
@@ -84,9 +94,16 @@ def _from_json(text: str) -> dict[str, Any] | None:
     return None
 
 
+def _plain(text: str) -> str:
+    return _MARKUP.sub("", text[:LONGEST_TEXT])
+
+
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
+    text = text[:LONGEST_TEXT]
     start = text.find("{")
-    while start >= 0:
+    for _ in range(MOST_BRACES):
+        if start < 0:
+            return
         try:
             value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
