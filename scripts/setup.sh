@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with everything that the services, the demo and the tests need. Does nothing if it is up to date.
 #
-#   PYTHON      the interpreter to use (default: python3, 3.11 or newer)
+#   PYTHON      the interpreter to use (default: python3.11, which constraints.txt is for, else python3)
 #   MPA_ACCEL   cpu or cuda (default: cuda where nvidia-smi finds a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,6 @@ cd "$(dirname "$0")/.."
 readonly VENV=.venv
 readonly STAMP=$VENV/.ready
 readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
-PYTHON=${PYTHON:-python3}
 # Named by vLLM, tied to CUDA or unused on CPUs; constraints.txt leaves them out.
 readonly UNWANTED=(torchvision torchaudio torchcodec triton)
 
@@ -32,6 +31,13 @@ accelerator() {
 
 fingerprint() {
   { cat pyproject.toml constraints.txt scripts/setup.sh; "$PYTHON" --version; echo "$ACCEL $PWD"; } | sha256sum | cut -d' ' -f1
+}
+
+find_python() {
+  for name in python3.11 python3; do
+    "$name" -c '' 2>/dev/null && break
+  done
+  echo "$name"
 }
 
 check_python() {
@@ -93,6 +99,7 @@ check_result() {
   fi
 }
 
+PYTHON=${PYTHON:-$(find_python)}
 check_python
 ACCEL=$(accelerator)
 WANTED=$(fingerprint)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from services.supervisor.family import Member, descendants, identify, kill, living, signal_group
 
@@ -20,10 +21,10 @@ from services.supervisor.family import Member, descendants, identify, kill, livi
 class Reaper:
     """The supervisor's end of the pipe."""
 
-    def __init__(self, *, grace: float, lock_fd: int | None = None) -> None:
-        """``grace`` seconds lie between SIGTERM and SIGKILL."""
+    def __init__(self, *, grace: float, endpoints_file: Path, lock_fd: int | None = None) -> None:
+        """``grace`` seconds lie between SIGTERM and SIGKILL; the endpoints are no longer true after that."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.supervisor.reaper", str(grace)],
+            [sys.executable, "-m", "services.supervisor.reaper", str(grace), str(endpoints_file)],
             stdin=subprocess.PIPE,
             pass_fds=() if lock_fd is None else (lock_fd,),
             start_new_session=True,
@@ -53,7 +54,7 @@ class Reaper:
             self._process.stdin.flush()
 
 
-def main(grace: float) -> None:
+def main(grace: float, endpoints_file: Path) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     watched: dict[int, Member | None] = {}
@@ -64,6 +65,7 @@ def main(grace: float) -> None:
         else:
             watched.pop(pid, None)
     end_all({member for member in watched.values() if member is not None}, grace)
+    endpoints_file.unlink(missing_ok=True)
 
 
 def end_all(leaders: set[Member], grace: float) -> None:
@@ -83,4 +85,4 @@ def end_all(leaders: set[Member], grace: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), Path(sys.argv[2]))

@@ -18,6 +18,7 @@ from services.supervisor.process import Child, ProcessSpec, RestartPolicy
 from services.supervisor.reaper import Reaper
 from shared.errors import Conflict
 
+ENDPOINTS_FILE = "endpoints.json"
 READY_SECONDS = 300.0
 # Services, then Redis, which they still need while they stop: together below 15 s.
 SERVICE_STOP_SECONDS = 10.5
@@ -40,7 +41,7 @@ class Supervisor:
         stop_seconds: float = SERVICE_STOP_SECONDS,
     ) -> None:
         self._plan = plan
-        self._endpoints_file = data_dir / "endpoints.json"
+        self._endpoints_file = data_dir / ENDPOINTS_FILE
         self._log = log
         self._reaper = reaper
         self._policy = policy
@@ -156,7 +157,7 @@ async def supervise(
     stop_seconds: float = SERVICE_STOP_SECONDS,
 ) -> None:
     """Run a plan until SIGINT, SIGTERM or SIGHUP; a second signal kills at once."""
-    reaper = Reaper(grace=stop_seconds, lock_fd=lock_fd)
+    reaper = Reaper(grace=stop_seconds, endpoints_file=data_dir / ENDPOINTS_FILE, lock_fd=lock_fd)
     supervisor = Supervisor(plan, data_dir, log, reaper=reaper, stop_seconds=stop_seconds)
     stop = asyncio.Event()
 

@@ -111,6 +111,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process(start: Start, tmp_path: Path
     assert len(family) >= 3
     process.kill()
     wait_until(lambda: all(gone(pid) for pid in family), timeout=15)
+    assert not (tmp_path / "endpoints.json").exists()
 
 
 def test_a_killed_service_comes_back(start: Start, tmp_path: Path) -> None:
