@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ LATE_STATES = (JobState.EVALUATING, JobState.PROMOTING)
 
 def main() -> int:
     """Run the demo; exit code 0 only if a better checkpoint serves and no request failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _arguments()
     console = Console()
     started = time.monotonic()
