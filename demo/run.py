@@ -1,7 +1,9 @@
 """`make demo`: the main job on the embedded default, for real, from nothing to a result table.
 
-Draws a pile of unlabeled images, starts all services, submits one job over REST, shows its progress, keeps asking the student
-while it is swapped, and prints what came out. Options: ``--seed`` (another pile, other training seed), ``--keep`` (leave the
+Draws a pile of unlabeled images, starts all services, submits one job over REST, shows its progress, keeps asking the
+student
+while it is swapped, and prints what came out. Options: ``--seed`` (another pile, other training seed), ``--keep``
+(leave the
 system up), ``--images`` (size of the pile).
 """
 
@@ -79,7 +81,9 @@ def main() -> int:
 
 
 def job_spec(job: dict[str, Any], data_dir: Path, seed: int) -> dict[str, Any]:
-    """The body of ``POST /v1/jobs``: the demo's settings over a manifest that names images and their task, no labels."""
+    """The body of ``POST /v1/jobs``: the demo's settings over a manifest that names images and their task, no
+    labels.
+    """
     return {
         "name": f"demo seed {seed}",
         "images": {"kind": "manifest", "path": str((data_dir / "pile" / "manifest.jsonl").absolute())},

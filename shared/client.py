@@ -166,7 +166,9 @@ class ParityClient(HttpClient):
         return await self._call(JobStatus, "POST", "/v1/jobs", json=body, headers=headers)
 
     async def job(self, job_id: str, wait: float | None = None, version: int | None = None) -> JobStatus:
-        """The status; with ``wait`` the call returns when the version is no longer ``version``, or after ``wait`` seconds."""
+        """The status; with ``wait`` the call returns when the version is no longer ``version``, or after ``wait``
+        seconds.
+        """
         params = {} if wait is None else {"wait": wait}
         headers = {} if version is None else {"If-None-Match": f'"{version}"'}
         timeout = (wait or 0) + 30

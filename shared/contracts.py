@@ -101,7 +101,9 @@ ImageSource = Annotated[FolderSource | GlobSource | ManifestSource | UploadSourc
 
 
 class AnnotatorSpec(Contract):
-    """Pseudo Annotator. ``two_step`` asks for a question (sampled), then answers it greedily; ``one_shot`` is the paper's way."""
+    """Pseudo Annotator. ``two_step`` asks for a question (sampled), then answers it greedily; ``one_shot`` is the
+    paper's way.
+    """
 
     mode: Literal["two_step", "one_shot"] = "two_step"
     questions_per_image: int = Field(3, ge=1, le=32)
@@ -110,7 +112,9 @@ class AnnotatorSpec(Contract):
 
 
 class IdentifierSpec(Contract):
-    """Parity Identifier. A pair is kept iff the student is wrong and the teacher's vote share over ``votes`` is >= ``threshold``."""
+    """Parity Identifier. A pair is kept iff the student is wrong and the teacher's vote share over ``votes`` is >=
+    ``threshold``.
+    """
 
     verify: Literal["disagreements", "all"] = "disagreements"
     match: Literal["task", "paper"] = "task"
@@ -154,7 +158,9 @@ class TrainSpec(Contract):
 
 
 class GateSpec(Contract):
-    """Promote only if held-out agreement with the teacher grows by ``min_gain`` and no task loses more than ``tolerance``."""
+    """Promote only if held-out agreement with the teacher grows by ``min_gain`` and no task loses more than
+    ``tolerance``.
+    """
 
     held_out_fraction: float = Field(0.1, gt=0, lt=1)
     min_gain: float = Field(0.0, ge=0, le=1)
@@ -190,7 +196,9 @@ class JobSpec(Contract):
 
 
 class ManifestEntry(Contract):
-    """One line of ``jobs/<id>/manifest.jsonl``: an image and the tasks asked about it, in manifest order (index 0, 1, …)."""
+    """One line of ``jobs/<id>/manifest.jsonl``: an image and the tasks asked about it, in manifest order (index 0, 1,
+    …).
+    """
 
     index: int = Field(ge=0)
     image: str = Field(description="absolute path or URL")
@@ -292,7 +300,9 @@ class JobList(Contract):
 
 
 class JobReport(Contract):
-    """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status and what a run is reproduced from."""
+    """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status and what a run is reproduced
+    from.
+    """
 
     status: JobStatus
     spec: JobSpec
@@ -490,7 +500,8 @@ class ScoreResponse(Contract):
     scores: list[list[AnswerScore]] = Field(description="[item][answer]")
 
 
-# ---------------------------------------------------------------- OpenAI chat completions (the part of the wire we speak)
+# ---------------------------------------------------------------- OpenAI chat completions (the part of the wire we
+# speak)
 
 
 class ImageURL(BaseModel):
@@ -579,7 +590,9 @@ class Usage(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """Lenient on purpose (extra fields of other servers are ignored): any OpenAI-compatible endpoint may be the teacher."""
+    """Lenient on purpose (extra fields of other servers are ignored): any OpenAI-compatible endpoint may be the
+    teacher.
+    """
 
     id: str = ""
     object: str = "chat.completion"

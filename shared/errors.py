@@ -6,8 +6,10 @@ from __future__ import annotations
 class MPAError(Exception):
     """Base of all errors that a user may see.
 
-    ``detail`` names the input, says what is wrong and what to do about it. ``status`` is the HTTP status the error maps to,
-    ``slug`` a stable machine-readable name (the last part of the problem's ``type``), ``retry_after`` seconds to wait, if that helps.
+    ``detail`` names the input, says what is wrong and what to do about it. ``status`` is the HTTP status the error
+    maps to,
+    ``slug`` a stable machine-readable name (the last part of the problem's ``type``), ``retry_after`` seconds to
+    wait, if that helps.
     """
 
     status: int = 500
@@ -53,7 +55,9 @@ class Unavailable(MPAError):
 
 
 class UpstreamError(MPAError):
-    """Another service answered with an error, or not at all; ``upstream_status`` is its HTTP status, None where none came."""
+    """Another service answered with an error, or not at all; ``upstream_status`` is its HTTP status, None where none
+    came.
+    """
 
     status, slug, title = 502, "upstream", "Another service failed"
 

@@ -35,7 +35,8 @@ def create_app(
 ) -> FastAPI:
     """A service's app with everything that is the same in all four; routes are added by the caller.
 
-    ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat routes.
+    ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat
+    routes.
     """
     app = FastAPI(title=f"MPA {service}", version="1", lifespan=lifespan)
     registry = CollectorRegistry()
@@ -140,7 +141,9 @@ def _add_service_routes(app: FastAPI, service: str, ready: Readiness, registry: 
 
 
 class _Gate:
-    """ASGI middleware: request id, API key, body limit and request metrics. Plain ASGI, so that streams pass untouched."""
+    """ASGI middleware: request id, API key, body limit and request metrics. Plain ASGI, so that streams pass
+    untouched.
+    """
 
     def __init__(
         self, app: ASGIApp, *, settings: HttpSettings, registry: CollectorRegistry, service: str, openai_errors: bool

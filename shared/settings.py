@@ -1,4 +1,5 @@
-"""One Settings class per service, read from the environment (prefix ``MPA_``). Durations are timedeltas, sizes ByteSize.
+"""One Settings class per service, read from the environment (prefix ``MPA_``). Durations are timedeltas, sizes
+ByteSize.
 
 Durations take seconds (``MPA_LEASE=30``) or ISO 8601 (``PT30S``); sizes take ``25MB``, ``1GiB``.
 """
@@ -113,7 +114,7 @@ class ParitySettings(HttpSettings, ImageSettings):
     student_name: str = "student"
     tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
     image_roots: list[Path] = Field(
-        default_factory=lambda: [Path(".")], description="folders that image sources may read (JSON list)"
+        default_factory=lambda: [Path()], description="folders that image sources may read (JSON list)"
     )
     allow_image_urls: bool = Field(False, description="allow http(s) images in manifests")
     allow_private_image_urls: bool = Field(False, description="let image URLs lead to private addresses")

@@ -1,6 +1,7 @@
 """Artifacts by URL (file, s3, gs, memory) through fsspec, published atomically.
 
-Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores a put is
+Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores
+a put is
 atomic by itself. Nothing here renames across objects, so the same code is right on both.
 """
 
@@ -26,7 +27,9 @@ _KEY = re.compile(r"^[^/\x00][^\x00]*$")
 
 
 class Store:
-    """An artifact store rooted at ``url``. Methods are synchronous: call them through ``asyncio.to_thread`` in async code."""
+    """An artifact store rooted at ``url``. Methods are synchronous: call them through ``asyncio.to_thread`` in async
+    code.
+    """
 
     def __init__(self, url: str, cache_dir: Path | None = None) -> None:
         self.url = url.rstrip("/")
@@ -120,7 +123,9 @@ class Store:
             self._fs.rm(self._full(prefix), recursive=True)
 
     def open_local(self, prefix: str) -> Path:
-        """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache folder."""
+        """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache
+        folder.
+        """
         keys = self.list(prefix)
         if not keys:
             raise NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")

@@ -1,4 +1,6 @@
-"""How right the pseudo-labels were, against the world's truth: for the report only, never on the way to a checkpoint."""
+"""How right the pseudo-labels were, against the world's truth: for the report only, never on the way to a
+checkpoint.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 
 def start(data_dir: Path) -> System:
-    """Start the supervisor and wait until every service is ready; raises DemoError with the log's end if it does not."""
+    """Start the supervisor and wait until every service is ready; raises DemoError with the log's end if it does
+    not.
+    """
     endpoints_file = data_dir / "endpoints.json"
     log = data_dir / "system.log"
     with log.open("wb") as stream:

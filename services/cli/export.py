@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from pathlib import Path
 
@@ -25,7 +24,7 @@ async def export_set(client: ParityClient, job_id: str, output: Path, format: st
     partial = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
         _write_llava(pairs, partial) if format == "llava" else _write_parquet(pairs, partial)
-        os.replace(partial, output)
+        partial.replace(output)
     except OSError as error:
         raise InvalidInput(f"{output} cannot be written: {error.strerror}. Choose another --output.") from error
     finally:

@@ -1,6 +1,7 @@
 """`mpa`: submit jobs, watch them, read their pairs, move checkpoints.
 
-Exit codes: 0 ok, 1 error, 2 bad input, 3 a service is unreachable, 4 not found, 5 the awaited job failed, 6 it was cancelled.
+Exit codes: 0 ok, 1 error, 2 bad input, 3 a service is unreachable, 4 not found, 5 the awaited job failed, 6 it was
+cancelled.
 """
 
 from __future__ import annotations

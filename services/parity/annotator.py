@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from shared.vqa.answers import normalise_question
-from shared.vqa.tasks import TaskProfile
-
 from services.parity.pictures import Picture, derive_seed
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
 from shared.contracts import AnnotatorSpec, ChatResponse, Choice, Verdict
+from shared.vqa.answers import normalise_question
+from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
 SHOWN = 200

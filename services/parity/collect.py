@@ -7,8 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from shared.vqa.tasks import TaskProfile
-
 from services.parity.annotator import Annotator, Draft
 from services.parity.identifier import Identifier
 from services.parity.pictures import Picture, digest, prepare, split_of
@@ -19,6 +17,7 @@ from shared.errors import UpstreamError
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits, UnreadableImage
 from shared.sets import Row
+from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shared.vqa.answers import match
-from shared.vqa.tasks import TaskProfile
-
 from services.parity.annotator import Draft, first_text, mean_logprob, tokens_of
 from services.parity.pictures import Picture, derive_seed
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
 from shared.contracts import IdentifierSpec, Verdict
+from shared.vqa.answers import match
+from shared.vqa.tasks import TaskProfile
 
 
 @dataclass(frozen=True)

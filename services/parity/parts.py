@@ -13,7 +13,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from redis.exceptions import RedisError
-from shared.vqa.tasks import TaskProfile, load_profiles
 
 from services.parity.rebuild import rebuild
 from services.parity.reconciler import Reconciler, ReconcilerRules
@@ -28,6 +27,7 @@ from shared.queue import make_celery
 from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
+from shared.vqa.tasks import TaskProfile, load_profiles
 
 KEEP_ALIVE = 15.0
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from celery import Celery
 from redis.exceptions import RedisError
-from shared.vqa.tasks import TaskProfile
 
 from services.parity.collect import Models, ShardCollector
 from services.parity.manifests import JobInputs
@@ -22,6 +21,7 @@ from shared.images import ImageLimits
 from shared.sets import read_shard, shard_key, summarise, tally, write_shard
 from shared.state import JobStore, Lease, ShardResult
 from shared.store import Store
+from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
 

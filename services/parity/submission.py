@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.vqa.tasks import TaskProfile
-
 from services.parity.sources import SourceRules, allowed, list_images
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.state import JobStore
 from shared.store import Store
+from shared.vqa.tasks import TaskProfile
 
 
 def spec_key(job_id: str) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_shutting_down
-from shared.vqa.tasks import load_profiles
 
 from services.parity.collect import Models
 from services.parity.manifests import JobInputs
@@ -30,6 +29,7 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from shared.telemetry import setup_logging
+from shared.vqa.tasks import load_profiles
 
 log = logging.getLogger(__name__)
 

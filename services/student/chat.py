@@ -35,7 +35,8 @@ def read_question(messages: Sequence[ChatMessage], settings: StudentSettings) ->
     urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
     if len(urls) > settings.student_max_images:
         raise InvalidInput(
-            f"The request has {len(urls)} images; at most {settings.student_max_images} are read (MPA_STUDENT_MAX_IMAGES)."
+            f"The request has {len(urls)} images; at most {settings.student_max_images} are read "
+            f"(MPA_STUDENT_MAX_IMAGES)."
         )
     limits = ImageLimits.from_settings(settings)
     images = []
@@ -93,7 +94,9 @@ def build_response(request: ChatRequest, answered: Answered) -> ChatResponse:
 
 
 def stream_chunks(request: ChatRequest, answered: Answered) -> Iterator[dict[str, Any]]:
-    """``chat.completion.chunk`` objects, a token each. Answers are short and batched, so they are cut up when complete."""
+    """``chat.completion.chunk`` objects, a token each. Answers are short and batched, so they are cut up when
+    complete.
+    """
     head = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion.chunk",

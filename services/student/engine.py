@@ -61,7 +61,9 @@ class Engine(Protocol):
         """Log-probabilities of given answers."""
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
-        """Load ``folder`` beside the running checkpoint, try it, and switch. Raises BadCheckpoint; then nothing changed."""
+        """Load ``folder`` beside the running checkpoint, try it, and switch. Raises BadCheckpoint; then nothing
+        changed.
+        """
 
     async def switch_back(self, version: str) -> bool:
         """Switch to ``version`` without a load, if it is still held; returns whether it was."""

@@ -34,7 +34,9 @@ class Serving:
 
 @dataclass
 class AnswerWork:
-    """One answer wanted. ``encode`` prepares the prompt for a checkpoint; ``encoded`` is what it gave for ``encoded_for``."""
+    """One answer wanted. ``encode`` prepares the prompt for a checkpoint; ``encoded`` is what it gave for
+    ``encoded_for``.
+    """
 
     encode: Callable[[LoadedModel], Encoded]
     encoded: Encoded
@@ -61,7 +63,8 @@ Work = AnswerWork | CallWork
 class ModelThread:
     """Runs until ``close``. ``serving`` may be replaced at any time: the next batch uses the new one.
 
-    A batch holds what arrived within ``max_wait`` seconds, at most ``max_batch`` answers; more than ``queue_size`` waiting is Busy.
+    A batch holds what arrived within ``max_wait`` seconds, at most ``max_batch`` answers; more than ``queue_size``
+    waiting is Busy.
     """
 
     def __init__(
@@ -115,7 +118,8 @@ class ModelThread:
             raise Unavailable("The student is shutting down: ask another replica.", retry_after=RETRY_AFTER_SECONDS)
         if self.queued + more > self._queue_size:
             raise Busy(
-                f"{self.queued} requests wait already, the limit is {self._queue_size} (MPA_STUDENT_QUEUE_SIZE): retry later.",
+                f"{self.queued} requests wait already, the limit is {self._queue_size} "
+                f"(MPA_STUDENT_QUEUE_SIZE): retry later.",
                 retry_after=RETRY_AFTER_SECONDS,
             )
 

@@ -48,7 +48,9 @@ class Rollout:
     async def start(
         cls, registry: CheckpointRegistry, base: Path, start_engine: StartEngine, *, timeout: timedelta
     ) -> Rollout:
-        """Register the base model if the registry is empty, and serve the active version, else the previous, else the base."""
+        """Register the base model if the registry is empty, and serve the active version, else the previous, else the
+        base.
+        """
         await asyncio.to_thread(registry.register_base, base)
         pointer = await asyncio.to_thread(registry.active)
         problems: list[str] = []

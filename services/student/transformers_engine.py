@@ -119,7 +119,8 @@ def _encoder(question: Question) -> Callable[[LoadedModel], Encoded]:
 def _check_length(prompt: int, answer: int, loaded: LoadedModel) -> None:
     if prompt + answer > loaded.max_length:
         raise InvalidInput(
-            f"The prompt has {prompt} tokens and up to {answer} may be answered; the model reads at most {loaded.max_length}: "
+            f"The prompt has {prompt} tokens and up to {answer} may be answered; the model reads at most "
+            f"{loaded.max_length}: "
             "shorten the prompt or lower max_tokens."
         )
 

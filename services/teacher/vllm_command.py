@@ -60,7 +60,9 @@ def vllm_environment(settings: TeacherSettings, base: Mapping[str, str], *, on_g
         # Without dynamo the first request with logprobs need not compile a kernel, which takes g++ and half a minute.
         env |= {"TORCHDYNAMO_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
         # With one worker, a process of its own for it only spins: 15 ms of CPU a request without it, 25 ms with it.
-        # vLLM turns the executor back to multiprocessing where this variable is exactly "1", its default; "01" parses alike.
+        # vLLM
+        # turns the executor back to multiprocessing where this variable is exactly "1", its default; "01" means the
+        # same.
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "01"
         env.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # other processes share the cores
         env.setdefault("OMP_NUM_THREADS", str(settings.torch_threads))

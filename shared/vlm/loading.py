@@ -63,7 +63,9 @@ def local_folder(model: str) -> Path:
 def load_model(
     path: str | Path, *, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
 ) -> LoadedModel:
-    """Load weights (safetensors only) and processor; raises BadCheckpoint if the folder does not hold a loadable model."""
+    """Load weights (safetensors only) and processor; raises BadCheckpoint if the folder does not hold a loadable
+    model.
+    """
     if dtype not in DTYPES:
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}

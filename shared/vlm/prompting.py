@@ -60,7 +60,8 @@ def encode(loaded: LoadedModel, prompt: Prompt) -> Encoded:
 def collate(loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
     """One left-padded batch on the model's device.
 
-    Token-shaped tensors [1, T] are padded on the left to the longest T; image tensors are concatenated along the batch, which all
+    Token-shaped tensors [1, T] are padded on the left to the longest T; image tensors are concatenated along the
+    batch, which all
     supported families expect, padded with zeros where the number of images differs (Idefics3: [1, images, 3, H, W]).
     """
     longest = max(item.length for item in batch)

@@ -1,7 +1,10 @@
-"""Mixed greedy and sampled decoding in one batch, as logits processor and stopping criterion of Hugging Face's ``generate``.
+"""Mixed greedy and sampled decoding in one batch, as logits processor and stopping criterion of Hugging Face's
+``generate``.
 
-Sampling is done by the Gumbel-max trick: with noise g, argmax(logits / T + g) is a draw from softmax(logits / T). So a batch that
-``generate`` decodes greedily holds sampled rows too, and each row's draws depend on its own seed only, not on its neighbours.
+Sampling is done by the Gumbel-max trick: with noise g, argmax(logits / T + g) is a draw from softmax(logits / T). So
+a batch that
+``generate`` decodes greedily holds sampled rows too, and each row's draws depend on its own seed only, not on its
+neighbours.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class RowSampler(LogitsProcessor):
     def __init__(self, samplings: Sequence[Sampling]) -> None:
         self._rows = [(row, s, _generator(s.seed)) for row, s in enumerate(samplings) if s.temperature > 0]
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """``input_ids`` [B, T], ``scores`` [B, V] → [B, V]."""
         if not self._rows:
             return scores
@@ -57,7 +60,7 @@ class RowStops(StoppingCriteria):
         self,
         input_ids: torch.LongTensor,
         scores: torch.FloatTensor,
-        **kwargs: Any,  # noqa: ARG002
+        **kwargs: Any,
     ) -> torch.BoolTensor:
         """``input_ids`` [B, T] → [B], true where the row is done."""
         made = input_ids.shape[1] - self._prompt_length

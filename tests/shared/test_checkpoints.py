@@ -49,9 +49,7 @@ def model_folder(folder: Path, fill: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text('{"model_type": "idefics3"}')
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(
-        safetensors_bytes({"a.weight": [2, 3], "b": [4]}, fill)
-    )
+    (folder / "model.safetensors").write_bytes(safetensors_bytes({"a.weight": [2, 3], "b": [4]}, fill))
     return folder
 
 
@@ -60,9 +58,7 @@ def registry(tmp_path: Path) -> CheckpointRegistry:
     return CheckpointRegistry(Store((tmp_path / "store").as_uri()), "student")
 
 
-def publish(
-    registry: CheckpointRegistry, tmp_path: Path, version: str, fill: int
-) -> CheckpointCard:
+def publish(registry: CheckpointRegistry, tmp_path: Path, version: str, fill: int) -> CheckpointCard:
     folder = model_folder(tmp_path / f"made-{version}", fill)
     card = build_card(folder, version=version, student="student", base="base")
     registry.publish(folder, card)
@@ -70,9 +66,7 @@ def publish(
 
 
 class TestFolder:
-    def test_card_of_a_sound_folder_verifies_and_gives_the_tensors(
-        self, tmp_path: Path
-    ) -> None:
+    def test_card_of_a_sound_folder_verifies_and_gives_the_tensors(self, tmp_path: Path) -> None:
         folder = model_folder(tmp_path / "m")
         card = build_card(folder, version="v1", student="student")
         assert verify_folder(folder, card) == {
@@ -87,9 +81,7 @@ class TestFolder:
         (folder / CARD_NAME).write_text("{}")
         assert digest_folder(folder) == before
 
-    @pytest.mark.parametrize(
-        "name", ["pytorch_model.bin", "optimizer.pt", "x.PTH", "state.pkl", "last.ckpt"]
-    )
+    @pytest.mark.parametrize("name", ["pytorch_model.bin", "optimizer.pt", "x.PTH", "state.pkl", "last.ckpt"])
     def test_pickles_are_refused(self, tmp_path: Path, name: str) -> None:
         folder = model_folder(tmp_path / "m")
         card = build_card(folder, version="v1", student="student")
@@ -152,18 +144,14 @@ class TestFolder:
     def test_a_missing_shard_of_an_index(self, tmp_path: Path) -> None:
         folder = model_folder(tmp_path / "m")
         (folder / "model.safetensors.index.json").write_text(
-            json.dumps(
-                {"weight_map": {"b": "model.safetensors", "c": "model-2.safetensors"}}
-            )
+            json.dumps({"weight_map": {"b": "model.safetensors", "c": "model-2.safetensors"}})
         )
         with pytest.raises(BadCheckpoint, match=r"model-2\.safetensors is missing"):
             read_tensor_table(folder)
 
     @given(cut=st.integers(min_value=0, max_value=10_000))
     @settings(max_examples=60)
-    def test_any_truncation_of_the_weights_is_found(
-        self, tmp_path_factory: pytest.TempPathFactory, cut: int
-    ) -> None:
+    def test_any_truncation_of_the_weights_is_found(self, tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
         folder = model_folder(tmp_path_factory.mktemp("cut"))
         data = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(data[: cut % len(data)])
@@ -172,13 +160,9 @@ class TestFolder:
 
     @given(garbage=st.binary(max_size=200))
     @settings(max_examples=100)
-    def test_garbage_never_raises_anything_else(
-        self, tmp_path_factory: pytest.TempPathFactory, garbage: bytes
-    ) -> None:
+    def test_garbage_never_raises_anything_else(self, tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
         folder = model_folder(tmp_path_factory.mktemp("garbage"))
-        (folder / "model.safetensors").write_bytes(
-            struct.pack("<Q", len(garbage)) + garbage
-        )
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(garbage)) + garbage)
         with pytest.raises(BadCheckpoint):
             read_tensor_table(folder)
 
@@ -187,18 +171,12 @@ class TestFolder:
         assert describe_difference(base, dict(base)) is None
         assert "missing" in str(describe_difference(base, {"a": base["a"]}))
         assert "unknown" in str(describe_difference({"a": base["a"]}, base))
-        assert "shape [4]" in str(
-            describe_difference(base, {**base, "a": TensorInfo("F32", (4,))})
-        )
-        assert "dtype F32 instead of BF16" in str(
-            describe_difference(base, {**base, "b": TensorInfo("F32", (3,))})
-        )
+        assert "shape [4]" in str(describe_difference(base, {**base, "a": TensorInfo("F32", (4,))}))
+        assert "dtype F32 instead of BF16" in str(describe_difference(base, {**base, "b": TensorInfo("F32", (3,))}))
 
 
 class TestRegistry:
-    def test_the_base_is_registered_once_and_becomes_active(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_the_base_is_registered_once_and_becomes_active(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         folder = model_folder(tmp_path / "base")
         assert registry.register_base(folder) == "base"
         assert registry.register_base(folder) == "base"
@@ -206,9 +184,7 @@ class TestRegistry:
         assert registry.active().generation == 0
         verify_folder(registry.local("base"), registry.card("base"))
 
-    def test_base_leaves_pickles_and_exports_behind(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_base_leaves_pickles_and_exports_behind(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         folder = model_folder(tmp_path / "hub")
         (folder / "pytorch_model.bin").write_bytes(b"\x80")
         (folder / "onnx").mkdir()
@@ -235,9 +211,7 @@ class TestRegistry:
         with pytest.raises(Conflict, match="other content"):
             publish(registry, tmp_path, "job-1", 2)
 
-    def test_a_version_without_a_valid_card_is_not_listed(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_a_version_without_a_valid_card_is_not_listed(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         publish(registry, tmp_path, "job-1", 1)
         model_folder(tmp_path / "store" / "checkpoints" / "student" / "half")
         broken = model_folder(tmp_path / "store" / "checkpoints" / "student" / "broken")
@@ -248,9 +222,7 @@ class TestRegistry:
         with pytest.raises(BadCheckpoint):
             registry.card("broken")
 
-    def test_rollback_walks_back(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_rollback_walks_back(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         registry.register_base(model_folder(tmp_path / "base"))
         publish(registry, tmp_path, "job-1", 1)
         publish(registry, tmp_path, "job-2", 2)
@@ -262,18 +234,14 @@ class TestRegistry:
             registry.rollback("me")
         assert registry.active().generation == 4
 
-    def test_promoting_what_is_active_keeps_the_way_back(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_promoting_what_is_active_keeps_the_way_back(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         registry.register_base(model_folder(tmp_path / "base"))
         publish(registry, tmp_path, "job-1", 1)
         first = registry.set_active("job-1", "job 1")
         assert registry.set_active("job-1", "job 1 again") == first
         assert first.previous == "base"
 
-    def test_a_crash_before_the_copy_loses_no_promotion(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_a_crash_before_the_copy_loses_no_promotion(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         registry.register_base(model_folder(tmp_path / "base"))
         publish(registry, tmp_path, "job-1", 1)
         pointer_file = tmp_path / "store" / "checkpoints" / "student" / "active.json"
@@ -283,17 +251,12 @@ class TestRegistry:
             pointer_file.write_bytes(content)
             assert registry.active().version == "job-1"
 
-    def test_concurrent_promotions_are_all_kept_in_order(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_concurrent_promotions_are_all_kept_in_order(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         registry.register_base(model_folder(tmp_path / "base"))
         names = [f"job-{i}" for i in range(8)]
         for i, name in enumerate(names):
             publish(registry, tmp_path, name, i)
-        threads = [
-            threading.Thread(target=registry.set_active, args=(name, "me"))
-            for name in names
-        ]
+        threads = [threading.Thread(target=registry.set_active, args=(name, "me")) for name in names]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -304,9 +267,7 @@ class TestRegistry:
             seen.append(registry.rollback("me").version)
         assert sorted(seen) == sorted([*names, "base"])
 
-    def test_listing_shows_lineage(
-        self, registry: CheckpointRegistry, tmp_path: Path
-    ) -> None:
+    def test_listing_shows_lineage(self, registry: CheckpointRegistry, tmp_path: Path) -> None:
         registry.register_base(model_folder(tmp_path / "base"))
         publish(registry, tmp_path, "job-1", 1)
         registry.set_active("job-1", "me")
@@ -318,9 +279,7 @@ class TestRegistry:
         ]
 
     def test_the_registry_works_on_an_object_store(self, tmp_path: Path) -> None:
-        registry = CheckpointRegistry(
-            Store(f"memory://{tmp_path.name}", tmp_path / "cache"), "student"
-        )
+        registry = CheckpointRegistry(Store(f"memory://{tmp_path.name}", tmp_path / "cache"), "student")
         registry.register_base(model_folder(tmp_path / "base"))
         publish(registry, tmp_path, "job-1", 1)
         registry.set_active("job-1", "me")
@@ -329,9 +288,7 @@ class TestRegistry:
 
     @given(moves=st.lists(st.sampled_from(["a", "b", "c", "back"]), max_size=12))
     @settings(max_examples=25, deadline=None)
-    def test_the_pointer_behaves_like_a_stack(
-        self, tmp_path_factory: pytest.TempPathFactory, moves: list[str]
-    ) -> None:
+    def test_the_pointer_behaves_like_a_stack(self, tmp_path_factory: pytest.TempPathFactory, moves: list[str]) -> None:
         root = tmp_path_factory.mktemp("stack")
         registry = CheckpointRegistry(Store((root / "store").as_uri()), "student")
         registry.register_base(model_folder(root / "base"))

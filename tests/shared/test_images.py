@@ -66,7 +66,7 @@ def test_bad_images_are_refused_with_a_reason(name: str) -> None:
 
 def test_a_decompression_bomb_is_refused_before_decoding() -> None:
     header_only = encoded(Image.new("1", (60_000, 60_000)))
-    with pytest.raises(UnreadableImage, match="60000×60000|too large"):
+    with pytest.raises(UnreadableImage, match=r"60000×60000|too large"):
         decode_image(header_only, ImageLimits(max_bytes=10_000_000, max_pixels=40_000))
 
 
@@ -74,9 +74,10 @@ def test_a_decompression_bomb_is_refused_before_decoding() -> None:
 def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
     for prefix in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM"):
         try:
-            assert decode_image(prefix + data, LIMITS).mode == "RGB"
-        except UnreadableImage as error:
-            assert error.detail
+            mode = decode_image(prefix + data, LIMITS).mode
+        except UnreadableImage:
+            continue
+        assert mode == "RGB"
 
 
 @given(st.binary(min_size=1, max_size=500))

@@ -1,4 +1,6 @@
-"""The artifact store: atomic publish, first writer wins, safe keys; on a local folder and on an in-memory filesystem."""
+"""The artifact store: atomic publish, first writer wins, safe keys; on a local folder and on an in-memory
+filesystem.
+"""
 
 from __future__ import annotations
 

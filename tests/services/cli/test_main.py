@@ -101,7 +101,8 @@ def test_submit_prints_the_id_and_sends_the_spec(served: Scripted, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("given", "kind"), [("pile", "folder"), ("pile/*.png", "glob"), ("pile.jsonl", "manifest"), ("p.parquet", "manifest")]
+    ("given", "kind"),
+    [("pile", "folder"), ("pile/*.png", "glob"), ("pile.jsonl", "manifest"), ("p.parquet", "manifest")],
 )
 def test_images_on_the_command_line_become_a_source(served: Scripted, given: str, kind: str) -> None:
     assert mpa("submit", "--images", given, "--task", "chart").exit_code == 0
@@ -175,7 +176,9 @@ def test_export_to_an_impossible_place_leaves_nothing(served: Scripted, tmp_path
     assert "--output" in result.stderr
 
 
-def test_endpoints_of_a_running_system_are_found(served: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoints_of_a_running_system_are_found(
+    served: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
 
     url = os.environ["MPA_PARITY_URL"]

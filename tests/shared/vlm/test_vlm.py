@@ -1,4 +1,6 @@
-"""Generation and scoring on a real (tiny, random) model: batches change nothing, log-probabilities are a forward pass's."""
+"""Generation and scoring on a real (tiny, random) model: batches change nothing, log-probabilities are a forward
+pass's.
+"""
 
 from __future__ import annotations
 
