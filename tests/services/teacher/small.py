@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 from PIL import Image
@@ -69,7 +70,7 @@ class SmallModel:
 
 
 class Service:
-    """A running ``python -m services.teacher``."""
+    """A running ``python -m services.teacher``; as a context, it is stopped at the end whatever happened."""
 
     def __init__(self, log: Path, **settings: str) -> None:
         self.port = free_port()
@@ -79,6 +80,14 @@ class Service:
         with log.open("wb") as file:
             command = [sys.executable, "-m", "services.teacher"]
             self.process = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def readiness(self) -> dict[str, Any]:
         """``/readyz``; not ready while nobody listens."""

@@ -38,9 +38,9 @@ def start(small: SmallModel, **settings: str) -> Service:
 
 @pytest.fixture(scope="module")
 def running(small: SmallModel) -> Iterator[Service]:
-    service = start(small, MPA_MAX_BODY="1MiB")
-    yield service
-    assert service.stop() in STOPPED
+    with start(small, MPA_MAX_BODY="1MiB") as service:
+        yield service
+        assert service.stop() in STOPPED
     assert all(gone(pid) for pid in small.helpers)
 
 
@@ -174,58 +174,55 @@ def test_many_requests_at_once(service: Service) -> None:
 
 def test_the_api_key_is_asked_for(tmp_path: Path) -> None:
     small = SmallModel(tmp_path)
-    service = start(small, MPA_API_KEY="open sesame")
-    try:
+    with start(small, MPA_API_KEY="open sesame") as service:
         service.wait_ready()
         assert "Bearer" in message(service.post(chat()), 401)
         assert service.post(chat(), headers={"Authorization": "Bearer open sesame"}).status_code == 200
-    finally:
-        service.stop()
 
 
 def test_sigterm_lets_requests_finish_and_leaves_no_process(tmp_path: Path) -> None:
     small = SmallModel(tmp_path)
-    service = start(small)
-    service.wait_ready()
-    server = service.readiness()["details"]["pid"]
-    asked = len(small.notes("body"))
-    small.set("slow")
-    statuses: list[int] = []
-    asking = threading.Thread(target=lambda: statuses.append(service.post(chat()).status_code))
-    asking.start()
-    wait_until(lambda: len(small.notes("body")) > asked)
-    assert service.stop() in STOPPED
-    asking.join(10)
-    assert statuses == [200]
-    assert gone(server) and all(gone(pid) for pid in small.helpers)
+    with start(small) as service:
+        service.wait_ready()
+        server = service.readiness()["details"]["pid"]
+        asked = len(small.notes("body"))
+        small.set("slow")
+        statuses: list[int] = []
+        asking = threading.Thread(target=lambda: statuses.append(service.post(chat()).status_code))
+        asking.start()
+        wait_until(lambda: len(small.notes("body")) > asked)
+        assert service.stop() in STOPPED
+        asking.join(10)
+        assert statuses == [200]
+        assert gone(server) and all(gone(pid) for pid in small.helpers)
 
 
 def test_a_request_that_never_ends_does_not_hold_up_the_shutdown(tmp_path: Path) -> None:
     small = SmallModel(tmp_path)
-    service = start(small, MPA_SHUTDOWN_GRACE="1")
-    service.wait_ready()
-    asked = len(small.notes("body"))
-    small.set("hang")
-    asking = threading.Thread(target=lambda: _ignore_errors(service))
-    asking.start()
-    wait_until(lambda: len(small.notes("body")) > asked)
-    began = time.monotonic()
-    service.stop()
-    assert time.monotonic() - began < 12
-    asking.join(10)
-    assert all(gone(pid) for pid in small.helpers)
+    with start(small, MPA_SHUTDOWN_GRACE="1") as service:
+        service.wait_ready()
+        asked = len(small.notes("body"))
+        small.set("hang")
+        asking = threading.Thread(target=lambda: _ignore_errors(service))
+        asking.start()
+        wait_until(lambda: len(small.notes("body")) > asked)
+        began = time.monotonic()
+        service.stop()
+        assert time.monotonic() - began < 12
+        asking.join(10)
+        assert all(gone(pid) for pid in small.helpers)
 
 
 def test_killing_the_service_takes_the_server_along(tmp_path: Path) -> None:
     small = SmallModel(tmp_path)
-    service = start(small)
-    service.wait_ready()
-    server = service.readiness()["details"]["pid"]
-    service.process.kill()
-    service.process.wait(10)
-    wait_until(lambda: gone(server))
-    for pid in small.helpers:  # a plain child of the small server, which unlike vLLM's does not watch its parent
-        os.kill(pid, signal.SIGKILL)
+    with start(small) as service:
+        service.wait_ready()
+        server = service.readiness()["details"]["pid"]
+        service.process.kill()
+        service.process.wait(10)
+        wait_until(lambda: gone(server))
+        for pid in small.helpers:  # a plain child of the small server, which unlike vLLM's does not watch its parent
+            os.kill(pid, signal.SIGKILL)
 
 
 def _ignore_errors(service: Service) -> None:

@@ -1,0 +1,78 @@
+"""The fall-back engine in a real service process, with the demo's teacher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.polling import wait_until
+from tests.services.teacher.small import Service, chat
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+MODEL = Path(__file__).parents[3] / "demo" / "models" / "teacher"
+READY_SECONDS = 300.0  # importing torch takes minutes on a machine that trains models beside the tests
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("teacher")
+    with Service(folder / "log", MPA_TEACHER_ENGINE="transformers", MPA_TEACHER_MODEL=str(MODEL)) as running:
+        running.wait_ready(READY_SECONDS)
+        yield running
+
+
+def test_an_image_is_answered_with_logprobs(service: Service) -> None:
+    reply = service.post(chat(temperature=0, logprobs=True, top_logprobs=2)).json()
+    tokens = reply["choices"][0]["logprobs"]["content"]
+    assert tokens and all(t["logprob"] == pytest.approx(t["top_logprobs"][0]["logprob"]) for t in tokens)
+    assert reply["usage"]["prompt_tokens"] > 10
+
+
+def test_samples_differ_by_choice_and_repeat_by_seed(service: Service) -> None:
+    body = chat(temperature=2.0, n=4, seed=3, max_tokens=12)
+    first, again = (service.post(body).json()["choices"] for _ in range(2))
+    assert first == again
+    assert len({choice["message"]["content"] for choice in first}) > 1
+
+
+def test_a_crowd_gets_the_answers_that_one_gets(service: Service) -> None:
+    bodies = [chat(f"What is in place {place}?", temperature=0) for place in range(12)]
+    alone = [service.post(body).json()["choices"][0]["message"]["content"] for body in bodies[:3]]
+    with ThreadPoolExecutor(12) as pool:
+        crowd = [r.json()["choices"][0]["message"]["content"] for r in pool.map(service.post, bodies)]
+    assert crowd[:3] == alone
+
+
+def test_a_stream_holds_the_whole_answer(service: Service) -> None:
+    body = chat(temperature=0, stream=True, stream_options={"include_usage": True})
+    with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=30) as response:
+        lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    whole = service.post(chat(temperature=0)).json()["choices"][0]["message"]["content"]
+    assert json.loads(lines[0])["choices"][0]["delta"]["content"] == whole
+    assert json.loads(lines[1])["usage"]["completion_tokens"] > 0 and lines[2] == "[DONE]"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"response_format": {"type": "json_object"}}, "MPA_TEACHER_ENGINE=vllm"),
+        ({"max_tokens": 5000}, "shorten the prompt"),
+        ({"top_logprobs": 2}, "logprobs: true"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(service: Service, change: dict[str, object], words: str) -> None:
+    response = service.post({**chat(), **change})
+    assert response.status_code == 400 and words in response.json()["error"]["message"]
+
+
+def test_a_folder_without_a_model_is_named_in_the_readiness(tmp_path: Path) -> None:
+    with Service(tmp_path / "log", MPA_TEACHER_ENGINE="transformers", MPA_TEACHER_MODEL=str(tmp_path)) as service:
+        wait_until(lambda: "cannot be loaded" in service.readiness()["reason"], READY_SECONDS)
+        response = service.post(chat())
+    assert response.status_code == 503 and str(tmp_path) in response.json()["error"]["message"]
