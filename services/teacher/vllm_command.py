@@ -54,6 +54,8 @@ def vllm_environment(settings: TeacherSettings, base: Mapping[str, str], *, on_g
     """``base`` with what vLLM needs. A local model folder must never make it ask a hub."""
     env = {**base, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     env.pop("VLLM_API_KEY", None)  # our app asks for the key; its child listens on loopback only
+    # Longer than our pool keeps idle connections: else the server closes one in the moment that a request takes it.
+    env.setdefault("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "75")
     if Path(settings.teacher_model).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     if not on_gpu:

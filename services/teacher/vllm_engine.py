@@ -40,13 +40,15 @@ class VllmEngine:
     @classmethod
     def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
         on_gpu = runs_on_gpu(settings)
+        timeout = settings.teacher_request_timeout.total_seconds()
         server = ModelServer(
             lambda port: vllm_command(settings, port, on_gpu=on_gpu),
             vllm_environment(settings, os.environ, on_gpu=on_gpu),
             settings.teacher_name,
-            Patience(ready=settings.teacher_ready_timeout.total_seconds()),
+            # Busy with long requests is not hung: a probe gets half of the time that any request gets.
+            Patience(ready=settings.teacher_ready_timeout.total_seconds(), probe=timeout / 2),
         )
-        return cls(server, settings.teacher_request_timeout.total_seconds())
+        return cls(server, timeout)
 
     @property
     def ready(self) -> bool:

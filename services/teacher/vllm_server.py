@@ -150,7 +150,7 @@ class ModelServer:
         """Return when the server has died, or fails real requests again and again whatever ``/health`` says."""
         failures = 0
         while True:
-            await self._pause(process)
+            await self._pause(process, hurry=failures == 0)
             if not process.running:
                 return process.ending
             if time.monotonic() - self._last_answer < self._patience.idle:
@@ -167,12 +167,13 @@ class ModelServer:
                 if failures >= self._patience.failures:
                     return f"does not work: {trouble}, {failures} times in a row"
 
-    async def _pause(self, process: ModelProcess) -> None:
-        """Until the next look is due, the server ends, or somebody saw a failure."""
+    async def _pause(self, process: ModelProcess, *, hurry: bool) -> None:
+        """Until the next look is due or the server ends; with ``hurry`` also until somebody sees a failure."""
         ends, doubts = asyncio.create_task(process.wait()), asyncio.create_task(self._doubt.wait())
         try:
             timeout = self._patience.watch_every
-            await asyncio.wait((ends, doubts), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            events = (ends, doubts) if hurry else (ends,)
+            await asyncio.wait(events, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ends.cancel()
             doubts.cancel()

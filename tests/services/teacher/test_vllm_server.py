@@ -157,3 +157,19 @@ async def test_the_servers_words_are_logged_at_their_level(
     await until_ready(server)
     spoken = [r for r in caplog.records if "small server speaks" in r.message]
     assert [r.levelno for r in spoken] == [logging.WARNING]
+
+
+async def test_a_failure_that_a_user_saw_is_looked_at_at_once(small: SmallModel) -> None:
+    patience = Patience(ready=30, poll=0.05, watch_every=60, stop=1.0)
+    server = ModelServer(small.command, small.env, "teacher", patience)
+    await server.start()
+    await until_ready(server)
+    asked = len(small.notes("body"))
+    server.saw_failure()
+
+    async def probed() -> bool:
+        return len(small.notes("body")) > asked
+
+    await async_wait_until(probed)
+    assert server.ready
+    await server.stop()
