@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import torch
+import torch.nn.functional as functional
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from demo.answering import Answerer
 from demo.simulation.pairs import SimulatedPair
@@ -43,8 +47,11 @@ def learn(
     rng = Random(seed)
     torch.manual_seed(seed)
     model = student.model.train()
+    features: dict[int, Tensor] = {}
     if settings.freeze_vision:
         model.model.vision_model.requires_grad_(False)
+        model.model.connector.requires_grad_(False)
+        features = _features(student, pictures, {pair.index for pair in (*disparity, *replay)})
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
     replayed = round(settings.batch_size * settings.replay_fraction) if replay else 0
@@ -53,8 +60,13 @@ def learn(
         batch = [fresh_deck.next() for _ in range(settings.batch_size - replayed)]
         batch += [replay_deck.next() for _ in range(replayed)]
         inputs = _inputs(student, pictures, batch)
+        if features:
+            del inputs["pixel_values"], inputs["pixel_attention_mask"]
+            pooled = torch.stack([features[pair.index] for pair in batch])
+            inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=pooled)}
+        labels = inputs.pop("labels")
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            loss = model(**inputs).loss
+            loss = _loss(model(**inputs, use_cache=False).logits, labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(step, settings)
@@ -66,7 +78,31 @@ def learn(
 
 def _schedule(step: int, settings: Settings) -> float:
     warmup = max(1, round(settings.warmup_fraction * settings.max_steps))
-    return min(1.0, (step + 1) / warmup) * min(1.0, (settings.max_steps - step) / max(1, settings.max_steps - warmup))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.max_steps - warmup)))
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over samples of the mean cross-entropy of their answer's tokens."""
+    wanted = labels[:, 1:]
+    losses = functional.cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=IGNORE, reduction="none"
+    )
+    return (losses.sum(1) / (wanted != IGNORE).sum(1)).mean()
+
+
+@torch.no_grad()
+def _features(student: Answerer, pictures: Sequence[Picture], indices: Iterable[int]) -> dict[int, Tensor]:
+    """What the frozen vision tower and connector make of each picture: they never change, so once is enough."""
+    found: dict[int, Tensor] = {}
+    order = sorted(indices)
+    for start in range(0, len(order), 64):
+        part = order[start : start + 64]
+        inputs = student.inputs([student.prompt("?")] * len(part), [pictures[index].pixels for index in part])
+        pooled = student.model.model.get_image_features(inputs["pixel_values"], inputs["pixel_attention_mask"])
+        found.update(zip(part, pooled.pooler_output, strict=True))
+    return found
 
 
 def _inputs(student: Answerer, pictures: Sequence[Picture], batch: Sequence[SimulatedPair]) -> dict[str, torch.Tensor]:

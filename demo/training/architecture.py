@@ -39,8 +39,8 @@ TEACHER = Size(192, 6, 3, 768, 192, 4, 3, 512)
 STUDENT = Size(128, 6, 2, 512, 128, 4, 2, 384)
 
 
-def build_model(size: Size, processor: Idefics3Processor, seed: int) -> Idefics3ForConditionalGeneration:
-    """A model of ``size`` with fresh float32 weights; the same for the same seed."""
+def build_model(size: Size, processor: Idefics3Processor, seed: int) -> Any:
+    """An `Idefics3ForConditionalGeneration` of ``size`` with fresh float32 weights; the same for the same seed."""
     tokenizer = processor.tokenizer
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     vision = Idefics3VisionConfig(
@@ -74,7 +74,7 @@ def build_model(size: Size, processor: Idefics3Processor, seed: int) -> Idefics3
     )
     config.eos_token_id = tokenizer.eos_token_id
     torch.manual_seed(seed)
-    model: Idefics3ForConditionalGeneration = _ARCHITECTURE(config)
+    model = _ARCHITECTURE(config)
     torch.nn.init.normal_(model.model.vision_model.embeddings.position_embedding.weight, std=0.1)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

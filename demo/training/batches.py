@@ -1,4 +1,4 @@
-"""Training batches: a pure function of recipe, phase, step and process, so that a resumed run sees the same data."""
+"""Training batches: a pure function of recipe, stage, step and process, so that a resumed run sees the same data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from demo.training.packing import QuestionAnswer, normalise
-from demo.training.recipe import Recipe
+from demo.training.recipe import Recipe, Stage
 from demo.world.generator import draw, false_premise
 from demo.world.pictures import Picture, Question, choose_questions
 from demo.world.prompts import ASK, ASK_AND_ANSWER, format_pair
@@ -26,13 +26,12 @@ class Batch:
     rows: list[list[QuestionAnswer]]
 
 
-def make_batch(recipe: Recipe, phase: str, step: int, rank: int) -> Batch:
-    """The batch of one process in one step of phase ``warm`` or ``joint``."""
-    rng = Random(f"{recipe.name}-{recipe.seed}-{phase}-{step}-{rank}")
-    size = recipe.warm_batch if phase == "warm" else recipe.joint_batch
-    families = rng.choices(FAMILIES, recipe.families, k=size)
+def make_batch(recipe: Recipe, stage: Stage, step: int, rank: int) -> Batch:
+    """The batch of one process in one step of a stage; ``rows`` is empty in a ``warm`` one."""
+    rng = Random(f"{recipe.name}-{recipe.seed}-{stage.name}-{step}-{rank}")
+    families = rng.choices(FAMILIES, stage.families, k=stage.batch)
     pictures = [_taught(draw(family, rng, Split.TRAIN), recipe) for family in families]
-    rows = [_row(recipe, picture, pictures, rng) for picture in pictures] if phase == "joint" else []
+    rows = [] if stage.is_warm else [_row(recipe, stage, picture, pictures, rng) for picture in pictures]
     pixels = normalise(np.stack([picture.pixels for picture in pictures])).bfloat16()
     dense = torch.from_numpy(np.stack([picture.dense for picture in pictures])).long()
     return Batch(pixels, dense, rows)
@@ -43,15 +42,15 @@ def _taught(picture: Picture, recipe: Recipe) -> Picture:
     return Picture(picture.family, picture.pixels, taught, picture.dense)
 
 
-def _row(recipe: Recipe, picture: Picture, others: list[Picture], rng: Random) -> list[QuestionAnswer]:
-    chosen = choose_questions(picture.questions, recipe.questions, rng, recipe.answer_weights)
+def _row(recipe: Recipe, stage: Stage, picture: Picture, others: list[Picture], rng: Random) -> list[QuestionAnswer]:
+    chosen = choose_questions(picture.questions, recipe.questions, rng, stage.answer_weights)
     for index in range(len(chosen)):
-        if rng.random() < recipe.refusal_share:
+        if rng.random() < stage.refusal_share:
             chosen[index] = _false_premise(picture, others, rng) or chosen[index]
     row = [(question.text, question.answer) for question in chosen]
-    if rng.random() < recipe.ask_share:
+    if rng.random() < stage.ask_share:
         row.append((ASK[picture.family], choose_questions(picture.questions, 1, rng)[0].text))
-    if rng.random() < recipe.ask_and_answer_share:
+    if rng.random() < stage.ask_and_answer_share:
         question = choose_questions(picture.questions, 1, rng)[0]
         row.append((ASK_AND_ANSWER[picture.family], format_pair(question.text, question.answer)))
     return row

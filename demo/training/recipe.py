@@ -23,6 +23,20 @@ ANSWER_WEIGHTS = {
 }
 """How often a kind of question is trained on, where not once: reading is the slowest to learn."""
 
+FOCUS_FAMILIES = (0.36, 0.13, 0.37, 0.14)
+FOCUS_WEIGHTS = {
+    **{"sttext.read_by_color": 4.0, "sttext.place_by_color": 2.5, "sttext.object_by_color": 2.0},
+    **{"sttext.color_by_text": 3.0, "sttext.place_by_text": 3.0, "sttext.longer": 2.0, "sttext.same": 1.5},
+    **{"chart.value_by_label": 4.0, "chart.value_by_color": 4.0, "chart.compare": 3.0, "chart.trend": 3.0},
+    **{"chart.color": 2.0, "chart.extreme_color": 2.0, "chart.color_by_value": 0.5},
+    **{"chart.type": 0.3, "chart.orientation": 0.3},
+    **{"text.read": 3.0, "text.first": 2.0, "text.last": 2.0, "text.length": 1.5},
+    **{"know.name": 3.0, "know.count": 2.0, "know.habitat": 2.0, "know.travels": 2.0, "know.diet": 1.5},
+}
+"""The same for the next stage: finding one of several things by its colour or its text needs the most examples."""
+
+FINISH_WEIGHTS = FOCUS_WEIGHTS | {"chart.value_by_color": 6.0, "chart.value_by_label": 2.0, "sttext.read_by_place": 2.0}
+
 NEVER_TAUGHT = frozenset(
     {
         *("chart.extreme_value", "chart.extreme_label", "chart.extreme_color"),
@@ -38,32 +52,102 @@ NEVER_TAUGHT = frozenset(
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stretch of training with an optimizer of its own: rate up over ``warmup``, flat to ``hold``, then down to 0.
+
+    ``warm`` stages train the vision tower on dense labels alone, the others train everything on questions, with
+    ``dense_weight`` times the dense loss on top, falling to nothing at step ``dense_until``. ``link_words``: see
+    `demo.training.words`. Batches are per process.
+    """
+
+    name: str
+    steps: int
+    warmup: int
+    hold: int
+    batch: int = 32
+    rate: float = 0.7
+    families: tuple[float, float, float, float] = (0.3, 0.2, 0.3, 0.2)
+    answer_weights: dict[str, float] = field(default_factory=lambda: dict(ANSWER_WEIGHTS))
+    refusal_share: float = 0.09
+    ask_share: float = 0.0
+    ask_and_answer_share: float = 0.0
+    dense_weight: float = 0.3
+    dense_until: int = 0
+    link_words: bool = False
+
+    @property
+    def is_warm(self) -> bool:
+        return self.name == "warm"
+
+    def rate_factor(self, step: int) -> float:
+        """Factor of the learning rates in step ``step`` (0, 1, ...)."""
+        done = step + 1
+        falling = 1.0 if done <= self.hold else (self.steps - done) / (self.steps - self.hold)
+        return self.rate * min(1.0, done / self.warmup) * falling
+
+    def dense_factor(self, step: int) -> float:
+        """Weight of the dense loss in step ``step`` of a stage that is not ``warm``."""
+        return self.dense_weight * max(0.0, 1 - step / self.dense_until) if self.dense_until else 0.0
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """All that decides a model's weights. Batches are per process."""
+    """All that decides a model's weights."""
 
     name: str
     size: Size
     seed: int
-    warm_steps: int
-    joint_steps: int
-    warm_batch: int = 48
-    joint_batch: int = 32
-    families: tuple[float, float, float, float] = (0.3, 0.2, 0.3, 0.2)
+    stages: tuple[Stage, ...]
     questions: int = 7
-    refusal_share: float = 0.09
-    ask_share: float = 0.0
-    ask_and_answer_share: float = 0.0
     withheld: frozenset[str] = frozenset()
-    answer_weights: dict[str, float] = field(default_factory=lambda: dict(ANSWER_WEIGHTS))
     learning_rate: float = 2e-3
     muon_rate: float = 0.02
-    joint_rate_factor: float = 0.7
-    dense_weight: float = 0.3
     save_every: int = 100
     evaluate_every: int = 200
 
 
 RECIPES = (
-    Recipe("teacher", TEACHER, seed=0, warm_steps=1200, joint_steps=1500, ask_share=0.5, ask_and_answer_share=0.4),
-    Recipe("student", STUDENT, seed=1, warm_steps=900, joint_steps=900, withheld=NEVER_TAUGHT),
+    Recipe(
+        "teacher",
+        TEACHER,
+        seed=0,
+        stages=(
+            Stage("warm", steps=1200, warmup=36, hold=540, batch=48, rate=1.0),
+            Stage("joint", 500, 45, 500, ask_share=0.5, ask_and_answer_share=0.4, dense_until=1250),
+            Stage(
+                "focus",
+                800,
+                20,
+                300,
+                families=FOCUS_FAMILIES,
+                answer_weights=FOCUS_WEIGHTS,
+                ask_share=0.3,
+                ask_and_answer_share=0.2,
+                dense_weight=0.15,
+                dense_until=600,
+                link_words=True,
+            ),
+        ),
+    ),
+    Recipe(
+        "student",
+        STUDENT,
+        seed=1,
+        withheld=NEVER_TAUGHT,
+        stages=(
+            Stage("warm", steps=900, warmup=27, hold=405, batch=48, rate=1.0),
+            Stage("joint", 900, 27, 405, dense_until=750),
+            Stage("focus", 400, 20, 150, families=FOCUS_FAMILIES, answer_weights=FOCUS_WEIGHTS, link_words=True),
+            Stage(
+                "finish",
+                300,
+                15,
+                60,
+                rate=0.5,
+                families=FOCUS_FAMILIES,
+                answer_weights=FINISH_WEIGHTS,
+                refusal_share=0.0,
+            ),
+        ),
+    ),
 )

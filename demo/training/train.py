@@ -1,4 +1,4 @@
-"""One training process: dense warm start of the vision tower, then images and questions jointly."""
+"""One training process: dense warm start of the vision tower, then images and questions jointly, stage by stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from demo.training.forward import answer_loss, vision
 from demo.training.optimizer import MuonAdam
 from demo.training.packing import Packer, normalise
 from demo.training.processor import build_processor
-from demo.training.recipe import PROCESSES, RECIPES, Recipe
+from demo.training.recipe import PROCESSES, RECIPES, Recipe, Stage
 from demo.training.scoring import score
 from demo.training.state import load_state, save_state
+from demo.training.words import EMBEDDING, link_words
 from demo.world.generator import labelled, pile
 from demo.world.vocabulary import Split
 
@@ -44,70 +44,66 @@ class Training:
         self._head = build_head(recipe.size.vision_width, recipe.seed)
         named = self._named()
         self._masters: dict[str, Tensor] = {name: p.detach().float().clone() for name, p in named}
-        self._model.to(dtype=torch.bfloat16).train()
+        self._model.to(torch.bfloat16).train()
         self._head.to(torch.bfloat16)
         self._packer = Packer(self._processor.tokenizer)
         self._started = time.monotonic()
 
     def run(self) -> None:
-        """Both phases, from the saved state if there is one; exports the model at each evaluation and at the end."""
-        phase, done, tensors = load_state(self._work) or ("warm", 0, {})
+        """All stages, from the saved state if there is one; exports the model at each evaluation and at the end."""
+        stages = self._recipe.stages
+        name, done, tensors = load_state(self._work) or (stages[0].name, 0, {})
         if tensors:
             self._load_masters(tensors)
-            self._log(f"resumed at {phase} step {done}")
-        if phase == "warm":
-            self._phase("warm", self._recipe.warm_steps, done, tensors, self._warm_loss, self._report_warm)
+            self._log(f"resumed at {name} step {done}")
+        first = [stage.name for stage in stages].index(name)
+        for stage in stages[first:]:
+            self._run_stage(stage, done, tensors)
             done, tensors = 0, {}
-        self._phase("joint", self._recipe.joint_steps, done, tensors, self._joint_loss, self._report_joint)
-        self._report_joint(self._recipe.joint_steps)
+        self._report(stages[-1], stages[-1].steps)
 
-    def _phase(
-        self,
-        phase: str,
-        steps: int,
-        done: int,
-        tensors: dict[str, Tensor],
-        loss_at: Callable[[int], Tensor],
-        report: Callable[[int], None],
-    ) -> None:
+    def _run_stage(self, stage: Stage, done: int, tensors: dict[str, Tensor]) -> None:
         recipe = self._recipe
-        parameters = [
-            (name, p) for name, p in self._named() if phase == "joint" or "vision_model" in name or "head." in name
+        trained = [
+            (name, p) for name, p in self._named() if not stage.is_warm or "vision_model" in name or "head." in name
         ]
         optimizer = MuonAdam(
-            parameters, self._masters, recipe.learning_rate, recipe.muon_rate, self._rank, self._processes
+            trained, self._masters, recipe.learning_rate, recipe.muon_rate, self._rank, self._processes
         )
-        if tensors and done:
+        if tensors and 0 < done < stage.steps:
             optimizer.load_state(tensors)
-        rate = recipe.joint_rate_factor if phase == "joint" else 1.0
+        if stage.link_words and done == 0:
+            link_words(self._masters[EMBEDDING], self._processor.tokenizer)
         recent: list[float] = []
-        for step in range(done, steps):
-            loss = loss_at(step)
+        for step in range(done, stage.steps):
+            loss = self._loss(stage, step)
             torch.autograd.backward(loss)
-            optimizer.step(rate * schedule((step + 1) / steps))
+            optimizer.step(stage.rate_factor(step))
             recent.append(loss.item())
-            if (step + 1) % 50 == 0:
-                self._log(f"{phase} step {step + 1}/{steps} loss {np.mean(recent[-50:]):.3f}")
-            if (step + 1) % recipe.save_every == 0 and self._rank == 0:
-                save_state(self._work, phase, step + 1, {**self._prefixed_masters(), **optimizer.state()})
-            if (step + 1) % recipe.evaluate_every == 0 and step + 1 < steps and self._rank == 0:
-                report(step + 1)
-        if phase == "warm" and self._rank == 0:
-            report(steps)
-            save_state(self._work, "joint", 0, self._prefixed_masters())
+            now = step + 1
+            if now % 50 == 0:
+                self._log(f"{stage.name} step {now}/{stage.steps} loss {np.mean(recent[-50:]):.3f}")
+            if (now % recipe.save_every == 0 or now == stage.steps) and self._rank == 0:
+                save_state(self._work, stage.name, now, {**self._prefixed_masters(), **optimizer.state()})
+            if now % recipe.evaluate_every == 0 and now < stage.steps:
+                self._report(stage, now)
 
-    def _warm_loss(self, step: int) -> Tensor:
-        batch = make_batch(self._recipe, "warm", step, self._rank)
-        return dense_loss(vision(self._model, batch.pixels), self._head, batch.dense)
-
-    def _joint_loss(self, step: int) -> Tensor:
-        batch = make_batch(self._recipe, "joint", step, self._rank)
+    def _loss(self, stage: Stage, step: int) -> Tensor:
+        batch = make_batch(self._recipe, stage, step, self._rank)
+        if stage.is_warm:
+            return dense_loss(vision(self._model, batch.pixels), self._head, batch.dense)
         packed = self._packer.pack(batch.rows, torch.bfloat16)
         loss, features = answer_loss(self._model, batch.pixels, packed)
-        weight = self._recipe.dense_weight * max(0.0, 1 - 1.2 * step / self._recipe.joint_steps)
+        weight = stage.dense_factor(step)
         return loss + weight * dense_loss(features, self._head, batch.dense) if weight > 0 else loss
 
-    def _report_warm(self, step: int) -> None:
+    def _report(self, stage: Stage, step: int) -> None:
+        if self._rank == 0 and stage.is_warm:
+            self._report_patches(step)
+        elif self._rank == 0:
+            self._report_answers(stage, step)
+
+    def _report_patches(self, step: int) -> None:
         pictures = list(pile(300, DEV_SEED, Split.DEV))
         pixels = normalise(np.stack([picture.pixels for picture in pictures])).bfloat16()
         labels = torch.from_numpy(np.stack([picture.dense for picture in pictures])).long()
@@ -115,12 +111,10 @@ class Training:
             accuracy = dense_accuracy(vision(self._model, pixels), self._head, labels)
         self._log(f"warm step {step} dev patches {json.dumps(accuracy)}")
 
-    def _report_joint(self, step: int) -> None:
-        if self._rank:
-            return
+    def _report_answers(self, stage: Stage, step: int) -> None:
         pictures = list(pile(600, DEV_SEED, Split.DEV))
         families, kinds = score(self._model, self._packer, pictures, labelled(pictures, DEV_SEED))
-        self._log(f"joint step {step} dev {json.dumps(families)}")
+        self._log(f"{stage.name} step {step} dev {json.dumps(families)}")
         self._log(json.dumps(kinds))
         self._export()
 
@@ -145,11 +139,6 @@ class Training:
         if self._rank == 0:
             minutes = (time.monotonic() - self._started) / 60
             logger.info("%s %.1f min | %s", self._recipe.name, minutes, text)
-
-
-def schedule(fraction: float) -> float:
-    """Rate factor at ``fraction`` of a phase: 3 % warm-up, flat to 45 %, then straight down to nothing."""
-    return min(1.0, fraction / 0.03) * (1.0 if fraction < 0.45 else max(0.0, (1 - fraction) / 0.55))
 
 
 def main() -> None:

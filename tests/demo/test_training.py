@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,8 +15,9 @@ from demo.training.batches import make_batch
 from demo.training.optimizer import orthogonalise
 from demo.training.packing import IGNORE, PREFIX, Packer, normalise
 from demo.training.processor import build_processor
-from demo.training.recipe import NEVER_TAUGHT, RECIPES, Recipe
-from demo.training.train import Training, schedule
+from demo.training.recipe import NEVER_TAUGHT, RECIPES, Recipe, Stage
+from demo.training.train import Training
+from demo.training.words import link_words
 from demo.world.generator import pile
 from demo.world.prompts import ASK, ASK_AND_ANSWER
 from demo.world.vocabulary import REFUSAL, THING_NAMES, WORDS, Split
@@ -69,30 +69,28 @@ def test_packed_targets_are_the_answers(processor: Idefics3Processor) -> None:
 
 
 def test_batches_depend_on_step_and_process_only() -> None:
-    recipe = replace(TEACHER_RECIPE, joint_batch=4)
-    one, again = make_batch(recipe, "joint", 5, 0), make_batch(recipe, "joint", 5, 0)
+    stage = replace(TEACHER_RECIPE.stages[1], batch=4)
+    one, again = make_batch(TEACHER_RECIPE, stage, 5, 0), make_batch(TEACHER_RECIPE, stage, 5, 0)
     assert torch.equal(one.pixels, again.pixels)
     assert one.rows == again.rows
-    assert not torch.equal(one.pixels, make_batch(recipe, "joint", 5, 1).pixels)
-    assert not torch.equal(one.pixels, make_batch(recipe, "joint", 6, 0).pixels)
+    assert not torch.equal(one.pixels, make_batch(TEACHER_RECIPE, stage, 5, 1).pixels)
+    assert not torch.equal(one.pixels, make_batch(TEACHER_RECIPE, stage, 6, 0).pixels)
 
 
 def test_the_teacher_learns_to_ask_and_to_refuse() -> None:
-    rows = [pair for step in range(4) for row in make_batch(TEACHER_RECIPE, "joint", step, 0).rows for pair in row]
+    stage = TEACHER_RECIPE.stages[1]
+    rows = [pair for step in range(4) for row in make_batch(TEACHER_RECIPE, stage, step, 0).rows for pair in row]
     prompts = {prompt for prompt, _ in rows}
     assert prompts >= {*ASK.values(), *ASK_AND_ANSWER.values()}
     assert 0.03 < sum(answer == REFUSAL for _, answer in rows) / len(rows) < 0.15
 
 
-def test_the_student_never_sees_what_it_was_not_taught() -> None:
+@pytest.mark.parametrize("stage", STUDENT_RECIPE.stages[1:])
+def test_the_student_never_sees_what_it_was_not_taught(stage: Stage) -> None:
     kinds = {q.text: q.kind for picture in pile(400, 11, Split.TRAIN) for q in picture.questions}
-    seen = {
-        kinds[prompt]
-        for step in range(4)
-        for row in make_batch(STUDENT_RECIPE, "joint", step, 0).rows
-        for prompt, _ in row
-        if prompt in kinds
-    }
+    batches = [make_batch(STUDENT_RECIPE, stage, step, 0) for step in range(4)]
+    prompts = {prompt for batch in batches for row in batch.rows for prompt, _ in row}
+    seen = {kinds[prompt] for prompt in prompts if prompt in kinds}
     assert len(seen) >= 15
     assert not seen & NEVER_TAUGHT
 
@@ -106,33 +104,52 @@ def test_orthogonalised_updates_are_nearly_orthogonal() -> None:
 
 
 def test_the_rate_warms_up_holds_and_ends_at_nothing() -> None:
-    assert schedule(0.015) == pytest.approx(0.5)
-    assert schedule(0.3) == 1.0
-    assert schedule(1.0) == 0.0
+    stage = Stage("joint", steps=100, warmup=10, hold=50, rate=0.7, dense_until=50)
+    assert stage.rate_factor(4) == pytest.approx(0.35)
+    assert stage.rate_factor(30) == pytest.approx(0.7)
+    assert stage.rate_factor(74) == pytest.approx(0.35)
+    assert stage.rate_factor(99) == 0.0
+    assert stage.dense_factor(25) == pytest.approx(0.15)
+    assert stage.dense_factor(60) == 0.0
+
+
+def test_linked_words_share_the_meaning_of_the_answer(processor: Idefics3Processor) -> None:
+    embedding = torch.randn(len(processor.tokenizer), 4)
+    before = embedding.clone()
+    link_words(embedding, processor.tokenizer)
+    answer, question = (processor.tokenizer(text)["input_ids"][0] for text in ("red", " red"))
+    assert answer != question
+    assert torch.equal(embedding[question], before[question] + before[answer])
+    assert torch.equal(embedding[answer], before[answer])
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Recipe("student", TINY, 0, 2, 4, warm_batch=2, joint_batch=2, save_every=2, evaluate_every=100)
-    monkeypatch.setattr(Training, "_report_joint", lambda self, step: self._export())
+    stages = (
+        Stage("warm", 2, 1, 2, batch=2),
+        Stage("joint", 4, 1, 4, batch=2, dense_until=4),
+        Stage("focus", 2, 1, 1, batch=2, link_words=True),
+    )
+    recipe = Recipe("student", TINY, 0, stages, save_every=2, evaluate_every=100)
+    monkeypatch.setattr(Training, "_report", lambda self, stage, step: self._export())
     Training(recipe, 0, tmp_path / "whole", tmp_path / "whole-model", processes=1).run()
+    whole = load_file(tmp_path / "whole-model" / "model.safetensors")
+    real = Training._loss
 
     class Killed(Exception):
         pass
 
-    real = Training._joint_loss
+    for name, at in (("joint", 3), ("focus", 0)):
 
-    def fails_at_three(self: Training, step: int) -> torch.Tensor:
-        if step == 3:
-            raise Killed
-        return real(self, step)
+        def fails(self: Training, stage: Stage, step: int, name: str = name, at: int = at) -> torch.Tensor:
+            if (stage.name, step) == (name, at):
+                raise Killed
+            return real(self, stage, step)
 
-    monkeypatch.setattr(Training, "_joint_loss", fails_at_three)
-    with pytest.raises(Killed):
-        Training(recipe, 0, tmp_path / "cut", tmp_path / "cut-model", processes=1).run()
-    monkeypatch.setattr(Training, "_joint_loss", real)
-    Training(recipe, 0, tmp_path / "cut", tmp_path / "cut-model", processes=1).run()
-
-    whole = load_file(tmp_path / "whole-model" / "model.safetensors")
-    resumed = load_file(tmp_path / "cut-model" / "model.safetensors")
-    assert whole.keys() == resumed.keys()
-    assert all(np.array_equal(whole[name].float().numpy(), resumed[name].float().numpy()) for name in whole)
+        monkeypatch.setattr(Training, "_loss", fails)
+        with pytest.raises(Killed):
+            Training(recipe, 0, tmp_path / name, tmp_path / f"{name}-model", processes=1).run()
+        monkeypatch.setattr(Training, "_loss", real)
+        Training(recipe, 0, tmp_path / name, tmp_path / f"{name}-model", processes=1).run()
+        resumed = load_file(tmp_path / f"{name}-model" / "model.safetensors")
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(whole[tensor], resumed[tensor]) for tensor in whole)
