@@ -42,6 +42,7 @@ from shared.vqa.tasks import load_profiles
 logger = logging.getLogger(__name__)
 
 LOCK_PATIENCE = 30.0
+ORPHANED = 3
 TEACHER_CALLS = 8
 
 
@@ -175,8 +176,9 @@ def _end_with_parent() -> None:
     """The parent holds the other end of standard input and never writes: it closes when the parent is gone, however
     it went.
     """
-    sys.stdin.buffer.read()
-    os._exit(3)
+    while os.read(0, 1024):  # unbuffered: a lock on sys.stdin would abort the interpreter's own end
+        pass
+    os._exit(ORPHANED)
 
 
 if __name__ == "__main__":
