@@ -42,8 +42,9 @@ def vqa_accuracy(prediction: str, answers: list[str]) -> float:
 def anls(prediction: str, answers: list[str]) -> float:
     """Best normalised Levenshtein similarity over the answers; 0 below 0.5, a similarity of exactly 0.5 counts.
 
-    Lower-cased, white space collapsed; lengths are those of the texts as given, as in the official script; two empty
-    texts are equal. Raises InvalidInput without answers.
+    Distances are between texts in lower case with white space collapsed; lengths, as in the official script, are those
+    of the texts as given in upper case ("ß" counts as two). Two empty texts are equal.
+    Raises InvalidInput without answers.
     """
     _require(answers)
     similarity = 1.0 - min(_normalised_distance(prediction, answer) for answer in answers)
@@ -96,7 +97,7 @@ def _require(answers: list[str]) -> None:
 
 
 def _normalised_distance(prediction: str, answer: str) -> float:
-    longest = max(len(prediction), len(answer))
+    longest = max(len(prediction.upper()), len(answer.upper()))
     if longest == 0:
         return 0.0
     return levenshtein(" ".join(prediction.lower().split()), " ".join(answer.lower().split())) / longest

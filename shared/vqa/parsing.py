@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 ParserKind = Literal["tagged", "json"]
-LONGEST_QUESTION = 500
+LONGEST_QUESTION = 300
 LONGEST_ANSWER = 500
 
 LONGEST_TEXT = 20_000
@@ -19,15 +19,24 @@ _LEAD = r"^[ \t>*#\-–•(\[\d.)]{0,12}"
 
 
 def _tag(short: str, word: str) -> re.Pattern[str]:
-    """``word:`` anywhere, ``short:`` at the start of a line, or ``word`` alone on a line, each perhaps numbered."""
+    """``word:`` or ``<word>`` anywhere, ``short:`` at the start of a line, ``word`` alone on one, perhaps numbered."""
     number = r"\s{0,4}\d{0,3}"
-    pattern = rf"(?:{_LEAD}{short}|\b{word}){number}[)\]]?\s{{0,4}}[:\uff1a]|{_LEAD}{word}{number}[ \t]{{0,8}}$"
+    tagged = rf"(?:{_LEAD}{short}|\b{word}){number}[)\]]?\s{{0,4}}[:\uff1a]"
+    pattern = rf"{tagged}|<{word}>|{_LEAD}{short}\d{{1,3}}\.[ \t]|{_LEAD}{word}{number}[ \t]{{0,8}}$"
     return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
 
 
 _QUESTION_TAG = _tag("q(?:uestion)?", "question")
 _ANSWER_TAG = _tag("a(?:ns(?:wer)?)?", "answer")
-_MARKUP = re.compile(r"\*\*|__|`{1,3}(?:json)?|^[ \t]*#{1,6}[ \t]*", re.IGNORECASE | re.MULTILINE)
+_MARKUP = re.compile(
+    r"\*\*|__|`{1,3}(?:json)?|^[ \t]*#{1,6}[ \t]*|</(?:question|answer|s)>|<\|\w{1,32}\|>|<end_of_turn>|<eos>",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ALMOST_JSON = re.compile(
+    r"""(["'])(question|answer)\1\s{0,4}:\s{0,4}(?:"([^"\n]{0,600})"|'([^\n]{0,600}?)')\s{0,4}(?=[,}\n]|$)""",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(r"(?:the|my) answer is:?\s+", re.IGNORECASE)
 _ASKING = re.compile(r"[^?\uff1f]*[?\uff1f][\"'”’»]?")
 _NUMBERING = re.compile(r"^\s*(?:[-•*>]\s+|\(?\d+[.):]\s+)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "<": ">"}
@@ -37,7 +46,8 @@ _DECODER = json.JSONDecoder()
 def parse_question(text: str, kind: ParserKind) -> str | None:
     """The first question in ``text``, None if there is none.
 
-    Read are a JSON object with "question" and, for ``tagged`` only, a "Question:" tag or else the first line that asks.
+    Read are a JSON object with "question" and, for ``tagged`` only, a "Question:" tag or else the first line that asks:
+    without a tag a text has to hold a question mark, or a question that was cut off would count.
     """
     found = _from_json(text)
     if found is not None:
@@ -52,7 +62,10 @@ def parse_question(text: str, kind: ParserKind) -> str | None:
 
 
 def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
-    """The first question with its answer, None unless both are there and not empty; tags on one line or several."""
+    """The first question with its answer, None unless both are there and not empty; tags on one line or several.
+
+    The answer must be tagged; the question may be a line that asks, before it.
+    """
     found = _from_json(text)
     if found is not None:
         return _pair(found.get("question"), found.get("answer"))
@@ -60,16 +73,16 @@ def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
         return None
     plain = _plain(text)
     tag = _QUESTION_TAG.search(plain)
-    if tag is None:
-        return None
-    rest = plain[tag.end() :]
-    answer_tag = _ANSWER_TAG.search(rest)
+    rest = plain if tag is None else plain[tag.end() :]
+    answer_tag = _answer_tag(rest)
     if answer_tag is None:
         return None
-    next_question = _QUESTION_TAG.search(rest)
-    if next_question is not None and next_question.start() < answer_tag.start():
+    asked, answered = rest[: answer_tag.start()], rest[answer_tag.end() :]
+    if _QUESTION_TAG.search(asked) is not None:
         return None
-    return _pair(rest[: answer_tag.start()], _first_line(rest[answer_tag.end() :]))
+    next_question = _QUESTION_TAG.search(answered)
+    answer = _first_line(answered if next_question is None else answered[: next_question.start()])
+    return _pair(_first_asking_line(asked) if tag is None else asked, answer)
 
 
 def clean_answer(text: str) -> str:
@@ -79,8 +92,9 @@ def clean_answer(text: str) -> str:
         return _undecorated(_text(found["answer"]) or "")
     plain = _plain(text).strip()
     tag = _ANSWER_TAG.match(plain)
-    tagged = tag is not None and (plain[tag.end() :].strip() or tag.group().endswith((":", "\uff1a")))
+    tagged = tag is not None and (plain[tag.end() :].strip() or tag.group().endswith((":", "\uff1a", ">")))
     answer = _undecorated(_first_line(plain[tag.end() :] if tag is not None and tagged else plain))
+    answer = _undecorated(_LEAD_IN.sub("", answer, count=1)) if _LEAD_IN.match(answer) else answer
     return answer[:-1].rstrip() if answer.endswith(".") and answer.count(".") == 1 else answer
 
 
@@ -91,15 +105,41 @@ def _from_json(text: str) -> dict[str, Any] | None:
         named = {keys.get(key.lower(), key.lower()): value for key, value in candidate.items()}
         if "question" in named or "answer" in named:
             return named
-    return None
+    return _from_almost_json(text)
+
+
+def _from_almost_json(text: str) -> dict[str, Any] | None:
+    """An object that was cut off or written with single quotes: its first question and answer that are whole."""
+    named: dict[str, Any] = {}
+    for found in _ALMOST_JSON.finditer(_said(text)):
+        named.setdefault(found[2].lower(), found[3] if found[3] is not None else found[4])
+    return named or None
+
+
+def _said(text: str) -> str:
+    """Without the reasoning that some teachers put first."""
+    return text[:LONGEST_TEXT].rpartition("</think>")[2]
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub("", text[:LONGEST_TEXT])
+    return _MARKUP.sub("", _said(text))
+
+
+def _answer_tag(text: str) -> re.Match[str] | None:
+    """The first answer tag that follows a question mark or begins a line, or else the first ("... the answer: ...")."""
+    first = None
+    for tag in _ANSWER_TAG.finditer(text):
+        before = text[: tag.start()].rstrip(" \t")
+        if before.endswith(("?", "\uff1f", "\n")):
+            return tag
+        first = first or tag
+        if tag.start() > LONGEST_QUESTION * 2:
+            break
+    return first
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
-    text = text[:LONGEST_TEXT]
+    text = _said(text)
     start = text.find("{")
     for _ in range(MOST_BRACES):
         if start < 0:
@@ -135,7 +175,7 @@ def _text(value: object) -> str | None:
 
 
 def _before_answer(text: str) -> str:
-    answer_tag = _ANSWER_TAG.search(text)
+    answer_tag = _answer_tag(text)
     return _first_line(text if answer_tag is None else text[: answer_tag.start()])
 
 

@@ -79,6 +79,9 @@ class TestAnls:
     def test_lengths_are_those_of_the_texts_as_given(self) -> None:
         assert anls("abcd  ", ["abxd"]) == pytest.approx(1 - 1 / 6)
 
+    def test_lengths_are_those_in_upper_case(self) -> None:
+        assert anls("ß", ["x"]) == 0.5, "one substitution in the two letters of SS, as the official script has it"
+
     @given(texts, answer_lists)
     def test_nothing_lies_between_zero_and_one_half(self, prediction: str, answers: list[str]) -> None:
         score = anls(prediction, answers)
