@@ -29,6 +29,7 @@ def build_result(
         "images": status.images.total,
         "pairs": status.pairs,
         "verdicts": {verdict.value: status.verdicts.get(verdict, 0) for verdict in Verdict},
+        "overall": accuracy.pop("overall", {}),
         "accuracy": accuracy,
         "agreement": {"before": overall.agreement_before, "after": overall.agreement_after} if overall else {},
         "label_accuracy": label_accuracy,
@@ -90,7 +91,9 @@ def _accuracy_table(result: dict[str, Any]) -> Table:
     table = Table(title="Accuracy on held-out labelled images", title_justify="left")
     for column in ("family", "student before", "student after", "gain", "teacher", "gap closed"):
         table.add_column(column, justify="left" if column == "family" else "right")
-    for name, score in result["accuracy"].items():
+    for name, score in [*result["accuracy"].items(), ("overall", result["overall"])]:
+        if not score:
+            continue
         before, after, teacher = score["before"], score["after"], score["teacher"]
         if before is None or after is None:
             continue
