@@ -49,6 +49,12 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
+def processes_of(config: RunConfig) -> list[int]:
+    """Ids of the processes that work in the run's folder."""
+    running = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in running if str(config.folder) in command_line(pid)]
+
+
 def step_of(config: RunConfig) -> int:
     line = last_progress(config.progress_file)
     return line.step if line else 0
@@ -132,12 +138,11 @@ async def test_cancelling_the_watch_kills_the_child(tmp_path: Path, small_set: S
 
     task = asyncio.create_task(run_phase(config, "train", watch, {}))
     await async_wait_until(going, timeout=200)
-    own = [pid for pid in os.listdir("/proc") if pid.isdigit() and str(config.folder) in command_line(int(pid))]
-    assert len(own) == 1
+    (own,) = processes_of(config)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert command_line(int(own[0])) == ""
+    assert command_line(own) == ""
 
 
 @pytest.mark.slow
@@ -163,9 +168,8 @@ async def test_a_child_that_dies_without_a_word_is_a_crash(
 
     async def watch() -> None:
         if step_of(config) >= 1:
-            for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
-                if str(config.folder) in command_line(pid):
-                    os.kill(pid, signal.SIGKILL)
+            for pid in processes_of(config):
+                os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(TrainingCrashed, match="signal 9"):
         await run_phase(config, "train", watch, {})
