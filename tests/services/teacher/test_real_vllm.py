@@ -79,15 +79,10 @@ def test_a_stream_joins_to_the_whole_answer(service: Service) -> None:
 
 
 def test_an_answer_keeps_to_a_schema(service: Service) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"a": {"enum": ["x", "y"]}},
-        "required": ["a"],
-        "additionalProperties": False,
-    }
-    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    # Plain strings: inside an object a model may write spaces until its tokens are used up.
+    form = {"type": "json_schema", "json_schema": {"name": "shape", "schema": {"enum": ["circle", "square"]}}}
     reply = answer(service, temperature=0, max_tokens=40, response_format=form)
-    assert json.loads(reply["choices"][0]["message"]["content"])["a"] in ("x", "y")
+    assert json.loads(reply["choices"][0]["message"]["content"]) in ("circle", "square")
 
 
 def test_vllms_own_refusal_reaches_the_user(service: Service) -> None:
