@@ -35,6 +35,15 @@ FOCUS_WEIGHTS = {
 }
 """The same for the next stage: finding one of several things by its colour or its text needs the most examples."""
 
+LOOKUP_WEIGHTS = {
+    **{"chart.value_by_label": 6.0, "chart.value_by_color": 6.0, "chart.compare": 5.0, "chart.color": 4.0},
+    **{"chart.trend": 2.0, "chart.label_by_value": 1.0, "chart.extreme_value": 1.0, "chart.extreme_color": 1.0},
+    **{"chart.type": 0.2, "chart.orientation": 0.2, "chart.count": 0.3, "chart.color_by_value": 1.0},
+    **{"sttext.read_by_color": 6.0, "sttext.place_by_color": 5.0, "sttext.place_by_text": 5.0, "sttext.same": 3.0},
+    **{"sttext.longer": 2.0, "sttext.color_by_text": 1.5, "sttext.color_by_place": 0.5},
+    **{"sttext.object_by_place": 0.4, "sttext.object_by_color": 0.7},
+    **{"text.read": 3.0, "text.first": 2.0, "text.last": 2.0, "know.name": 3.0, "know.count": 2.0, "know.diet": 1.5},
+}
 FINISH_WEIGHTS = FOCUS_WEIGHTS | {"chart.value_by_color": 6.0, "chart.value_by_label": 2.0, "sttext.read_by_place": 2.0}
 
 NEVER_TAUGHT = frozenset(
@@ -53,7 +62,8 @@ NEVER_TAUGHT = frozenset(
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training with an optimizer of its own: rate up over ``warmup``, flat to ``hold``, then down to 0.
+    """A stretch of training with an optimizer of its own: rate up over ``warmup``, flat to ``hold``, then down to 0
+    at step ``zero`` (``steps`` if not given).
 
     ``warm`` stages train the vision tower on dense labels alone, the others train everything on questions, with
     ``dense_weight`` times the dense loss on top, falling to nothing at step ``dense_until``. ``link_words``: see
@@ -74,6 +84,7 @@ class Stage:
     dense_weight: float = 0.3
     dense_until: int = 0
     link_words: bool = False
+    zero: int = 0
 
     @property
     def is_warm(self) -> bool:
@@ -82,7 +93,8 @@ class Stage:
     def rate_factor(self, step: int) -> float:
         """Factor of the learning rates in step ``step`` (0, 1, ...)."""
         done = step + 1
-        falling = 1.0 if done <= self.hold else (self.steps - done) / (self.steps - self.hold)
+        zero = self.zero or self.steps
+        falling = 1.0 if done <= self.hold else (zero - done) / (zero - self.hold)
         return self.rate * min(1.0, done / self.warmup) * falling
 
     def dense_factor(self, step: int) -> float:
@@ -116,9 +128,10 @@ RECIPES = (
             Stage("joint", 500, 45, 500, ask_share=0.5, ask_and_answer_share=0.4, dense_until=1250),
             Stage(
                 "focus",
-                800,
+                600,
                 20,
                 300,
+                zero=800,
                 families=FOCUS_FAMILIES,
                 answer_weights=FOCUS_WEIGHTS,
                 ask_share=0.3,
@@ -126,6 +139,18 @@ RECIPES = (
                 dense_weight=0.15,
                 dense_until=600,
                 link_words=True,
+            ),
+            Stage(
+                "lookup",
+                500,
+                15,
+                200,
+                rate=0.45,
+                families=(0.44, 0.08, 0.4, 0.08),
+                answer_weights=LOOKUP_WEIGHTS,
+                refusal_share=0.06,
+                ask_share=0.15,
+                ask_and_answer_share=0.1,
             ),
         ),
     ),
