@@ -1,0 +1,284 @@
+"""Job records on a real Redis: creation, states, versions, waiting, cancel, retry, rebuild."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared.contracts import Evaluation, JobState, Outcome, TaskScore, TrainingProgress, Verdict
+from shared.errors import Conflict, LeaseLost, NotFound
+from shared.state import JobStore, Rebuilt, ShardResult
+from tests.shared.state.conftest import Clock, stored
+
+RESULT = ShardResult(images=4, verdicts={"disparity": 3, "student_right": 1}, prompt_tokens=40, train_disparity=2)
+
+
+async def collect_all(jobs: JobStore, job_id: str = "job-1", shards: int = 3) -> None:
+    for shard in range(shards):
+        lease = await jobs.shards.acquire(job_id, shard, "w", 30, 5)
+        assert lease is not None
+        await jobs.shards.complete(lease, RESULT)
+
+
+async def test_a_new_job_is_queued_with_nothing_done(jobs: JobStore) -> None:
+    assert await jobs.create(stored())
+    assert not await jobs.create(stored())
+    status = await jobs.get("job-1")
+    assert (status.state, status.images.total, status.shards.total, status.pairs) == (JobState.QUEUED, 10, 3, 0)
+    assert await jobs.active() == ["job-1"]
+
+
+async def test_an_unknown_job_is_not_found(jobs: JobStore) -> None:
+    for call in (jobs.get("x"), jobs.version("x"), jobs.state("x"), jobs.cancel("x"), jobs.retry("x")):
+        with pytest.raises(NotFound, match="no job x"):
+            await call
+    with pytest.raises(NotFound):
+        await jobs.shards.acquire("x", 0, "w", 30, 5)
+
+
+async def test_the_first_shard_taken_starts_collecting_and_counts_add_up(jobs: JobStore, clock: Clock) -> None:
+    await jobs.create(stored())
+    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    assert lease is not None
+    clock.pass_seconds(2)
+    await jobs.shards.heartbeat(lease, 30, ShardResult(images=2, verdicts={"disparity": 2}))
+    status = await jobs.get("job-1")
+    assert (status.state, status.images.done, status.shards.done) == (JobState.COLLECTING, 2, 0)
+    assert status.rate_images_per_second == 1.0
+    assert status.eta_seconds == 8.0
+    await jobs.shards.complete(lease, RESULT)
+    status = await jobs.get("job-1")
+    assert (status.images.done, status.shards.done, status.pairs) == (4, 1, 4)
+    assert status.verdicts[Verdict.DISPARITY] == 3
+    assert status.teacher_tokens.prompt == 40
+
+
+async def test_doubles_change_no_count(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    assert lease is not None
+    await jobs.shards.complete(lease, RESULT)
+    before = await jobs.get("job-1")
+    with pytest.raises(LeaseLost):
+        await jobs.shards.complete(lease, RESULT)
+    assert await jobs.shards.acquire("job-1", 0, "other", 30, 5) is None
+    assert await jobs.get("job-1") == before
+
+
+async def test_exactly_one_of_many_moves_the_job_on(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    moves = (jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING) for _ in range(10))
+    assert sum(await asyncio.gather(*moves)) == 1
+    claims = (jobs.trainings.claim_due("job-1", 30, True, 3) for _ in range(10))
+    assert sum(await asyncio.gather(*claims)) == 1
+
+
+async def test_an_illegal_transition_is_refused(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    with pytest.raises(Conflict, match="cannot become promoting"):
+        await jobs.transition("job-1", JobState.QUEUED, JobState.PROMOTING)
+
+
+async def test_a_training_goes_through_its_states(jobs: JobStore, clock: Clock) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
+    lease = await jobs.trainings.acquire("job-1", "t", 30, 3)
+    assert lease is not None
+    assert await jobs.trainings.acquire("job-1", "other", 30, 3) is None
+    lease = await jobs.trainings.heartbeat(lease, 30, TrainingProgress(step=5, steps=10, loss=1.5, eta_seconds=7.0))
+    status = await jobs.get("job-1")
+    assert status.training is not None
+    assert (status.training.step, status.eta_seconds) == (5, 7.0)
+    evaluation = Evaluation(overall=TaskScore(questions=4, agreement_before=0.5, agreement_after=0.75), tasks={})
+    await jobs.trainings.advance(lease, JobState.EVALUATING, checkpoint="job-job-1")
+    await jobs.trainings.advance(lease, JobState.EVALUATING)
+    await jobs.trainings.advance(lease, JobState.PROMOTING, evaluation=evaluation)
+    await jobs.trainings.finish(lease, Outcome.PROMOTED, "better", checkpoint_url="file:///c")
+    status = await jobs.get("job-1")
+    assert (status.state, status.outcome, status.checkpoint) == (JobState.SUCCEEDED, Outcome.PROMOTED, "job-job-1")
+    assert status.evaluation == evaluation
+    assert status.finished_at is not None
+    with pytest.raises(LeaseLost):
+        await jobs.trainings.heartbeat(lease, 30)
+
+
+async def test_a_resumed_trainer_repeats_steps_without_going_back(jobs: JobStore, clock: Clock) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
+    first = await jobs.trainings.acquire("job-1", "t1", 30, 3)
+    assert first is not None
+    await jobs.trainings.advance(first, JobState.EVALUATING)
+    await jobs.trainings.advance(first, JobState.PROMOTING)
+    clock.pass_seconds(31)
+    second = await jobs.trainings.acquire("job-1", "t2", 30, 3)
+    assert second is not None
+    assert second.attempt == 2
+    with pytest.raises(LeaseLost):
+        await jobs.trainings.finish(first, Outcome.KEPT, "late")
+    await jobs.trainings.advance(second, JobState.EVALUATING)
+    assert await jobs.state("job-1") is JobState.PROMOTING
+    await jobs.trainings.finish(second, Outcome.PROMOTED, "better")
+
+
+async def test_a_training_that_keeps_failing_fails_the_job(jobs: JobStore, clock: Clock) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
+    for attempt in (1, 2):
+        lease = await jobs.trainings.acquire("job-1", "t", 30, 2)
+        assert lease is not None
+        assert await jobs.trainings.fail(lease, "out of memory", 2) is (attempt == 2)
+    status = await jobs.get("job-1")
+    assert (status.state, status.last_error) == (JobState.FAILED, "out of memory")
+
+
+async def test_a_trainer_that_vanishes_too_often_fails_the_job(jobs: JobStore, clock: Clock) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
+    for _ in range(2):
+        assert await jobs.trainings.claim_due("job-1", 30, True, 2)
+        assert await jobs.trainings.acquire("job-1", "t", 30, 2) is not None
+        clock.pass_seconds(31)
+    assert not await jobs.trainings.claim_due("job-1", 30, True, 2)
+    status = await jobs.get("job-1")
+    assert status.state is JobState.FAILED
+    assert "stopped answering" in (status.last_error or "")
+
+
+async def test_cancel_takes_the_leases(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    assert lease is not None
+    await jobs.cancel("job-1")
+    await jobs.cancel("job-1")
+    with pytest.raises(LeaseLost, match="cancelled"):
+        await jobs.shards.heartbeat(lease, 30)
+    with pytest.raises(LeaseLost):
+        await jobs.shards.complete(lease, RESULT)
+    assert (await jobs.get("job-1")).state is JobState.CANCELLED
+
+
+async def test_what_is_final_or_promoting_cannot_be_cancelled(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
+    lease = await jobs.trainings.acquire("job-1", "t", 30, 3)
+    assert lease is not None
+    await jobs.trainings.advance(lease, JobState.EVALUATING)
+    await jobs.trainings.advance(lease, JobState.PROMOTING)
+    with pytest.raises(Conflict, match="roll the student back"):
+        await jobs.cancel("job-1")
+    await jobs.trainings.finish(lease, Outcome.PROMOTED, "better")
+    with pytest.raises(Conflict, match="nothing to cancel"):
+        await jobs.cancel("job-1")
+
+
+async def test_retry_keeps_finished_shards(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    with pytest.raises(Conflict, match="only failed or cancelled"):
+        await jobs.retry("job-1")
+    first = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    second = await jobs.shards.acquire("job-1", 1, "w", 30, 5)
+    assert first is not None
+    assert second is not None
+    await jobs.shards.complete(first, RESULT)
+    await jobs.fail("job-1", "it broke")
+    assert (await jobs.get("job-1")).last_error == "it broke"
+    await jobs.retry("job-1")
+    status = await jobs.get("job-1")
+    assert (status.state, status.shards.done, status.last_error) == (JobState.COLLECTING, 1, None)
+    with pytest.raises(LeaseLost):
+        await jobs.shards.complete(second, RESULT)
+    assert await jobs.shards.claim_due("job-1", [0, 1, 2], 30, False, 5) == [1, 2]
+
+
+async def test_the_version_grows_with_every_change_but_not_with_bare_heartbeats(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    versions = [await jobs.version("job-1")]
+    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    assert lease is not None
+    versions.append(await jobs.version("job-1"))
+    await jobs.shards.heartbeat(lease, 30, ShardResult(images=1))
+    versions.append(await jobs.version("job-1"))
+    await jobs.shards.heartbeat(lease, 60, ShardResult(images=1))
+    assert versions == sorted(set(versions))
+    assert await jobs.version("job-1") == versions[-1]
+
+
+async def test_a_waiter_is_woken_by_a_change(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    version = await jobs.version("job-1")
+    waiting = asyncio.create_task(jobs.wait_for_change("job-1", version, 30))
+    await asyncio.sleep(0)
+    await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    async with asyncio.timeout(10):
+        assert await waiting > version
+
+
+async def test_a_waiter_gives_up_and_stops(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    version = await jobs.version("job-1")
+    assert await jobs.wait_for_change("job-1", version, 0.01) == version
+    waiting = asyncio.create_task(jobs.wait_for_change("job-1", version, 600))
+    await asyncio.sleep(0.05)
+    await jobs.feed.stop()
+    async with asyncio.timeout(10):
+        assert await waiting == version
+
+
+async def test_jobs_are_listed_newest_first_in_pages(jobs: JobStore) -> None:
+    for number in range(5):
+        await jobs.create(stored(f"job-{number}", created=1_800_000_000.0 + number))
+    first, cursor = await jobs.page(limit=2)
+    second, cursor = await jobs.page(cursor, limit=2)
+    third, end = await jobs.page(cursor, limit=2)
+    assert [job.id for job in first + second + third] == [f"job-{n}" for n in (4, 3, 2, 1, 0)]
+    assert end is None
+
+
+async def test_what_a_job_waits_for_is_told(jobs: JobStore, clock: Clock) -> None:
+    await jobs.create(stored())
+    assert (await jobs.get("job-1")).waiting_for is None
+    clock.pass_seconds(11)
+    assert "parity worker" in ((await jobs.get("job-1")).waiting_for or "")
+    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
+    assert lease is not None
+    await jobs.shards.heartbeat(lease, 30, None, "teacher at http://t: down")
+    assert (await jobs.get("job-1")).waiting_for == "teacher at http://t: down"
+    await jobs.shards.heartbeat(lease, 30, None, None)
+    assert (await jobs.get("job-1")).waiting_for is None
+
+
+async def test_a_lost_job_is_rebuilt_with_its_finished_shards(jobs: JobStore, clock: Clock) -> None:
+    assert await jobs.create(stored(), Rebuilt({0: RESULT, 2: RESULT}))
+    status = await jobs.get("job-1")
+    assert (status.state, status.shards.done, status.images.done) == (JobState.COLLECTING, 2, 8)
+    assert status.version >= clock.now
+    assert await jobs.shards.claim_due("job-1", [0, 1, 2], 30, False, 5) == [1]
+
+
+async def test_a_lost_final_job_is_rebuilt_as_it_was(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    await collect_all(jobs)
+    await jobs.finish("job-1", JobState.COLLECTING, Outcome.NO_GAP, "nothing to learn")
+    final = await jobs.get("job-1")
+    await jobs.create(stored("copy"), Rebuilt(dict.fromkeys(range(3), RESULT), final))
+    copy = await jobs.get("copy")
+    assert (copy.state, copy.outcome, copy.reason) == (final.state, final.outcome, final.reason)
+    assert copy.finished_at == final.finished_at
+
+
+async def test_a_reported_job_needs_no_more_care(jobs: JobStore) -> None:
+    await jobs.create(stored())
+    await jobs.mark_reported("job-1")
+    assert await jobs.active() == ["job-1"]
+    await jobs.cancel("job-1")
+    await jobs.mark_reported("job-1")
+    assert await jobs.active() == []
+    await jobs.retry("job-1")
+    assert await jobs.active() == ["job-1"]
