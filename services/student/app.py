@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
+from prometheus_client import Histogram
 
-from services.student.chat import build_response, read_question, read_samplings, stream_chunks
+from services.student.chat import as_openai_error, build_response, read_question, read_samplings, stream_chunks
+from services.student.disconnects import unless_gone
 from services.student.engine import Answered, Engine
 from services.student.rollout import Rollout, Verified
 from services.student.scoring import score_items
 from services.student.transformers_engine import TransformersEngine
+from services.student.work import StreamPiece
 from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
 from shared.contracts import (
@@ -31,11 +35,15 @@ from shared.contracts import (
     ScoreResponse,
     SwapResult,
 )
-from shared.errors import Unavailable
+from shared.errors import MPAError, Unavailable
 from shared.http import create_app
 from shared.settings import StudentSettings
 from shared.store import Store
 from shared.vlm.loading import local_folder
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def rollout_of(request: Request) -> Rollout:
@@ -51,27 +59,25 @@ def build_app(settings: StudentSettings) -> FastAPI:
     app = create_app(
         "student", settings, lifespan=_lifespan(settings), ready=lambda app: _readiness(app), openai_errors=True
     )
+    limit = settings.student_request_timeout.total_seconds()
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: ChatRequest, rollout: RolloutDep) -> Response | ChatResponse:
+    async def chat(body: ChatRequest, request: Request, rollout: RolloutDep) -> Response | ChatResponse:
         """OpenAI chat completions with images."""
         samplings = read_samplings(body, settings)
         question = await asyncio.to_thread(read_question, body.messages, settings)
-        try:
-            async with asyncio.timeout(settings.student_request_timeout.total_seconds()):
-                answered = await rollout.engine.answer(question, samplings)
-        except TimeoutError as error:
-            raise Unavailable("The student did not answer in time: retry, or lower the load.", retry_after=1) from error
-        headers = {CHECKPOINT_HEADER: answered.version}
         if body.stream:
-            return StreamingResponse(_events(body, answered), media_type="text/event-stream", headers=headers)
+            pieces = rollout.engine.stream(question, samplings)
+            first = await unless_gone(request, within(limit, anext(pieces)))
+            return StreamingResponse(_events(body, first, pieces), media_type="text/event-stream", headers=named(first))
+        answered = await unless_gone(request, within(limit, rollout.engine.answer(question, samplings)))
         response = build_response(body, answered)
-        return Response(response.model_dump_json(), media_type="application/json", headers=headers)
+        return Response(response.model_dump_json(), media_type="application/json", headers=named(answered))
 
     @app.post("/v1/score", response_model=ScoreResponse)
-    async def score(body: ScoreRequest, response: Response, rollout: RolloutDep) -> ScoreResponse:
+    async def score(body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep) -> ScoreResponse:
         """Log-probabilities of given answers."""
-        scored = await score_items(rollout.engine, body, settings)
+        scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, settings)))
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
 
@@ -102,10 +108,18 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         registry = CheckpointRegistry(Store(settings.store_url, settings.data_dir / "cache"), settings.student_name)
+        sizes = Histogram(
+            "mpa_student_batch_answers",
+            "Answers decoded together",
+            registry=app.state.metrics_registry,
+            buckets=BATCH_BUCKETS,
+        )
         base: Path = await asyncio.to_thread(local_folder, settings.student_model)
 
         async def start(candidate: Verified) -> Engine:
-            return await TransformersEngine.start(settings, candidate.version, candidate.folder, candidate.smoke)
+            return await TransformersEngine.start(
+                settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe
+            )
 
         rollout = await Rollout.start(registry, base, start, timeout=settings.student_swap_timeout)
         app.state.rollout = rollout
@@ -127,7 +141,34 @@ async def _readiness(app: FastAPI) -> Health:
     return Health(service="student", ready=rollout.engine.alive, reason=rollout.problem, details=details)
 
 
-async def _events(request: ChatRequest, answered: Answered) -> AsyncIterator[str]:
-    for chunk in stream_chunks(request, answered):
-        yield f"data: {json.dumps(chunk)}\n\n"
+def named(answer: Answered | StreamPiece) -> dict[str, str]:
+    return {CHECKPOINT_HEADER: answer.version}
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """The result of ``work``, or Unavailable after ``seconds``."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError as error:
+        raise Unavailable("The student did not answer in time: retry, or lower the load.", retry_after=1) from error
+
+
+async def _events(request: ChatRequest, first: StreamPiece, rest: AsyncGenerator[StreamPiece]) -> AsyncIterator[str]:
+    """Server-sent events; an error after the first piece becomes a last event, since the status line is out."""
+
+    async def pieces() -> AsyncIterator[StreamPiece]:
+        yield first
+        async for piece in rest:
+            yield piece
+
+    async with aclosing(rest):
+        try:
+            async for chunk in stream_chunks(request, pieces()):
+                yield f"data: {json.dumps(chunk)}\n\n"
+        except Exception as error:
+            log.exception("A stream broke off")
+            known = error if isinstance(error, MPAError) else MPAError("The answer broke off: see the service's log.")
+            yield f"data: {json.dumps(as_openai_error(known))}\n\n"
+            return
     yield "data: [DONE]\n\n"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.student.engine import Answered, Question
+from services.student.work import StreamPiece
 from shared.contracts import (
     AnswerMessage,
     ChatMessage,
@@ -57,6 +58,8 @@ def read_samplings(request: ChatRequest, settings: StudentSettings) -> list[Samp
         raise InvalidInput(
             f"max_tokens is {wanted}; at most {settings.student_max_tokens} are generated (MPA_STUDENT_MAX_TOKENS)."
         )
+    if request.response_format is not None and request.response_format.get("type") != "text":
+        raise InvalidInput("response_format: the student answers in plain text only: drop the field.")
     if request.top_logprobs and not request.logprobs:
         raise InvalidInput("top_logprobs needs logprobs: true.")
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
@@ -93,36 +96,30 @@ def build_response(request: ChatRequest, answered: Answered) -> ChatResponse:
     )
 
 
-def stream_chunks(request: ChatRequest, answered: Answered) -> Iterator[dict[str, Any]]:
-    """``chat.completion.chunk`` objects, a token each. Answers are short and batched, so they are cut up when
-    complete.
-    """
-    head = {
+async def stream_chunks(request: ChatRequest, pieces: AsyncIterator[StreamPiece]) -> AsyncIterator[dict[str, Any]]:
+    """``chat.completion.chunk`` objects as the answers grow; choices interleave."""
+    head: dict[str, Any] = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion.chunk",
         "created": int(time.time()),
         "model": request.model,
-        "system_fingerprint": answered.version,
     }
-    for index, answer in enumerate(answered.answers):
-        yield {**head, "choices": [_delta(index, {"role": "assistant", "content": ""})]}
-        for text, token in _pieces(answer):
-            logprobs = {"content": [_token(token).model_dump()]} if request.logprobs and token else None
-            yield {**head, "choices": [{**_delta(index, {"content": text}), "logprobs": logprobs}]}
-        yield {**head, "choices": [_delta(index, {}, answer.finish_reason)]}
+    begun: set[int] = set()
+    answers: list[Generated] = []
+    async for item in pieces:
+        head["system_fingerprint"] = item.version
+        if item.choice not in begun:
+            begun.add(item.choice)
+            yield {**head, "choices": [_delta(item.choice, {"role": "assistant", "content": ""})]}
+        if item.piece is not None:
+            tokens = [_token(token).model_dump() for token in item.piece.tokens]
+            logprobs = {"content": tokens} if request.logprobs else None
+            yield {**head, "choices": [{**_delta(item.choice, {"content": item.piece.text}), "logprobs": logprobs}]}
+        if item.answer is not None:
+            answers.append(item.answer)
+            yield {**head, "choices": [_delta(item.choice, {}, item.answer.finish_reason)]}
     if request.stream_options and request.stream_options.include_usage:
-        yield {**head, "choices": [], "usage": _usage(answered.answers).model_dump()}
-
-
-def _pieces(answer: Generated) -> Iterator[tuple[str, Token | None]]:
-    """The text cut at token borders; the pieces join to exactly ``answer.text``."""
-    rest = answer.text
-    for token in answer.tokens:
-        if token.text and rest.startswith(token.text):
-            yield token.text, token
-            rest = rest[len(token.text) :]
-    if rest:
-        yield rest, None
+        yield {**head, "choices": [], "usage": _usage(answers).model_dump()}
 
 
 def _delta(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
+from services.student.work import StreamPiece
 from shared.contracts import ChatMessage, SmokeAnswer
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
@@ -56,6 +57,9 @@ class Engine(Protocol):
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
         """One answer a sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
+
+    def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+        """The same answers piece by piece, as they are decoded; closing the generator ends the work."""
 
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
         """Log-probabilities of given answers."""

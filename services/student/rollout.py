@@ -132,6 +132,8 @@ class Rollout:
                 await asyncio.to_thread(self._check_architecture, candidate)
                 await self.engine.swap(version, candidate.folder, candidate.smoke)
         except TimeoutError as error:
+            if self.engine.version == version:  # switched; only the old one's last batch takes its time
+                return True
             raise Unavailable(
                 f"Loading {version} took longer than {self._timeout:.0f} s (MPA_STUDENT_SWAP_TIMEOUT); "
                 f"{self.engine.version} goes on serving."

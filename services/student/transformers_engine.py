@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from services.student.engine import Answered, Question, Scored
-from services.student.model_thread import AnswerWork, ModelThread, Serving
+from services.student.model_thread import ModelThread
+from services.student.work import AnswerWork, Prepared, Serving, StreamPiece
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, InvalidInput, Unavailable
 from shared.images import ImageLimits, decode_image, from_data_url
@@ -21,7 +22,7 @@ from shared.vlm.generation import generate_encoded
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Encoded, encode, question_prompt, render
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers
+from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
 SMOKE_TOKENS = 16
@@ -31,9 +32,11 @@ MIXED_VERSIONS_TRIES = 3
 class TransformersEngine:
     """Implements `Engine`. Prompts are prepared on their own threads; one thread runs the model."""
 
-    def __init__(self, settings: StudentSettings, serving: Serving) -> None:
+    def __init__(self, settings: StudentSettings, serving: Serving, on_batch: Callable[[int], None]) -> None:
         self._settings = settings
-        self._preparing = ThreadPoolExecutor(2, thread_name_prefix="student-prepare")
+        self._preparing = ThreadPoolExecutor(
+            2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
+        )
         self._held: Serving | None = None
         self._model = ModelThread(
             serving,
@@ -41,15 +44,21 @@ class TransformersEngine:
             max_wait=settings.student_max_wait.total_seconds(),
             queue_size=settings.student_queue_size,
             torch_threads=settings.torch_threads,
+            on_batch=on_batch,
         )
 
     @classmethod
     async def start(
-        cls, settings: StudentSettings, version: str, folder: Path, smoke: SmokeAnswer | None
+        cls,
+        settings: StudentSettings,
+        version: str,
+        folder: Path,
+        smoke: SmokeAnswer | None,
+        on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
     ) -> TransformersEngine:
-        """An engine that serves ``folder``; raises BadCheckpoint."""
+        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
         loaded = await asyncio.to_thread(_load_checked, settings, folder, smoke)
-        return cls(settings, Serving(version, loaded))
+        return cls(settings, Serving(version, loaded), on_batch)
 
     @property
     def version(self) -> str:
@@ -64,27 +73,41 @@ class TransformersEngine:
         return self._model.alive
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
-        serving = self._model.serving
-        encoder = _encoder(question)
-        encoded = await self._prepare(encoder, serving.loaded)
-        _check_length(encoded.length, max(s.max_tokens for s in samplings), serving.loaded)
-        for _ in range(MIXED_VERSIONS_TRIES):
-            works = [AnswerWork(encoder, encoded, serving, sampling) for sampling in samplings]
-            results = await self._model.answers(works)
-            versions = {version for version, _ in results}
-            if len(versions) == 1:
-                return Answered(versions.pop(), [answer for _, answer in results])
-        raise Unavailable("The checkpoint changed again and again while this was answered: retry.", retry_after=1.0)
+        prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
+        version, answers = await self._model.answers(AnswerWork(prepared, samplings))
+        return Answered(version, answers)
+
+    async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
+
+        def on_piece(piece: StreamPiece) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
+        answering = asyncio.create_task(self._model.answers(AnswerWork(prepared, samplings, on_piece)))
+        answering.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            await answering
+        finally:
+            answering.cancel()
 
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
-        def call(serving: Serving) -> Scored:
-            prompts = [render(serving.loaded, question.messages, question.images) for question, _ in items]
-            return Scored(serving.version, score_answers(serving.loaded, prompts, [list(a) for _, a in items]))
-
-        scored: Scored = await self._model.call(call)
-        return scored
+        prepared = [await self._prepare(question, 0) for question, _ in items]
+        pairs = [(p, answer) for p, (_, answers) in zip(prepared, items, strict=True) for answer in answers]
+        size = self._settings.student_max_batch
+        for _ in range(MIXED_VERSIONS_TRIES):
+            found = [await self._score_batch(pairs[start : start + size]) for start in range(0, len(pairs), size)]
+            versions = {version for version, _ in found}
+            if len(versions) == 1:
+                flat = iter(score for _, scores in found for score in scores)
+                return Scored(versions.pop(), [[next(flat) for _ in answers] for _, answers in items])
+        raise Unavailable("The checkpoint changed again and again while this was scored: retry.", retry_after=1.0)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
+        self._held = None  # three checkpoints never share the memory
         loaded = await asyncio.to_thread(_load_checked, self._settings, folder, smoke)
         await self._switch(Serving(version, loaded))
 
@@ -100,13 +123,26 @@ class TransformersEngine:
         self._preparing.shutdown(wait=False)
 
     async def _switch(self, serving: Serving) -> None:
+        """From the assignment on the switch has happened, even if the caller stops waiting for the old one to drain."""
         old = self._model.serving
-        await asyncio.to_thread(self._model.switch, serving)
+        drained = self._model.switch(serving)
         self._held = old if self._settings.student_keep_previous else None
         log.info("Switched from %s to %s", old.version, serving.version, extra={"checkpoint": serving.version})
+        await asyncio.to_thread(drained.wait)
 
-    async def _prepare(self, encoder: Callable[[LoadedModel], Encoded], loaded: LoadedModel) -> Encoded:
-        return await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, loaded)
+    async def _prepare(self, question: Question, max_tokens: int) -> Prepared:
+        serving = self._model.serving
+        encoder = _encoder(question)
+        encoded = await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, serving.loaded)
+        _check_length(encoded.length, max_tokens, serving.loaded)
+        return Prepared(encoder, encoded, serving)
+
+    async def _score_batch(self, pairs: Sequence[tuple[Prepared, str]]) -> tuple[str, list[Score]]:
+        def call(serving: Serving) -> tuple[str, list[Score]]:
+            return serving.version, score_batch(serving.loaded, [(p.fit(serving), answer) for p, answer in pairs])
+
+        scored: tuple[str, list[Score]] = await self._model.call(call)
+        return scored
 
 
 def _encoder(question: Question) -> Callable[[LoadedModel], Encoded]:
@@ -126,6 +162,7 @@ def _check_length(prompt: int, answer: int, loaded: LoadedModel) -> None:
 
 
 def _load_checked(settings: StudentSettings, folder: Path, smoke: SmokeAnswer | None) -> LoadedModel:
+    torch.set_num_threads(settings.torch_threads)  # counts for this thread only
     loaded = load_model(
         folder,
         dtype=settings.student_dtype,

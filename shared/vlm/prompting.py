@@ -67,16 +67,13 @@ def collate(loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, torch.Te
     longest = max(item.length for item in batch)
     pad_id = int(loaded.tokenizer.pad_token_id)
     merged: dict[str, torch.Tensor] = {}
-    for name in batch[0].features:
-        parts = [item.features[name] for item in batch if name in item.features]
-        if parts[0].dim() == 2 and all(
-            p.shape == i.features["input_ids"].shape for p, i in zip(parts, batch, strict=False)
-        ):
+    for name in dict.fromkeys(name for item in batch for name in item.features):
+        owners = [item for item in batch if name in item.features]
+        parts = [item.features[name] for item in owners]
+        if all(part.shape == item.features["input_ids"].shape for part, item in zip(parts, owners, strict=True)):
             fill = pad_id if name == "input_ids" else 0
             parts = [_pad_left(part, longest, fill) for part in parts]
-        elif (
-            name in ("pixel_values", "pixel_attention_mask") and parts[0].dim() >= 4 and _has_image_axis(name, parts[0])
-        ):
+        elif name in ("pixel_values", "pixel_attention_mask") and _has_image_axis(name, parts[0]):
             parts = _pad_images(parts)
         merged[name] = torch.cat(parts).to(loaded.device)
     if "pixel_values" in merged:

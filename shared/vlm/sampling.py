@@ -1,10 +1,8 @@
-"""Mixed greedy and sampled decoding in one batch, as logits processor and stopping criterion of Hugging Face's
-``generate``.
+"""Mixed greedy and sampled decoding in one batch, as a logits processor of Hugging Face's ``generate``.
 
-Sampling is done by the Gumbel-max trick: with noise g, argmax(logits / T + g) is a draw from softmax(logits / T). So
-a batch that
-``generate`` decodes greedily holds sampled rows too, and each row's draws depend on its own seed only, not on its
-neighbours.
+Sampling is done by the Gumbel-max trick: with noise g, argmax(logits / T + g) is a draw from softmax(logits / T). So a
+batch that ``generate`` decodes greedily holds sampled rows too, and each row's draws depend on its own seed only, not
+on its neighbours.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, StoppingCriteria
+from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -29,47 +27,50 @@ class Sampling:
     top_logprobs: int = 0
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one decoding step chose: ``ids`` and ``logprobs`` [B], ``top_ids`` and ``top_logprobs`` [B][K]."""
+
+    ids: list[int]
+    logprobs: list[float]
+    top_ids: list[list[int]]
+    top_logprobs: list[list[float]]
+
+
 class RowSampler(LogitsProcessor):
-    """Leaves greedy rows alone and perturbs sampled rows so that their argmax is a sample."""
+    """Leaves greedy rows alone, perturbs sampled rows so that their argmax is a sample, and keeps the step in ``last``.
+
+    Log-probabilities are taken here, step by step: the logits of whole answers over a real vocabulary take gigabytes.
+    """
+
+    last: Step
 
     def __init__(self, samplings: Sequence[Sampling]) -> None:
         self._rows = [(row, s, _generator(s.seed)) for row, s in enumerate(samplings) if s.temperature > 0]
+        self._top = max(s.top_logprobs for s in samplings)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """``input_ids`` [B, T], ``scores`` [B, V] → [B, V]."""
-        if not self._rows:
-            return scores
-        perturbed: Any = scores.float().clone()
-        for row, sampling, generator in self._rows:
-            logits = _top_p(perturbed[row] / sampling.temperature, sampling.top_p)
-            noise = torch.rand(logits.shape, generator=generator).clamp_min_(1e-20).to(logits.device)
-            perturbed[row] = logits - torch.log(-torch.log(noise))
+        logits = scores.float()
+        perturbed: Any = self._perturbed(logits) if self._rows else logits
+        chosen = perturbed.argmax(-1)
+        logprobs = logits.log_softmax(-1)
+        best = logprobs.topk(min(self._top, logits.shape[-1]))
+        self.last = Step(
+            ids=chosen.tolist(),
+            logprobs=logprobs.gather(1, chosen[:, None])[:, 0].tolist(),
+            top_ids=best.indices.tolist(),
+            top_logprobs=best.values.tolist(),
+        )
         return perturbed  # type: ignore[no-any-return]
 
-
-class RowStops(StoppingCriteria):
-    """Ends each row at its own token limit or stop string."""
-
-    def __init__(self, samplings: Sequence[Sampling], tokenizer: Any, prompt_length: int) -> None:
-        self._limits = torch.tensor([s.max_tokens for s in samplings])
-        self._stops = [(row, s.stop) for row, s in enumerate(samplings) if s.stop]
-        self._tokenizer = tokenizer
-        self._prompt_length = prompt_length
-
-    def __call__(  # the signature is transformers'
-        self,
-        input_ids: torch.LongTensor,
-        scores: torch.FloatTensor,
-        **kwargs: Any,
-    ) -> torch.BoolTensor:
-        """``input_ids`` [B, T] → [B], true where the row is done."""
-        made = input_ids.shape[1] - self._prompt_length
-        done: Any = self._limits.to(input_ids.device) <= made
-        for row, stops in self._stops:
-            text = self._tokenizer.decode(input_ids[row, self._prompt_length :], skip_special_tokens=True)
-            if any(stop in text for stop in stops):
-                done[row] = True
-        return done  # type: ignore[no-any-return]
+    def _perturbed(self, logits: torch.Tensor) -> torch.Tensor:
+        result = logits.clone()
+        for row, sampling, generator in self._rows:
+            kept = _top_p(logits[row] / sampling.temperature, sampling.top_p)
+            noise = torch.rand(kept.shape, generator=generator).clamp_min_(1e-20).to(kept.device)
+            result[row] = kept - torch.log(-torch.log(noise))
+        return result
 
 
 def _generator(seed: int | None) -> torch.Generator:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Encoded, Prompt, collate, encode
+
+BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,43 @@ def answer_ids(loaded: LoadedModel, answer: str) -> list[int]:
     return [*ids, loaded.eos_ids[0]]
 
 
-@torch.inference_mode()
 def score_answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> list[list[Score]]:
-    """Scores [prompt][answer]; each prompt is encoded once, all its answers run in one batch."""
-    scores: list[list[Score]] = []
-    for prompt, candidates in zip(prompts, answers, strict=True):
-        encoded = encode(loaded, prompt)
-        ids = [answer_ids(loaded, answer) for answer in candidates]
-        features = collate(loaded, [_extended(encoded, answer) for answer in ids])
-        logits = loaded.model(**features, use_cache=False).logits.float()
-        rows = zip(candidates, ids, logits, strict=True)
-        scores.append([_score(loaded, answer, tokens, row) for answer, tokens, row in rows])
-    return scores
+    """Scores [prompt][answer]; each prompt is encoded once."""
+    encoded = [encode(loaded, prompt) for prompt in prompts]
+    pairs = [(e, answer) for e, candidates in zip(encoded, answers, strict=True) for answer in candidates]
+    flat: list[Score] = []
+    for start in range(0, len(pairs), BATCH):
+        flat += score_batch(loaded, pairs[start : start + BATCH])
+    rest = iter(flat)
+    return [[next(rest) for _ in candidates] for candidates in answers]
+
+
+def score_batch(loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]]) -> list[Score]:
+    """Scores of (prompt, answer) pairs in one forward pass."""
+    ids = [answer_ids(loaded, answer) for _, answer in pairs]
+    values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids)
+    return [
+        Score(answer, tuple(loaded.tokenizer.decode([token]) for token in tokens), tuple(row))
+        for (_, answer), tokens, row in zip(pairs, ids, values, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def token_logprobs(
+    loaded: LoadedModel, prompts: Sequence[Encoded], continuations: Sequence[Sequence[int]]
+) -> list[list[float]]:
+    """Log-probability (nats) of each token of ``continuations``, given its prompt and what is before it."""
+    features = collate(loaded, [_extended(p, ids) for p, ids in zip(prompts, continuations, strict=True)])
+    longest = max(len(ids) for ids in continuations)
+    output: Any = loaded.model(**features, use_cache=False, **_only_last(loaded.model, longest + 1))
+    return [_read(row, ids) for row, ids in zip(output.logits, continuations, strict=True)]
+
+
+def _only_last(model: Any, places: int) -> dict[str, int]:
+    """Ask for the logits of the last ``places`` tokens only, where the model can: a prompt's are not needed."""
+    return {"logits_to_keep": places} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 def _extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
@@ -58,7 +85,7 @@ def _extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
         if value.shape != shape:
             continue
         tail = (
-            torch.tensor([answer])
+            torch.tensor([list(answer)])
             if name == "input_ids"
             else torch.full((1, len(answer)), int(name == "attention_mask"))
         )
@@ -66,9 +93,8 @@ def _extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
     return replace(encoded, features=features, length=encoded.length + len(answer))
 
 
-def _score(loaded: LoadedModel, answer: str, ids: Sequence[int], logits: torch.Tensor) -> Score:
-    """``logits`` [T, V] of one left-padded row, which therefore ends with the answer."""
-    predicted = logits[-len(ids) - 1 : -1].log_softmax(-1)
-    values = predicted.gather(1, torch.tensor(ids, device=predicted.device)[:, None])[:, 0]
-    texts = tuple(loaded.tokenizer.decode([token]) for token in ids)
-    return Score(answer, texts, tuple(values.tolist()))
+def _read(logits: torch.Tensor, ids: Sequence[int]) -> list[float]:
+    """``logits`` [T, V] of one left-padded row, which therefore ends with ``ids``."""
+    predicted = logits[-len(ids) - 1 : -1].float().log_softmax(-1)
+    values: list[float] = predicted.gather(1, torch.tensor(ids, device=predicted.device)[:, None])[:, 0].tolist()
+    return values

@@ -1,0 +1,114 @@
+"""What waits for the model thread: questions to answer together, and other calls between two batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from shared.vlm.generation import Generated, Piece
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import Encoded
+from shared.vlm.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A checkpoint in memory."""
+
+    version: str
+    loaded: LoadedModel
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prompt encoded for a checkpoint, and how to encode it for another if a swap comes between arrival and batch."""
+
+    encode: Callable[[LoadedModel], Encoded]
+    encoded: Encoded
+    encoded_for: Serving
+
+    def fit(self, serving: Serving) -> Encoded:
+        return self.encoded if self.encoded_for is serving else self.encode(serving.loaded)
+
+
+@dataclass(frozen=True)
+class StreamPiece:
+    """A part of choice number ``choice``; ``finish_reason`` and ``answer`` come with its last one."""
+
+    version: str
+    choice: int
+    piece: Piece | None = None
+    answer: Generated | None = None
+
+
+class AnswerWork:
+    """One request: a prompt and one sampling a choice, all decoded in one batch, so by one checkpoint.
+
+    ``on_piece``, if given, hears of every part of the answer on the model's thread.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        samplings: Sequence[Sampling],
+        on_piece: Callable[[StreamPiece], None] | None = None,
+    ) -> None:
+        self.prepared, self.samplings, self.on_piece = prepared, tuple(samplings), on_piece
+        self.done: Future[tuple[str, list[Generated]]] = Future()
+        self.begun = False
+        self._gone = threading.Event()
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._gone.is_set()
+
+    def abandon(self) -> None:
+        """Take it out of the queue, or end its rows at their next token."""
+        self._gone.set()
+        self.done.cancel()
+
+    def listeners(self, version: str) -> list[ChoiceListener]:
+        """Fresh listeners for an attempt by checkpoint ``version``."""
+        answers: dict[int, Generated] = {}
+        return [ChoiceListener(self, version, choice, answers) for choice in range(len(self.samplings))]
+
+
+class ChoiceListener:
+    """Hears of one choice of a work, and completes the work when its last choice is done."""
+
+    def __init__(self, work: AnswerWork, version: str, choice: int, answers: dict[int, Generated]) -> None:
+        self._work, self._version, self._choice, self._answers = work, version, choice, answers
+
+    @property
+    def gone(self) -> bool:
+        return self._work.gone
+
+    @property
+    def streams(self) -> bool:
+        return self._work.on_piece is not None
+
+    def piece(self, piece: Piece) -> None:
+        self._tell(StreamPiece(self._version, self._choice, piece=piece))
+
+    def finished(self, answer: Generated) -> None:
+        self._answers[self._choice] = answer
+        self._tell(StreamPiece(self._version, self._choice, answer=answer))
+        if len(self._answers) == len(self._work.samplings):
+            self._work.done.set_result((self._version, [self._answers[n] for n in range(len(self._answers))]))
+
+    def _tell(self, piece: StreamPiece) -> None:
+        if self._work.on_piece is not None:
+            self._work.begun = True
+            self._work.on_piece(piece)
+
+
+class CallWork:
+    """Something else to do with the model between two batches."""
+
+    def __init__(self, call: Callable[[Serving], Any]) -> None:
+        self.call = call
+        self.done: Future[Any] = Future()
