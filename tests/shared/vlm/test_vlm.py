@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.errors import BadCheckpoint, InvalidInput
-from shared.vlm.generation import generate
+from shared.vlm.generation import Generated, Piece, generate, generate_encoded
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Prompt, collate, encode, question_prompt, render
+from shared.vlm.rows import _overlap
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers
+from shared.vlm.scoring import score_answers, token_logprobs
 from tests.tiny_models import build_tiny_idefics3
 
 GREEDY = Sampling(max_tokens=6)
@@ -84,14 +87,22 @@ def test_logprobs_are_those_of_a_forward_pass(loaded: LoadedModel, prompts: list
 
 
 def test_scores_agree_with_generation(loaded: LoadedModel, prompts: list[Prompt]) -> None:
-    answer = generate(loaded, [prompts[0]], [Sampling(max_tokens=5)])[0]
-    ids = [token.id for token in answer.tokens]
-    score = score_answers(loaded, [prompts[0]], [[answer.text, "red"]])[0]
-    if loaded.tokenizer(answer.text, add_special_tokens=False)["input_ids"] == ids:
-        made = [token.logprob for token in answer.tokens]
-        assert list(score[0].logprobs[: len(made)]) == pytest.approx(made, abs=1e-4)
-    assert score[1].total < 0
-    assert score[1].mean == pytest.approx(score[1].total / len(score[1].tokens))
+    """The same tokens get the same log-probabilities, whether decoded one by one or read in one pass."""
+    samplings = [GREEDY, *(Sampling(max_tokens=4 + n, temperature=1.0, seed=n) for n in range(3))]
+    answers = generate(loaded, prompts, samplings)
+    ids = [[token.id for token in answer.tokens] for answer in answers]
+    assert all(ids)
+    scored = token_logprobs(loaded, [encode(loaded, prompt) for prompt in prompts], ids)
+    for answer, logprobs in zip(answers, scored, strict=True):
+        assert logprobs == pytest.approx([token.logprob for token in answer.tokens], abs=1e-4)
+
+
+def test_a_score_covers_the_answer_and_its_end(loaded: LoadedModel, prompts: list[Prompt]) -> None:
+    score = score_answers(loaded, [prompts[0]], [["red"]])[0][0]
+    assert "".join(score.tokens[:-1]).strip() == "red"
+    assert score.tokens[-1] == loaded.tokenizer.decode([loaded.eos_ids[0]])
+    assert score.mean == pytest.approx(score.total / len(score.tokens))
+    assert score.total < 0
 
 
 def test_scoring_several_answers_at_once_equals_one_by_one(loaded: LoadedModel, prompts: list[Prompt]) -> None:
@@ -129,6 +140,74 @@ def test_prompts_with_different_numbers_of_images_share_a_batch(loaded: LoadedMo
     together = generate(loaded, [prompts[0], two], [GREEDY, GREEDY])
     assert together[0].text == generate(loaded, [prompts[0]], [GREEDY])[0].text
     assert together[1].text == generate(loaded, [two], [GREEDY])[0].text
+
+
+def test_a_prompt_without_image_takes_none_from_its_neighbours(loaded: LoadedModel, prompts: list[Prompt]) -> None:
+    words = render(loaded, [ChatMessage(role="user", content="hello")], [])
+    together = generate(loaded, [words, prompts[1], prompts[2]], [GREEDY] * 3)
+    for prompt, answer in zip([words, *prompts[1:3]], together, strict=True):
+        alone = generate(loaded, [prompt], [GREEDY])[0]
+        assert [t.logprob for t in answer.tokens] == pytest.approx([t.logprob for t in alone.tokens], abs=1e-4)
+
+
+class Ear:
+    """Remembers what it hears; leaves after ``patience`` pieces."""
+
+    streams = True
+
+    def __init__(self, patience: int = 1 << 30) -> None:
+        self.pieces: list[Piece] = []
+        self.answers: list[Generated] = []
+        self._patience = patience
+
+    @property
+    def gone(self) -> bool:
+        return len(self.pieces) >= self._patience
+
+    def piece(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+
+    def finished(self, answer: Generated) -> None:
+        self.answers.append(answer)
+
+
+def test_listeners_hear_the_answer_as_it_grows(loaded: LoadedModel, prompts: list[Prompt]) -> None:
+    batch = [encode(loaded, prompt) for prompt in prompts[:2]]
+    samplings = [Sampling(max_tokens=9, temperature=1.0, seed=1), Sampling(max_tokens=3, temperature=1.0, seed=2)]
+    ears = [Ear(), Ear()]
+    answers = generate_encoded(loaded, batch, samplings, ears)
+    for ear, answer in zip(ears, answers, strict=True):
+        assert "".join(piece.text for piece in ear.pieces) == answer.text
+        assert [t for piece in ear.pieces for t in piece.tokens] == list(answer.tokens)
+        assert ear.answers == [answer]
+    assert len(ears[0].pieces) > 3
+
+
+def test_a_listener_that_leaves_ends_its_row_only(loaded: LoadedModel, prompts: list[Prompt]) -> None:
+    batch = [encode(loaded, prompt) for prompt in prompts[:2]]
+    samplings = [Sampling(max_tokens=9, temperature=1.0, seed=seed) for seed in (1, 2)]
+    whole = generate_encoded(loaded, batch, samplings)
+    left, stayed = generate_encoded(loaded, batch, samplings, [Ear(patience=2), Ear()])
+    assert len(left.tokens) == 3 < len(whole[0].tokens)
+    assert stayed == whole[1]
+
+
+@given(st.text("ab", max_size=8), st.text("ab", min_size=1, max_size=4))
+def test_overlap_is_the_longest_end_that_begins_the_stop(text: str, stop: str) -> None:
+    found = _overlap(text, stop)
+    assert text.endswith(stop[:found])
+    assert not any(text.endswith(stop[:longer]) for longer in range(found + 1, len(stop) + 1))
+
+
+def test_a_streamed_stop_string_never_shows_its_beginning(loaded: LoadedModel, prompts: list[Prompt]) -> None:
+    sampled = Sampling(max_tokens=9, temperature=1.0, seed=5)
+    encoded = [encode(loaded, prompts[0])]
+    free = generate_encoded(loaded, encoded, [sampled])[0].text
+    stop = free[len(free) // 2 :][:3]
+    ear = Ear()
+    stopped = generate_encoded(loaded, encoded, [replace(sampled, stop=(stop,))], [ear])[0]
+    assert len(stop) == 3
+    assert "".join(piece.text for piece in ear.pieces) == stopped.text == free[: free.find(stop)]
 
 
 def test_a_broken_folder_is_a_bad_checkpoint(tmp_path: Path) -> None:
