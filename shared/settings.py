@@ -146,6 +146,7 @@ class TrainerSettings(HttpSettings, ImageSettings):
     train_threads: int = Field(2, ge=1, description="torch threads of the training process")
     train_cache: ByteSize = Field(_size("2GiB"), description="memory for prepared images and frozen image features")
     allow_image_urls: bool = Field(False, description="fetch http(s) images of a set again for training")
+    allow_private_image_urls: bool = Field(False, description="also from private addresses")
     lease: Duration = timedelta(seconds=30)
     train_attempts: int = Field(3, ge=1)
     eval_batch_size: int = Field(32, ge=1)

@@ -39,6 +39,7 @@ class RunConfig:
     max_image_pixels: int = 50_000_000
     min_image_side: int = 2
     allow_image_urls: bool = False
+    allow_private_image_urls: bool = False
     teacher_url: str = ""
     teacher_name: str = "teacher"
     call_timeout: float = 120.0

@@ -220,6 +220,7 @@ class TrainingFlow:
             max_image_pixels=settings.max_image_pixels,
             min_image_side=settings.min_image_side,
             allow_image_urls=settings.allow_image_urls,
+            allow_private_image_urls=settings.allow_private_image_urls,
             teacher_url=settings.teacher_url,
             teacher_name=settings.teacher_name,
             call_timeout=settings.call_timeout.total_seconds(),

@@ -148,7 +148,14 @@ def _question(sample: Sample) -> Question:
 
 def _files(config: RunConfig, store: Store) -> ImageFiles:
     # The folders that may be read were checked when the job was collected; the set names no others.
-    return ImageFiles(store, roots=None, max_bytes=config.max_image_bytes, allow_urls=config.allow_image_urls)
+    return ImageFiles(
+        store,
+        roots=None,
+        max_bytes=config.max_image_bytes,
+        allow_urls=config.allow_image_urls,
+        allow_private_urls=config.allow_private_image_urls,
+        timeout=config.call_timeout,
+    )
 
 
 def _limits(config: RunConfig) -> ImageLimits:
