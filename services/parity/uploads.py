@@ -77,8 +77,7 @@ def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]
     try:
         with zipfile.ZipFile(content) as archive:
             for member in sorted(archive.infolist(), key=lambda info: info.filename):
-                hidden = any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/"))
-                if member.is_dir() or hidden or _suffix(member.filename) not in IMAGE_SUFFIXES:
+                if member.is_dir() or _is_clutter(member.filename) or _suffix(member.filename) not in IMAGE_SUFFIXES:
                     continue
                 if member.flag_bits & 0x1:
                     raise InvalidInput(f"{member.filename!r} in {name!r} is encrypted: send a zip without a password.")
@@ -86,6 +85,11 @@ def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]
                     yield _suffix(member.filename), file, f"{member.filename!r} in {name!r}"  # type: ignore[misc]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise InvalidInput(f"The zip {name!r} is damaged or of an unknown kind: {error}.") from error
+
+
+def _is_clutter(name: str) -> bool:
+    """What systems put into zips beside the user's files."""
+    return any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
 
 
 def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -> int:

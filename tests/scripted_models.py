@@ -1,0 +1,126 @@
+"""Scripted OpenAI-compatible servers over real HTTP, where a test wants to decide what models say."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+Body = dict[str, Any]
+Script = Callable[[Body], list[str]]
+
+
+def text_of(body: Body) -> str:
+    """The text part of the last message."""
+    return str(body["messages"][-1]["content"][1]["text"])
+
+
+def image_of(body: Body) -> str:
+    """A short name for the image that was sent."""
+    url = body["messages"][-1]["content"][0]["image_url"]["url"]
+    return hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
+class ServerThread:
+    """An ASGI app on a real port (the one given, or one the system picks) until ``stop``."""
+
+    def __init__(self, app: FastAPI, port: int = 0) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 30
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server did not start in time"
+            time.sleep(0.005)
+        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+@dataclass
+class ScriptedModel:
+    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds."""
+
+    script: Script
+    version: str = "base"
+    delay: float = 0.0
+    failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    requests: list[Body] = field(default_factory=list)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.post("/v1/chat/completions")
+        async def chat(request: Request) -> JSONResponse:
+            body: Body = await request.json()
+            self.requests.append(body)
+            if self.failures:
+                status, headers = self.failures.pop(0)
+                return JSONResponse({"error": {"message": "scripted failure"}}, status, headers=headers)
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            return JSONResponse(completion(self.script(body)), headers={"X-MPA-Checkpoint": self.version})
+
+        @app.get("/readyz")
+        async def ready() -> Body:
+            return {"service": "scripted", "ready": True}
+
+        return app
+
+
+def completion(texts: list[str]) -> Body:
+    """A chat completion with a token a word, each with the log-probability -0.5."""
+    choices = []
+    for index, text in enumerate(texts):
+        tokens = [{"token": word, "logprob": -0.5, "top_logprobs": []} for word in text.split()]
+        message = {"role": "assistant", "content": text}
+        choices.append({"index": index, "message": message, "logprobs": {"content": tokens}, "finish_reason": "stop"})
+    words = sum(len(text.split()) for text in texts)
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "model": "scripted",
+        "choices": choices,
+        "usage": {"prompt_tokens": 10, "completion_tokens": words, "total_tokens": 10 + words},
+    }
+
+
+def draw(*parts: object, below: int) -> int:
+    """A number below ``below`` that depends on nothing but the parts."""
+    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16) % below
+
+
+def wise_teacher(body: Body) -> list[str]:
+    """Asks one of nine questions about the image, knows a two-digit answer to each, and rarely changes its mind."""
+    image, text, n = image_of(body), text_of(body), body.get("n", 1)
+    if text.startswith("ask"):
+        return [f"what is number {draw(image, body['seed'], i, below=9)}?" for i in range(n)]
+    truth = str(10 + draw(image, text, below=50))
+    if body["temperature"] == 0:
+        return [truth]
+    return ["99" if draw(image, text, body["seed"], i, below=10) == 0 else truth for i in range(n)]
+
+
+def weak_student(body: Body) -> list[str]:
+    """Right two times in three."""
+    image, text = image_of(body), text_of(body)
+    right = draw("student", image, text, below=3) > 0
+    return [str(10 + draw(image, text, below=50)) if right else "5000"]
+
+
+def strong_student(body: Body) -> list[str]:
+    """Always right."""
+    return [str(10 + draw(image_of(body), text_of(body), below=50))]
