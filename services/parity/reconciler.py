@@ -57,7 +57,8 @@ class Reconciler:
             except Exception:
                 log.exception("A reconciler round failed, the next one tries again.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), self._rules.every)
+                async with asyncio.timeout(self._rules.every):
+                    await self._poked.wait()
             self._poked.clear()
 
     async def round(self) -> None:

@@ -41,7 +41,8 @@ class ChangeFeed:
                 if current != version or left <= 0 or self._stopped:
                     return current
                 try:
-                    await asyncio.wait_for(event.wait(), min(left, LOOK_EVERY))
+                    async with asyncio.timeout(min(left, LOOK_EVERY)):
+                        await event.wait()
                 except TimeoutError:
                     continue
         finally:
