@@ -44,6 +44,13 @@ LOOKUP_WEIGHTS = {
     **{"sttext.object_by_place": 0.4, "sttext.object_by_color": 0.7},
     **{"text.read": 3.0, "text.first": 2.0, "text.last": 2.0, "know.name": 3.0, "know.count": 2.0, "know.diet": 1.5},
 }
+CHART_WEIGHTS = {
+    **{"chart.value_by_label": 10.0, "chart.value_by_color": 10.0, "chart.color": 3.0, "chart.compare": 2.0},
+    **{"chart.extreme_value": 0.2, "chart.extreme_label": 0.2, "chart.extreme_color": 0.2, "chart.count": 0.1},
+    **{"chart.type": 0.1, "chart.orientation": 0.1, "chart.trend": 0.3, "chart.label_by_value": 0.3},
+    **{"chart.color_by_value": 0.3},
+}
+COLOR_WEIGHTS = LOOKUP_WEIGHTS | {"chart.value_by_color": 12.0, "chart.compare": 8.0, "chart.color": 8.0}
 FINISH_WEIGHTS = FOCUS_WEIGHTS | {"chart.value_by_color": 6.0, "chart.value_by_label": 2.0, "sttext.read_by_place": 2.0}
 
 NEVER_TAUGHT = frozenset(
@@ -67,7 +74,8 @@ class Stage:
 
     ``warm`` stages train the vision tower on dense labels alone, the others train everything on questions, with
     ``dense_weight`` times the dense loss on top, falling to nothing at step ``dense_until``. ``link_words``: see
-    `demo.training.words`. Batches are per process.
+    `demo.training.words`; ``soften``: factor of the language model's attention scores at the start, see
+    `demo.training.train.soften_attention`. Batches are per process.
     """
 
     name: str
@@ -85,6 +93,7 @@ class Stage:
     dense_until: int = 0
     link_words: bool = False
     zero: int = 0
+    soften: float = 1.0
 
     @property
     def is_warm(self) -> bool:
@@ -151,6 +160,42 @@ RECIPES = (
                 refusal_share=0.06,
                 ask_share=0.15,
                 ask_and_answer_share=0.1,
+            ),
+            Stage(
+                "charts",
+                120,
+                10,
+                120,
+                rate=0.4,
+                families=(0.7, 0.08, 0.14, 0.08),
+                answer_weights=CHART_WEIGHTS,
+                refusal_share=0.0,
+                ask_share=0.05,
+                ask_and_answer_share=0.05,
+                soften=0.4,
+            ),
+            Stage(
+                "finish",
+                280,
+                10,
+                80,
+                rate=0.4,
+                families=(0.4, 0.17, 0.25, 0.18),
+                answer_weights=LOOKUP_WEIGHTS,
+                ask_share=0.4,
+                ask_and_answer_share=0.25,
+            ),
+            Stage(
+                "colors",
+                300,
+                10,
+                120,
+                rate=0.35,
+                families=(0.55, 0.1, 0.22, 0.13),
+                answer_weights=COLOR_WEIGHTS,
+                ask_share=0.3,
+                ask_and_answer_share=0.2,
+                soften=0.5,
             ),
         ),
     ),

@@ -16,7 +16,7 @@ from demo.training.optimizer import orthogonalise
 from demo.training.packing import IGNORE, PREFIX, Packer, normalise
 from demo.training.processor import build_processor
 from demo.training.recipe import NEVER_TAUGHT, RECIPES, Recipe, Stage
-from demo.training.train import Training
+from demo.training.train import Training, soften_attention
 from demo.training.words import link_words
 from demo.world.generator import pile
 from demo.world.prompts import ASK, ASK_AND_ANSWER
@@ -123,11 +123,21 @@ def test_linked_words_share_the_meaning_of_the_answer(processor: Idefics3Process
     assert torch.equal(embedding[answer], before[answer])
 
 
+def test_softened_attention_scales_the_queries_of_the_language_model_only() -> None:
+    names = (
+        "model.text_model.layers.0.self_attn.q_proj.weight",
+        "model.vision_model.encoder.layers.0.self_attn.q_proj.weight",
+    )
+    masters = {name: torch.full((2, 2), 1.5) for name in names}
+    soften_attention(masters, 0.5)
+    assert [masters[name][0, 0].item() for name in names] == [0.75, 1.5]
+
+
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = (
         Stage("warm", 2, 1, 2, batch=2),
         Stage("joint", 4, 1, 4, batch=2, dense_until=4),
-        Stage("focus", 2, 1, 1, batch=2, link_words=True),
+        Stage("focus", 2, 1, 1, batch=2, link_words=True, soften=0.5),
     )
     recipe = Recipe("student", TINY, 0, stages, save_every=2, evaluate_every=100)
     monkeypatch.setattr(Training, "_report", lambda self, stage, step: self._export())
