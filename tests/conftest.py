@@ -7,12 +7,17 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 from shared.redis_server import EmbeddedRedis, start_embedded_redis
 
 pytest_plugins = ["tests.real_system"]
+
+# On a busy machine single examples take long now and then, which says nothing about the code.
+hypothesis.settings.register_profile("mpa", deadline=None)
+hypothesis.settings.load_profile("mpa")
 # Before any test imports torch: two OpenMP pools on two cores are many times slower, and no test may ask a hub.
 TEST_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

@@ -32,6 +32,8 @@ from shared.vqa.tasks import load_profiles
 
 logger = logging.getLogger(__name__)
 
+REGISTRY_PAUSE = 2.0
+
 
 class HeldTraining:
     """The lease on a training, renewed in the background; losing it cancels the work."""
@@ -132,7 +134,8 @@ class TrainingFlow:
             await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, reason)
             return
         workspace = Workspace(self._store, job_id)
-        config = await asyncio.to_thread(self._config, workspace, registry, job_id, spec)
+        serving = await _serving_version(held, registry)
+        config = await asyncio.to_thread(self._config, workspace, registry, serving, job_id, spec)
         trained = await self._trained(held, workspace, config)
         await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
         measured = await self._measured(held, config)
@@ -197,10 +200,12 @@ class TrainingFlow:
         if spec.benchmark:
             read_benchmark(Path(spec.benchmark), load_profiles(self._settings.tasks_file))
 
-    def _config(self, workspace: Workspace, registry: CheckpointRegistry, job_id: str, spec: JobSpec) -> RunConfig:
+    def _config(
+        self, workspace: Workspace, registry: CheckpointRegistry, serving: str, job_id: str, spec: JobSpec
+    ) -> RunConfig:
         settings = self._settings
         digest = set_digest(self._store, job_id)
-        start = workspace.begin(registry.active().version, digest)
+        start = workspace.begin(serving, digest)
         return RunConfig(
             job_id=job_id,
             spec=spec,
@@ -254,6 +259,19 @@ async def _while_held(held: HeldTraining, work: Awaitable[None]) -> None:
         for task in (worker, keeper):
             task.cancel()
         await asyncio.gather(worker, keeper, return_exceptions=True)
+
+
+async def _serving_version(held: HeldTraining, registry: CheckpointRegistry) -> str:
+    """The version to train from: what serves now. Waits for the student service to register one."""
+    while True:
+        try:
+            version = (await asyncio.to_thread(registry.active)).version
+        except NotFound as error:
+            await held.wait_for(error.detail)
+            await asyncio.sleep(REGISTRY_PAUSE)
+        else:
+            await held.wait_for(None)
+            return version
 
 
 def _shown(line: Progress) -> TrainingProgress:

@@ -21,7 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from services.trainer.collator import Collator, Encoder
@@ -140,6 +148,7 @@ class Leveler(Trainer):
         unwrapped = self.accelerator.unwrap_model(model)
         inner = getattr(unwrapped, "get_base_model", lambda: unwrapped)()
         self._keeps_some_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self.remove_callback(PrinterCallback)
         self.add_callback(_Bookkeeping(meter))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -259,7 +268,7 @@ def _step_of(path: Path | None) -> int:
 
 
 def _arguments(spec: TrainSpec, folder: Path, steps: int, *, seed: int, cpu: bool) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=spec.batch_size,
@@ -284,6 +293,10 @@ def _arguments(spec: TrainSpec, folder: Path, steps: int, *, seed: int, cpu: boo
         dataloader_num_workers=0,
         dataloader_pin_memory=not cpu,
     )
+    if arguments.n_gpu > 1:
+        # One device a process: several devices are for several processes, not for DataParallel.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _given_features(features: Tensor | None) -> Mapping[str, Any]:

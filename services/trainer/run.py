@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from services.trainer.answering import Asker, Question
 from services.trainer.benchmark import read_benchmark
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     if config is None:
         raise SystemExit(f"{path} is no run configuration")
     setup_logging("trainer-run", TrainerSettings())
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(config.threads)
     failure = config.folder / "failure.json"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 import services.trainer.promotion
+from services.student.app import build_app
 from services.trainer.config import EvaluationResult, TrainResult, save
 from services.trainer.flow import TrainingFlow
 from services.trainer.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry, verify_folder
+from shared.client import StudentClient, image_question
 from shared.contracts import (
     Evaluation,
     GateSpec,
@@ -26,13 +30,14 @@ from shared.contracts import (
     TaskScore,
     TrainSpec,
 )
+from shared.images import to_data_url
 from shared.sets import set_digest
-from shared.settings import TrainerSettings
+from shared.settings import StudentSettings, TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
 from tests.services.trainer.scripted_student import ScriptedStudent, scripted_student
-from tests.services.trainer.small_set import TASKS_FILE, Counts, job_spec, make_set
+from tests.services.trainer.small_set import QUESTION, TASKS_FILE, Counts, job_spec, make_set
 
 TRAIN = TrainSpec(batch_size=8, max_steps=40, learning_rate=3e-3, save_every_steps=10)
 
@@ -70,6 +75,23 @@ def settings(tmp_path: Path, redis_url: str, store: Store, student: ScriptedStud
     )
 
 
+@asynccontextmanager
+async def real_student(settings: StudentSettings) -> AsyncIterator[StudentClient]:
+    server = uvicorn.Server(uvicorn.Config(build_app(settings), host="127.0.0.1", port=0, log_level="error"))
+    task = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        assert not task.done(), "the service ended while it started"
+        return server.started
+
+    await async_wait_until(started, timeout=120)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with StudentClient(f"http://127.0.0.1:{port}", model="student") as client:
+        yield client
+    server.should_exit = True
+    await task
+
+
 async def submit(jobs: JobStore, spec: JobSpec, job_id: str = "j1") -> None:
     """A job whose shards are done."""
     stored = StoredSpec(job_id=job_id, created_at=datetime.now(UTC), spec=spec, images=20, shards=1)
@@ -96,21 +118,23 @@ def trained_already(store: Store, base: Path, before: float, after: float) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_a_set_becomes_a_promoted_checkpoint(
-    settings: TrainerSettings,
-    small_set: Store,
-    jobs: JobStore,
-    registry: CheckpointRegistry,
-    student: ScriptedStudent,
-    tmp_path: Path,
+async def test_a_set_becomes_a_checkpoint_that_the_real_student_serves(
+    settings: TrainerSettings, small_set: Store, jobs: JobStore, tiny_student: Path, tmp_path: Path
 ) -> None:
+    """Two child processes, a real swap: everything of a training but Celery."""
     labels = tmp_path / "labels.jsonl"
     image = sorted((tmp_path / "images").iterdir())[0]
     line = f'{{"image": "{image}", "task": "chart", "question": "what colour is it?", "answers": ["red"]}}\n'
     labels.write_text(line)
-    settings = settings.model_copy(update={"teacher_url": "http://127.0.0.1:1"})
-    await submit(jobs, job_spec(TRAIN, benchmark=str(labels)))
-    status = await run(settings, small_set, jobs)
+    serves = StudentSettings(data_dir=tmp_path, store=small_set.url, student_model=str(tiny_student))
+    async with real_student(serves) as served:
+        urls = {"teacher_url": "http://127.0.0.1:1", "student_url": served.base_url}
+        await submit(jobs, job_spec(TRAIN, benchmark=str(labels)))
+        status = await run(settings.model_copy(update=urls), small_set, jobs)
+        question = image_question("student", to_data_url(image.read_bytes()), QUESTION, temperature=0.0, max_tokens=8)
+        reply = await served.chat(question)
+    assert (reply.checkpoint, reply.response.choices[0].message.content) == ("job-j1", "red")
+    registry = CheckpointRegistry(small_set, "student")
     assert (status.state, status.outcome) == (JobState.SUCCEEDED, Outcome.PROMOTED), status.last_error
     assert status.evaluation is not None
     overall = status.evaluation.overall
@@ -123,7 +147,6 @@ async def test_a_set_becomes_a_promoted_checkpoint(
     assert overall.accuracy_teacher is None
     assert status.training is not None
     assert (status.training.step, status.training.steps) == (40, 40)
-    assert student.asked == [{"path": "/v1/checkpoints/active", "version": "job-j1", "by": "job j1"}]
     assert registry.active().version == "job-j1"
     assert registry.active().previous == "base"
     card = registry.card("job-j1")
@@ -161,7 +184,7 @@ async def test_a_worker_that_died_is_continued_where_it_was(
     assert status.outcome is Outcome.PROMOTED
     assert status.checkpoint == "job-j1"
     assert registry.active().version == "job-j1"
-    assert len(student.asked) == 1
+    assert student.asked == [{"path": "/v1/checkpoints/active", "version": "job-j1", "by": "job j1"}]
     again = await run(settings, small_set, jobs, "w2")
     assert again == status
     assert len(student.asked) == 1
@@ -236,6 +259,27 @@ async def test_a_student_that_is_down_is_waited_for(
     assert status.outcome is Outcome.PROMOTED
     assert status.waiting_for is None
     assert len(student.asked) == 5
+
+
+async def test_a_student_without_any_checkpoint_is_waited_for(
+    settings: TrainerSettings,
+    small_set: Store,
+    jobs: JobStore,
+    tiny_student: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.trainer.flow.REGISTRY_PAUSE", 0.05)
+    trained_already(small_set, tiny_student, 0.25, 0.75)
+    await submit(jobs, job_spec(TRAIN))
+    work = asyncio.create_task(run(settings, small_set, jobs))
+
+    async def says_so() -> bool:
+        return "no active checkpoint" in ((await jobs.get("j1")).waiting_for or "")
+
+    await async_wait_until(says_so)
+    CheckpointRegistry(small_set, "student").register_base(tiny_student)
+    status = await asyncio.wait_for(work, 60)
+    assert status.outcome is Outcome.PROMOTED
 
 
 async def test_a_cancelled_job_stops_the_training(
