@@ -138,7 +138,9 @@ async def _readiness(app: FastAPI) -> Health:
     if rollout is None:
         return Health(service="student", ready=False, reason="The model is loading.")
     details = {"checkpoint": rollout.engine.version, "queued": rollout.engine.queued}
-    return Health(service="student", ready=rollout.engine.alive, reason=rollout.problem, details=details)
+    alive = rollout.engine.alive
+    reason = rollout.problem if alive else "The model's thread has ended: restart the service."
+    return Health(service="student", ready=alive, reason=reason, details=details)
 
 
 def named(answer: Answered | StreamPiece) -> dict[str, str]:

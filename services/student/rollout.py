@@ -106,7 +106,7 @@ class Rollout:
                 await self._converge()
             except MPAError as error:
                 log.error("Cannot follow the registry: %s", error.detail)
-            except OSError:
+            except Exception:  # whatever a store raises, the next look may go well
                 log.exception("The registry cannot be read")
 
     async def _converge(self) -> None:

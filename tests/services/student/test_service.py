@@ -208,7 +208,7 @@ async def test_arrivals_share_batches(settings: StudentSettings) -> None:
 
 
 async def test_a_client_that_hangs_up_stops_its_work(settings: StudentSettings) -> None:
-    """A stream left after its first chunk, and a request that waits behind it: neither is decoded to its end."""
+    """A stream is left after its first chunk, and so is a request that waits behind it, which is never begun."""
     alone = settings.model_copy(update={"student_max_batch": 1, "student_max_tokens": 900})
     async with serving(alone) as client, httpx.AsyncClient(base_url=client.base_url, timeout=60) as http:
         body = ask(stream=True, max_tokens=900).model_dump(mode="json", exclude_none=True)
