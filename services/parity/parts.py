@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from shared.store import Store
 from shared.vqa.tasks import TaskProfile, load_profiles
 
 KEEP_ALIVE = 15.0
+STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ def lifespan(settings: ParitySettings) -> Lifespan:
         finally:
             restore()
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task}, timeout=STOP_SECONDS)
             await parts.jobs.aclose()
 
     return run

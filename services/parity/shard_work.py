@@ -93,7 +93,8 @@ class ShardWork:
             files=self.files,
             limits=self.limits,
         )
-        heartbeat = asyncio.create_task(self._heartbeat(lease, collector))
+        over = asyncio.Event()
+        heartbeat = asyncio.create_task(self._heartbeat(lease, collector, over))
         collecting = asyncio.create_task(collector.run())
         try:
             await asyncio.wait({heartbeat, collecting}, return_when=asyncio.FIRST_COMPLETED)
@@ -101,6 +102,7 @@ class ShardWork:
                 heartbeat.result()
             rows = await collecting
         finally:
+            over.set()
             for task in (heartbeat, collecting):
                 task.cancel()
             await asyncio.gather(heartbeat, collecting, return_exceptions=True)
@@ -108,10 +110,13 @@ class ShardWork:
         await self.jobs.shards.heartbeat(lease, self.lease, tally(rows))
         return await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
 
-    async def _heartbeat(self, lease: Lease, collector: ShardCollector) -> None:
-        """Renew well before the lease ends, and tell progress at most every second. Ends only by LeaseLost."""
+    async def _heartbeat(self, lease: Lease, collector: ShardCollector, over: asyncio.Event) -> None:
+        """Renew well before the lease ends, and tell progress at most every second. Ends by LeaseLost or ``over``.
+
+        ``over`` makes sure of that even where a library on the way swallows the cancellation.
+        """
         told, renewed = None, time.monotonic()
-        while True:
+        while not over.is_set():
             with suppress(TimeoutError):
                 # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
                 async with asyncio.timeout(self.lease / 4):
