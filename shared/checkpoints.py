@@ -12,22 +12,18 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from shared.checkpoint_cards import build_card, package_versions
 from shared.checkpoint_files import (
     CARD_NAME,
     TensorInfo,
     checkpoint_files,
     describe_difference,
     digest_folder,
-    digest_of,
-    hash_files,
     parse_card,
     read_card,
     read_tensor_table,
@@ -39,9 +35,6 @@ from shared.contracts import (
     CheckpointCard,
     CheckpointInfo,
     CheckpointList,
-    Evaluation,
-    SmokeAnswer,
-    TrainSpec,
 )
 from shared.errors import BadCheckpoint, Conflict, NotFound
 from shared.store import Store
@@ -66,68 +59,10 @@ __all__ = [
 BASE_VERSION = "base"
 SMOKE_TOKENS = 16
 """Length limit of the answers that cards record and servers repeat."""
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "accelerate",
-    "peft",
-    "numpy",
-    "pillow",
-)
 _BASE_SUFFIXES = frozenset({".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".md"})
 _BASE_FOLDERS = frozenset({"additional_chat_templates"})
 
 logger = logging.getLogger(__name__)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the installed packages that shape a checkpoint."""
-    found: dict[str, str] = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = package_version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def build_card(
-    folder: Path,
-    *,
-    version: str,
-    student: str,
-    files: Iterable[Path] | None = None,
-    base: str | None = None,
-    job_id: str | None = None,
-    set_digest: str | None = None,
-    seed: int | None = None,
-    train: TrainSpec | None = None,
-    loss: dict[str, float] | None = None,
-    evaluation: Evaluation | None = None,
-    smoke: SmokeAnswer | None = None,
-    teacher: str | None = None,
-) -> CheckpointCard:
-    """The card of the checkpoint in ``folder`` (of ``files`` only, if given): its files hashed, its lineage as told."""
-    hashed = hash_files(folder, checkpoint_files(folder) if files is None else files)
-    return CheckpointCard(
-        version=version,
-        student=student,
-        base=base,
-        job_id=job_id,
-        created_at=datetime.now(UTC),
-        digest=digest_of(hashed),
-        files=hashed,
-        set_digest=set_digest,
-        seed=seed,
-        train=train,
-        loss=loss or {},
-        evaluation=evaluation,
-        smoke=smoke,
-        packages=package_versions(),
-        teacher=teacher,
-    )
 
 
 class _Promotion(BaseModel):

@@ -74,8 +74,10 @@ class HeldTraining:
                         f"Redis cannot be reached, so the lease on {self.lease.job_id} ran out: {error}."
                     ) from error
             await asyncio.sleep(min(1.0, self._ttl / 3))
+            # not wait_for: on Python 3.11 it can swallow the cancellation that ends this loop
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._ttl / 3)
+                async with asyncio.timeout(self._ttl / 3):
+                    await self._changed.wait()
             self._changed.clear()
 
 

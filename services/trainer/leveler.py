@@ -7,14 +7,11 @@ seed and the step, and the Trainer's checkpoints hold weights, optimiser, schedu
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import math
 import shutil
-import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +30,11 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from services.trainer.collator import Collator, Encoder
-from services.trainer.config import Progress, TrainResult, read_progress
+from services.trainer.config import TrainResult
 from services.trainer.dataset import TrainingSet
-from services.trainer.errors import TrainingDiverged
 from services.trainer.features import compute_features, freeze_vision
 from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, alignment_loss
+from services.trainer.meter import Meter
 from services.trainer.models import add_lora, save_candidate
 from services.trainer.plan import BatchPlan, optimiser_steps
 from shared.contracts import LoraSpec, TrainSpec
@@ -45,7 +42,6 @@ from shared.contracts import LoraSpec, TrainSpec
 logger = logging.getLogger(__name__)
 
 _COMPLETE = "complete"
-_RATE_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -180,63 +176,6 @@ class Leveler(Trainer):
         loss = alignment_loss(Predictions(logits, labels[:, first:], is_replay, weights), self._terms)
         self._meter.saw(float(loss.detach()), self._vocabulary, self.state.global_step)
         return (loss, outputs) if return_outputs else loss
-
-
-class Meter:
-    """Losses and speed of a run: checks them, and writes one line a step to the progress file."""
-
-    def __init__(self, file: Path, steps: int, samples_per_step: int, resumed_at: int) -> None:
-        self._file, self._steps, self._samples = file, steps, samples_per_step
-        self._losses: list[float] = []
-        self._micro: list[float] = []
-        self._ends: deque[float] = deque([time.monotonic()], maxlen=_RATE_STEPS + 1)
-        self._average: float | None = None
-        self._keep_until(resumed_at)
-
-    def saw(self, loss: float, vocabulary: int, step: int) -> None:
-        """Note a micro-batch's loss; raises TrainingDiverged if it is no number, or lastingly worse than twice
-        guessing.
-        """
-        self._micro.append(loss)
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"The loss became {loss} at step {step + 1}: lower train.learning_rate, or train in fp32. "
-                "The last saved step is unharmed."
-            )
-        self._average = loss if self._average is None else 0.9 * self._average + 0.1 * loss
-        if self._average > 2 * math.log(vocabulary):
-            raise TrainingDiverged(
-                f"The loss rose to {self._average:.1f} by step {step + 1}, worse than guessing: "
-                "lower train.learning_rate. The last saved step is unharmed."
-            )
-
-    def step_done(self, step: int) -> None:
-        loss = sum(self._micro) / max(1, len(self._micro))
-        self._micro.clear()
-        self._losses.append(loss)
-        self._ends.append(time.monotonic())
-        rate = self.rate()
-        left = (self._steps - step) * self._samples
-        line = Progress(step, self._steps, round(loss, 6), rate, round(left / rate, 1) if rate else None)
-        with self._file.open("a") as file:
-            file.write(json.dumps(asdict(line)) + "\n")
-
-    def rate(self) -> float | None:
-        """Samples a second over the last steps."""
-        seconds = self._ends[-1] - self._ends[0]
-        return round((len(self._ends) - 1) * self._samples / seconds, 1) if seconds > 0 else None
-
-    def final_loss(self) -> float:
-        """Mean loss of the last steps, resumed ones included."""
-        last = self._losses[-_RATE_STEPS:]
-        return sum(last) / len(last) if last else math.nan
-
-    def _keep_until(self, step: int) -> None:
-        """Drop lines of steps that will be done again."""
-        kept = [line for line in read_progress(self._file) if line.step <= step]
-        self._losses = [line.loss for line in kept]
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text("".join(json.dumps(asdict(line)) + "\n" for line in kept))
 
 
 class _Bookkeeping(TrainerCallback):

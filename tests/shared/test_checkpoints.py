@@ -287,7 +287,7 @@ class TestRegistry:
         assert registry.rollback("me").version == "base"
 
     @given(moves=st.lists(st.sampled_from(["a", "b", "c", "back"]), max_size=12))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12)
     def test_the_pointer_behaves_like_a_stack(self, tmp_path_factory: pytest.TempPathFactory, moves: list[str]) -> None:
         root = tmp_path_factory.mktemp("stack")
         registry = CheckpointRegistry(Store((root / "store").as_uri()), "student")

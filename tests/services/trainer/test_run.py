@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from services.trainer.child import run_phase
 from services.trainer.config import Failure, RunConfig, TrainResult, last_progress, load, read_progress, save
 from services.trainer.errors import TrainingCrashed
-from services.trainer.leveler import Meter, last_complete_step
+from services.trainer.leveler import last_complete_step
+from services.trainer.meter import Meter
 from services.trainer.run import run_training
 from shared.contracts import TrainSpec
 from shared.errors import InvalidInput
