@@ -197,18 +197,6 @@ RECIPES = (
                 ask_and_answer_share=0.2,
                 soften=0.5,
             ),
-            Stage(
-                "slices",
-                170,
-                8,
-                70,
-                rate=0.35,
-                families=(0.6, 0.1, 0.18, 0.12),
-                answer_weights=COLOR_WEIGHTS,
-                ask_share=0.3,
-                ask_and_answer_share=0.2,
-                soften=0.5,
-            ),
         ),
     ),
     Recipe(
