@@ -21,6 +21,7 @@ from shared.store import Store
 
 RECEIPT = "receipt.json"
 CHUNK = 1 << 20
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]
                     raise InvalidInput(f"{member.filename!r} in {name!r} is encrypted: send a zip without a password.")
                 with archive.open(member) as file:
                     yield _suffix(member.filename), file, f"{member.filename!r} in {name!r}"  # type: ignore[misc]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except DAMAGE as error:
         raise InvalidInput(f"The zip {name!r} is damaged or of an unknown kind: {error}.") from error
 
 
@@ -95,7 +96,7 @@ def _is_clutter(name: str) -> bool:
 def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -> int:
     size = 0
     with target.open("wb") as file:
-        while chunk := source.read(CHUNK):
+        while chunk := _read(source, label):
             size += len(chunk)
             if size > longest:
                 raise TooLarge(f"{label} has more than {longest} bytes (MPA_MAX_IMAGE_BYTES).")
@@ -103,6 +104,13 @@ def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -
                 raise TooLarge("The images of the upload are larger together than MPA_MAX_UPLOAD allows: split it.")
             file.write(chunk)
     return size
+
+
+def _read(source: BinaryIO, label: str) -> bytes:
+    try:
+        return source.read(CHUNK)
+    except DAMAGE as error:
+        raise InvalidInput(f"{label} is damaged: {error}.") from error
 
 
 def _suffix(name: str) -> str:
