@@ -104,7 +104,7 @@ async def _run_job(
         status = await client.submit(spec)
         console.print(f"[green]✓[/] job {status.id} submitted to {system.endpoints['parity']}/v1/jobs")
         started = False
-        with Live(job_panel(status), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
+        with Live(job_panel(status), console=console, refresh_per_second=4, transient=True) as live:
             while not status.state.is_final:
                 system.check()
                 if status.state is JobState.TRAINING and not started:

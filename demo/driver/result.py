@@ -55,35 +55,30 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     console.print(_accuracy_table(result))
     swap, tokens = result["swap"], result["teacher_tokens"]
     by_version = ", ".join(f"{count} by {version}" for version, count in swap["versions"].items())
-    facts = Table.grid(padding=(0, 2))
     colour = "green" if swap["failed"] == 0 else "red"
-    facts.add_row(
-        "requests during training and swap",
-        f"[{colour}]{swap['served']} served, {swap['failed']} failed[/] ({by_version})",
-    )
-    facts.add_row(
-        "teacher tokens", f"{tokens['spent']:,} spent, {tokens['saved']:,} saved by asking only about disagreements"
-    )
+    lines = {
+        "requests during training and swap": f"[{colour}]{swap['served']} served, {swap['failed']} failed[/]",
+        "answers by checkpoint": by_version,
+        "teacher tokens": f"{tokens['spent']:,} spent, {tokens['saved']:,} saved by verifying disagreements only",
+        "outcome": f"{result['outcome']}: {result['reason']}",
+        "checkpoint": result["checkpoint"],
+        "disparity set": result["set"],
+        "log": result["log"],
+        "time": f"{result['seconds']:.0f} s",
+    }
     if result["label_accuracy"] is not None:
-        facts.add_row(
-            "pseudo-labels in the disparity set",
-            f"{100 * result['label_accuracy']:.1f}% right against the world's truth",
-        )
-    facts.add_row("outcome", f"{result['outcome']}: {result['reason']}")
-    facts.add_row("checkpoint", str(result["checkpoint"]))
-    facts.add_row("disparity set", str(result["set"]))
-    facts.add_row("log", result["log"])
-    facts.add_row("time", f"{result['seconds']:.0f} s")
-    console.print(facts)
+        lines["pseudo-labels"] = f"{100 * result['label_accuracy']:.1f}% of the disparity set right (the world's truth)"
+    for name, text in lines.items():
+        console.print(f"[bold]{name}[/]: {text}", soft_wrap=True, highlight=False)
 
 
 def _funnel_table(result: dict[str, Any]) -> Table:
-    table = Table(title="From images to the disparity set", title_justify="left")
-    table.add_column("images", justify="right")
+    table = Table(title=f"{result['images']} images → {result['pairs']} pairs", title_justify="left")
+    table.add_column("verdict")
     table.add_column("pairs", justify="right")
-    for verdict in result["verdicts"]:
-        table.add_column(verdict, justify="right", style="bold green" if verdict == "disparity" else "")
-    table.add_row(str(result["images"]), str(result["pairs"]), *(str(n) for n in result["verdicts"].values()))
+    for verdict, count in result["verdicts"].items():
+        style = "bold green" if verdict == Verdict.DISPARITY.value else ""
+        table.add_row(f"{verdict} (trained on)" if style else verdict, str(count), style=style)
     return table
 
 

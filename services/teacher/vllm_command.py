@@ -18,7 +18,7 @@ CPU_FLAGS = (
     "--mm-processor-cache-gb=0",
     f"--kv-cache-memory-bytes={KV_CACHE_BYTES}",
     "--distributed-executor-backend=uni",
-    # A seeded request whose prefill is split kills the CPU engine ("CPU Generator does not use offset"): never split one.
+    # A seeded request whose prefill is split kills the CPU engine ("CPU Generator does not use offset").
     "--no-enable-chunked-prefill",
 )
 QUIET_FLAGS = ("--disable-uvicorn-access-log",)
