@@ -14,6 +14,7 @@ import torch
 from services.student.engine import Answered, Question, Scored
 from services.student.model_thread import ModelThread
 from services.student.work import AnswerWork, Prepared, Serving, StreamPiece
+from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, InvalidInput, Unavailable
 from shared.images import ImageLimits, decode_image, from_data_url
@@ -25,7 +26,6 @@ from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
-SMOKE_TOKENS = 16
 MIXED_VERSIONS_TRIES = 3
 
 
