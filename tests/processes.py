@@ -22,6 +22,19 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def group_members(group: int) -> list[int]:
+    """The processes of a process group that still run; zombies don't count."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            found.append(int(stat.parent.name))
+    return sorted(found)
+
+
 def command_line(pid: int) -> str:
     """The command line of a process, empty if it is gone."""
     try:

@@ -14,10 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
+from services.teacher.watchdog import Watchdog
 from shared.processes import die_with_parent
 
 MAX_LINE = 16_384
 POLL_SECONDS = 0.1
+ORPHAN_GRACE = 3.0
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -39,6 +41,7 @@ class ModelProcess:
             preexec_fn=die_with_parent(signal.SIGTERM),
         )
         assert self._process.stdout is not None
+        self._watchdog = Watchdog(self._process.pid, ORPHAN_GRACE)
         self._pump = threading.Thread(target=_forward, args=(self._process.stdout,), daemon=True)
         self._pump.start()
 
@@ -67,10 +70,13 @@ class ModelProcess:
         if self.running and term_seconds > 0:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wait(), term_seconds)
+                async with asyncio.timeout(term_seconds):
+                    await self.wait()
         self.kill()
         with contextlib.suppress(TimeoutError):  # what is stuck in the kernel (a GPU driver) cannot be waited for
-            await asyncio.wait_for(self._group_gone(), 5.0)
+            async with asyncio.timeout(5.0):
+                await self._group_gone()
+        self._watchdog.close()
         await asyncio.to_thread(self._pump.join, 0.5)
 
     def kill(self) -> None:

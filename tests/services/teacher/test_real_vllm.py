@@ -17,7 +17,7 @@ import pytest
 
 from shared.client import ChatClient, image_question
 from tests.polling import wait_until
-from tests.processes import command_line, descendants
+from tests.processes import command_line, descendants, group_members
 from tests.services.teacher.small import RED_PIXELS, Service, chat, gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -135,13 +135,19 @@ def test_a_killed_engine_process_is_noticed_too(service: Service) -> None:
     assert answer(service)["choices"]
 
 
-def test_killing_the_service_takes_all_of_vllm_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", [SERVER, "EngineCor"])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_ending_the_service_while_vllm_starts_takes_all_of_it_along(
+    signum: signal.Signals, moment: str, tmp_path: Path
+) -> None:
     with start(tmp_path) as service:
-        wait_until(lambda: any("EngineCor" in command_line(p) for p in descendants(service.process.pid)), READY_SECONDS)
-        family = descendants(service.process.pid)
-        service.process.kill()
-        service.process.wait(10)
-    wait_until(lambda: all(gone(pid) for pid in family), 30)
+        service.wait_listening()
+        wait_until(lambda: any(moment in command_line(p) for p in descendants(service.process.pid)), READY_SECONDS)
+        group = service.server_pid(SERVER)
+        others = set(descendants(service.process.pid))
+        service.process.send_signal(signum)
+        service.process.wait(30)
+    wait_until(lambda: not group_members(group) and all(gone(pid) for pid in others), 30)
 
 
 def test_importing_the_service_needs_no_torch() -> None:

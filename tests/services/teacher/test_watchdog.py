@@ -1,0 +1,79 @@
+"""A model server that ignores SIGTERM, with a process of its own, below a parent that is killed with -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.teacher.child import ModelProcess
+from services.teacher.watchdog import Watchdog
+from tests.polling import wait_until
+from tests.processes import descendants
+from tests.services.teacher.small import gone
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(sys.argv[1], "w").write(str(engine.pid))
+time.sleep(600)
+"""
+PARENT = """
+import os, sys, time
+from services.teacher.child import ModelProcess
+ModelProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
+time.sleep(600)
+"""
+
+
+def engine_pid(note: Path) -> int:
+    return int(wait_until(lambda: note.exists() and note.read_text(), 30))
+
+
+def test_a_server_that_ignores_sigterm_dies_with_its_killed_service(tmp_path: Path) -> None:
+    note = tmp_path / "engine"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, STUBBORN, str(note)])
+    try:
+        engine_pid(note)
+        family = descendants(parent.pid)
+        assert len(family) == 3  # server, engine and watchdog
+    finally:
+        parent.kill()
+        parent.wait(10)
+    wait_until(lambda: all(gone(pid) for pid in family), 30)
+
+
+async def test_stopping_ends_the_group_and_the_watchdog(tmp_path: Path) -> None:
+    note = tmp_path / "engine"
+    before = descendants(os.getpid())
+    process = ModelProcess([sys.executable, "-c", STUBBORN, str(note)], os.environ)
+    engine = engine_pid(note)
+    await process.stop(0.2)
+    assert gone(engine) and not process.running
+    wait_until(lambda: not {p for p in descendants(os.getpid()) if not gone(p)} - set(before))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_for_the_service_do_not_end_the_watchdog(signum: signal.Signals) -> None:
+    group = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        watchdog = Watchdog(group.pid, 60.0)
+        (pid,) = (p for p in descendants(os.getpid()) if b"watchdog.py" in Path(f"/proc/{p}/cmdline").read_bytes())
+        wait_until(lambda: _ignores(pid, signum))
+        os.kill(pid, signum)
+        assert not gone(pid)
+        watchdog.close()
+        assert gone(pid) and group.poll() is None
+    finally:
+        group.kill()
+        group.wait(10)
+
+
+def _ignores(pid: int, signum: signal.Signals) -> bool:
+    (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("SigIgn:"))
+    return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
