@@ -1,10 +1,8 @@
 """`make demo`: the main job on the embedded default, for real, from nothing to a result table.
 
 Draws a pile of unlabeled images, starts all services, submits one job over REST, shows its progress, keeps asking the
-student
-while it is swapped, and prints what came out. Options: ``--seed`` (another pile, other training seed), ``--keep``
-(leave the
-system up), ``--images`` (size of the pile).
+student while it is swapped, and prints what came out. Options: ``--seed`` (another pile, other training seed),
+``--keep`` (leave the system up), ``--images`` (size of the pile).
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ def main() -> int:
         job.pop("images", None)
         with console.status("drawing the unlabeled images and the held-out test set"):
             _draw(data_dir / "pile", count, seed=PILE_SEED + arguments.seed, split="train", labelled=False)
-            _draw(data_dir / "test", arguments.test_images, seed=424_242, split="test", labelled=True)
+            _draw(data_dir / "test", arguments.test_images, seed=424_242, split=arguments.split, labelled=True)
         console.print(f"[green]✓[/] {count} unlabeled images in {data_dir / 'pile'}")
         with console.status("starting Redis, teacher (vLLM), student, parity service and trainer"):
             system = start(data_dir)
@@ -162,6 +160,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "0")))
     parser.add_argument("--images", type=int, default=None, help="size of the pile (default: demo/job.yaml)")
     parser.add_argument("--test-images", type=int, default=1000, help="labelled held-out images for the accuracy table")
+    parser.add_argument(
+        "--split", choices=["test", "dev"], default="test", help="of the labelled images; dev to choose settings by"
+    )
     parser.add_argument("--data-dir", type=Path, default=Path(".mpa/demo"))
     parser.add_argument("--keep", action="store_true", default=os.environ.get("KEEP", "") not in ("", "0"))
     return parser.parse_args()

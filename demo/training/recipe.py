@@ -51,7 +51,14 @@ CHART_WEIGHTS = {
     **{"chart.color_by_value": 0.3},
 }
 COLOR_WEIGHTS = LOOKUP_WEIGHTS | {"chart.value_by_color": 12.0, "chart.compare": 8.0, "chart.color": 8.0}
+VALUE_WEIGHTS = CHART_WEIGHTS | {"chart.value_by_color": 14.0, "chart.value_by_label": 3.0, "chart.color": 2.0}
 FINISH_WEIGHTS = FOCUS_WEIGHTS | {"chart.value_by_color": 6.0, "chart.value_by_label": 2.0, "sttext.read_by_place": 2.0}
+COLOR_LOOKUP_WEIGHTS = FINISH_WEIGHTS | {
+    **{"sttext.read_by_color": 14.0, "sttext.color_by_text": 6.0, "chart.value_by_color": 12.0, "chart.color": 8.0},
+}
+ONLY_COLOR_WEIGHTS = {
+    **{"sttext.read_by_color": 40.0, "chart.value_by_color": 40.0, "sttext.color_by_text": 4.0, "chart.color": 4.0},
+}
 
 NEVER_TAUGHT = frozenset(
     {
@@ -197,6 +204,30 @@ RECIPES = (
                 ask_and_answer_share=0.2,
                 soften=0.5,
             ),
+            Stage(
+                "values",
+                160,
+                10,
+                160,
+                rate=0.4,
+                families=(0.7, 0.08, 0.14, 0.08),
+                answer_weights=VALUE_WEIGHTS,
+                refusal_share=0.0,
+                ask_share=0.05,
+                ask_and_answer_share=0.05,
+                soften=0.4,
+            ),
+            Stage(
+                "settle",
+                300,
+                10,
+                100,
+                rate=0.4,
+                families=(0.46, 0.14, 0.24, 0.16),
+                answer_weights=COLOR_WEIGHTS,
+                ask_share=0.4,
+                ask_and_answer_share=0.25,
+            ),
         ),
     ),
     Recipe(
@@ -216,6 +247,49 @@ RECIPES = (
                 rate=0.5,
                 families=FOCUS_FAMILIES,
                 answer_weights=FINISH_WEIGHTS,
+                refusal_share=0.0,
+            ),
+            Stage(
+                "soften",
+                200,
+                10,
+                60,
+                rate=0.4,
+                families=FOCUS_FAMILIES,
+                answer_weights=FINISH_WEIGHTS,
+                refusal_share=0.0,
+                soften=0.5,
+            ),
+            Stage(
+                "lookup",
+                300,
+                10,
+                140,
+                rate=0.45,
+                families=(0.34, 0.12, 0.42, 0.12),
+                answer_weights=COLOR_LOOKUP_WEIGHTS,
+                refusal_share=0.0,
+                soften=0.5,
+            ),
+            Stage(
+                "colors",
+                300,
+                10,
+                300,
+                rate=0.5,
+                families=(0.34, 0.08, 0.5, 0.08),
+                answer_weights=ONLY_COLOR_WEIGHTS,
+                refusal_share=0.0,
+                soften=0.4,
+            ),
+            Stage(
+                "settle",
+                200,
+                10,
+                60,
+                rate=0.4,
+                families=FOCUS_FAMILIES,
+                answer_weights=COLOR_LOOKUP_WEIGHTS,
                 refusal_share=0.0,
             ),
         ),
