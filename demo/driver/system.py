@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -91,14 +92,16 @@ def start(data_dir: Path) -> System:
 
 def refuse_if_running(data_dir: Path) -> None:
     """A system kept from an earlier demo would lose its folder: ask to stop it first."""
-    pid = _read(data_dir / "endpoints.json").get("pid")
-    if pid is None:
-        return
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
+        with (data_dir / "mpa.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
         return
-    raise DemoError(f"A demo system is still running (process {pid}): stop it with `kill {pid}`, then try again.")
+    except BlockingIOError as error:
+        pid = _read(data_dir / "endpoints.json").get("pid", "unknown")
+        raise DemoError(
+            f"A demo system is still running in {data_dir} (process {pid}): stop it with `kill {pid}`, then try again."
+        ) from error
 
 
 def tail(log: Path, lines: int = 25) -> str:
