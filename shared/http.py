@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.contracts import Health, Problem
-from shared.errors import InvalidInput, MPAError, NotFound, TooLarge, Unauthorized
+from shared.errors import InvalidInput, MPAError, NotFound, TooLarge, Unauthorized, Unavailable
 from shared.settings import HttpSettings
 
 log = logging.getLogger(__name__)
@@ -27,16 +27,23 @@ log = logging.getLogger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Readiness = Callable[[FastAPI], Awaitable[Health]]
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
+OUTAGE_RETRY_AFTER = 2.0
 _OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "overloaded_error"}
 
 
 def create_app(
-    service: str, settings: HttpSettings, *, lifespan: Lifespan, ready: Readiness, openai_errors: bool = False
+    service: str,
+    settings: HttpSettings,
+    *,
+    lifespan: Lifespan,
+    ready: Readiness,
+    openai_errors: bool = False,
+    outages: Mapping[type[Exception], str] | None = None,
 ) -> FastAPI:
     """A service's app with everything that is the same in all four; routes are added by the caller.
 
     ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat
-    routes.
+    routes. ``outages`` names what is away when an exception of that type comes out of a route: the answer is a 503.
     """
     app = FastAPI(title=f"MPA {service}", version="1", lifespan=lifespan)
     registry = CollectorRegistry()
@@ -47,6 +54,7 @@ def create_app(
         return openai_response(error) if as_openai else problem_response(error)
 
     _add_error_handlers(app, respond)
+    _add_outage_handlers(app, respond, outages or {})
     _add_service_routes(app, service, ready, registry)
     app.add_middleware(_Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors)
     return app
@@ -110,6 +118,19 @@ def _add_error_handlers(app: FastAPI, respond: Callable[[Request, MPAError], JSO
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_any_error)
+
+
+def _add_outage_handlers(
+    app: FastAPI, respond: Callable[[Request, MPAError], JSONResponse], outages: Mapping[type[Exception], str]
+) -> None:
+    async def on_outage(request: Request, error: Exception) -> Response:
+        name = next(name for kind, name in outages.items() if isinstance(error, kind))
+        log.warning("%s %s: %s is away: %s", request.method, request.url.path, name, error)
+        detail = f"{name} cannot be reached at present; nothing that was accepted is lost. Retry in a moment."
+        return respond(request, Unavailable(detail, retry_after=OUTAGE_RETRY_AFTER))
+
+    for kind in outages:
+        app.add_exception_handler(kind, on_outage)
 
 
 def describe_validation(errors: Any) -> str:

@@ -26,13 +26,14 @@ from shared.contracts import (
 )
 from shared.http import create_app
 from shared.settings import ParitySettings
+from shared.state import REDIS_OUTAGES
 
 LONGEST_WAIT = 60.0
 
 
 def make_app(settings: ParitySettings) -> FastAPI:
     """The parity service's HTTP face, with the reconciler in its lifespan."""
-    app = create_app("parity", settings, lifespan=lifespan(settings), ready=ready)
+    app = create_app("parity", settings, lifespan=lifespan(settings), ready=ready, outages=REDIS_OUTAGES)
     _add_job_routes(app)
     _add_result_routes(app)
     _add_input_routes(app)

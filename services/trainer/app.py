@@ -17,7 +17,7 @@ from shared.checkpoints import CheckpointRegistry
 from shared.contracts import CheckpointCard, CheckpointList, Health, TrainingInfo, TrainingList
 from shared.http import create_app
 from shared.settings import TrainerSettings
-from shared.state import JobStore
+from shared.state import REDIS_OUTAGES, JobStore
 from shared.store import Store
 
 
@@ -34,7 +34,7 @@ def make_app(settings: TrainerSettings) -> FastAPI:
         yield
         await jobs.aclose()
 
-    app = create_app("trainer", settings, lifespan=lifespan, ready=_ready)
+    app = create_app("trainer", settings, lifespan=lifespan, ready=_ready, outages=REDIS_OUTAGES)
     _add_routes(app)
     return app
 

@@ -1,5 +1,7 @@
 """Job records, leases and counters in Redis: the only package that speaks Redis keys."""
 
+import redis.exceptions
+
 from shared.state.blocking import BlockingJobStore
 from shared.state.jobs import JobStore, Rebuilt
 from shared.state.records import (
@@ -16,9 +18,16 @@ from shared.state.records import (
 )
 from shared.state.status import seconds_by_state, shards_done, to_status, train_disparities
 
+REDIS_OUTAGES: dict[type[Exception], str] = {
+    redis.exceptions.ConnectionError: "Redis",
+    redis.exceptions.TimeoutError: "Redis",
+}
+"""For `shared.http.create_app`: what comes out of a JobStore while Redis is away or still loads its file."""
+
 __all__ = [
     "COLLECT_STATES",
     "LEGAL",
+    "REDIS_OUTAGES",
     "TRAIN_STATES",
     "BlockingJobStore",
     "JobInfo",
