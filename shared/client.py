@@ -38,6 +38,7 @@ from shared.contracts import (
 from shared.errors import Unavailable, UpstreamError
 
 CHECKPOINT_HEADER = "X-MPA-Checkpoint"
+OPTIONAL_FIELDS = ("logprobs", "n", "stream")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -118,7 +119,11 @@ class ChatClient(HttpClient):
         self.model = model
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        body = request.model_dump_json(exclude_none=True, exclude_defaults=False)
+        # Sampling is always spelt out, because servers have defaults of their own. What asks for nothing is left out:
+        # some servers refuse fields that they do not know, whatever the value.
+        fields = ChatRequest.model_fields
+        idle = {name for name in OPTIONAL_FIELDS if getattr(request, name) == fields[name].default}
+        body = request.model_dump_json(exclude_none=True, exclude=idle)
         response = await self._send(
             "POST", "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"}
         )
@@ -232,7 +237,7 @@ def upstream_error(response: httpx.Response) -> MPAUpstream:
     detail = f"{response.request.method} {response.request.url} answered {response.status_code}: {_detail_of(response)}"
     retry_after = _retry_after(response.headers.get("Retry-After"))
     if response.status_code in (429, 502, 503, 504):
-        return Unavailable(detail, retry_after=retry_after)
+        return Unavailable(detail, retry_after=retry_after, upstream_status=response.status_code)
     return UpstreamError(detail, upstream_status=response.status_code, retry_after=retry_after)
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 
 Body = dict[str, Any]
 Script = Callable[[Body], list[str]]
+Refusal = Callable[[Body], str | None]
 
 
 def text_of(body: Body) -> str:
@@ -52,13 +53,20 @@ class ServerThread:
 
 @dataclass
 class ScriptedModel:
-    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds."""
+    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds.
+
+    ``refusal``: the words of a 400 for a body, ``failure``: another status; None to answer it.
+    """
 
     script: Script
     version: str = "base"
     delay: float = 0.0
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    refusal: Refusal | None = None
+    failure: Callable[[Body], int | None] | None = None
     requests: list[Body] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -70,8 +78,18 @@ class ScriptedModel:
             if self.failures:
                 status, headers = self.failures.pop(0)
                 return JSONResponse({"error": {"message": "scripted failure"}}, status, headers=headers)
-            if self.delay:
+            failure = self.failure(body) if self.failure is not None else None
+            if failure is not None:
+                return JSONResponse({"error": {"message": "scripted failure"}}, failure)
+            refusal = self.refusal(body) if self.refusal is not None else None
+            if refusal is not None:
+                return JSONResponse({"error": {"message": refusal}}, 400)
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            try:
                 await asyncio.sleep(self.delay)
+            finally:
+                self.in_flight -= 1
             return JSONResponse(completion(self.script(body)), headers={"X-MPA-Checkpoint": self.version})
 
         @app.get("/readyz")
