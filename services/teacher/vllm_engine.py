@@ -13,12 +13,13 @@ import httpx
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.teacher.loopback import Loopback
-from services.teacher.vllm_command import runs_on_gpu, vllm_command, vllm_environment
-from services.teacher.vllm_server import ModelServer, Patience
+from services.teacher.vllm_command import teacher_environment, vllm_command
 from shared.contracts import ChatRequest
 from shared.errors import MPAError, Unavailable, UpstreamError
 from shared.settings import TeacherSettings
+from shared.vllm.environment import runs_on_gpu
+from shared.vllm.loopback import Loopback
+from shared.vllm.server import ModelServer, Patience
 
 CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
@@ -42,11 +43,11 @@ class VllmEngine:
 
     @classmethod
     def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
-        on_gpu = runs_on_gpu(settings)
+        on_gpu = runs_on_gpu(settings.teacher_vllm_python)
         timeout = settings.teacher_request_timeout.total_seconds()
         server = ModelServer(
             lambda port: vllm_command(settings, port, on_gpu=on_gpu),
-            vllm_environment(settings, os.environ, on_gpu=on_gpu),
+            teacher_environment(settings, os.environ, on_gpu=on_gpu),
             settings.teacher_name,
             # Busy with long requests is not hung: a probe gets half of the time that any request gets.
             Patience(ready=settings.teacher_ready_timeout.total_seconds(), probe=timeout / 2),

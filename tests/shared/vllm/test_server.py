@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.teacher.vllm_server import ModelServer, Patience
+from shared.vllm.server import ModelServer, Patience
 from tests.polling import async_wait_until
 from tests.services.teacher.small import SmallModel, gone
 

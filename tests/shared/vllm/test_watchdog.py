@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.teacher.child import ModelProcess
-from services.teacher.watchdog import Watchdog
+from shared.vllm.child import ModelProcess
+from shared.vllm.watchdog import Watchdog
 from tests.polling import wait_until
 from tests.processes import descendants
 from tests.services.teacher.small import gone
@@ -25,7 +25,7 @@ time.sleep(600)
 """
 PARENT = """
 import os, sys, time
-from services.teacher.child import ModelProcess
+from shared.vllm.child import ModelProcess
 ModelProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
 time.sleep(600)
 """
