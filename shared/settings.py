@@ -89,6 +89,13 @@ class StudentSettings(HttpSettings, ImageSettings):
     student_model: str = Field(
         "demo/models/student", description="folder or hub id of the base S-VLM, registered as version `base`"
     )
+    student_engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="vllm: a supervised vLLM server, whose weights are swapped in place"
+    )
+    student_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
+    student_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
+    student_max_model_len: int | None = Field(None, description="longest prompt and answer on vLLM; None: the model's")
+    student_ready_timeout: Duration = Field(timedelta(seconds=300), description="for vLLM to load and answer")
     student_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
     student_max_batch: int = Field(32, ge=1)

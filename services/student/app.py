@@ -23,6 +23,7 @@ from services.student.rollout import Rollout, Verified
 from services.student.routing import Router
 from services.student.scoring import score_items
 from services.student.transformers_engine import TransformersEngine
+from services.student.vllm_engine import VllmEngine
 from services.student.work import StreamPiece
 from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
@@ -128,9 +129,8 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         base: Path = await asyncio.to_thread(local_folder, settings.student_model)
 
         async def start(candidate: Verified) -> Engine:
-            return await TransformersEngine.start(
-                settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe
-            )
+            kind = VllmEngine if settings.student_engine == "vllm" else TransformersEngine
+            return await kind.start(settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe)
 
         rollout = await Rollout.start(registry, base, start, timeout=settings.student_swap_timeout)
         router = Router(lambda: rollout.engine, app.state.metrics_registry)
@@ -150,7 +150,7 @@ async def _readiness(app: FastAPI) -> Health:
         return Health(service="student", ready=False, reason="The model is loading.")
     details = {"checkpoint": rollout.engine.version, "queued": rollout.engine.queued}
     alive = rollout.engine.alive
-    reason = rollout.problem if alive else "The model's thread has ended: restart the service."
+    reason = rollout.problem if alive else rollout.engine.trouble
     return Health(service="student", ready=alive, reason=reason, details=details)
 
 

@@ -73,6 +73,10 @@ class TransformersEngine:
     def alive(self) -> bool:
         return self._model.alive
 
+    @property
+    def trouble(self) -> str:
+        return "" if self.alive else "The model's thread has ended: restart the service."
+
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
         prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
         version, answers = await self._model.answers(AnswerWork(prepared, samplings))

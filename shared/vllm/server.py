@@ -86,6 +86,12 @@ class ModelServer:
             await self._process.stop(self._patience.stop)
         await self._http.aclose()
 
+    async def restart(self, why: str) -> None:
+        """End the running server; it is started anew at once."""
+        self._not_ready(f"The model server {why}; it is being restarted.")
+        if self._process is not None:
+            self._process.kill()
+
     def saw_answer(self) -> None:
         """Somebody's request was answered: no probe is needed for a while."""
         self._last_answer = time.monotonic()
