@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -97,7 +97,18 @@ class UploadSource(Contract):
     tasks: list[str] | None = None
 
 
-ImageSource = Annotated[FolderSource | GlobSource | ManifestSource | UploadSource, Field(discriminator="kind")]
+class TrafficSource(Contract):
+    """What the student's traffic tap has sampled from production requests."""
+
+    kind: Literal["traffic"] = "traffic"
+    student: str = Field("student", pattern=NAME_PATTERN)
+    since: AwareDatetime | None = Field(None, description="leave out hours before this one")
+    tasks: list[str] | None = None
+
+
+ImageSource = Annotated[
+    FolderSource | GlobSource | ManifestSource | UploadSource | TrafficSource, Field(discriminator="kind")
+]
 
 
 class AnnotatorSpec(Contract):

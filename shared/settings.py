@@ -105,6 +105,13 @@ class StudentSettings(HttpSettings, ImageSettings):
     student_max_images: int = Field(4, ge=1, description="images in one request")
     student_request_timeout: Duration = timedelta(seconds=120)
     student_swap_timeout: Duration = timedelta(seconds=300)
+    student_tap_share: float = Field(
+        0.0, ge=0, le=1, description="share of the answered requests whose images go to the store as a pile; 0: off"
+    )
+    student_tap_questions: bool = Field(False, description="keep the questions beside the images")
+    student_tap_max_bytes: ByteSize = Field(_size("1GiB"), description="the pile's size; the oldest hours go first")
+    student_tap_max_age: Duration = Field(timedelta(days=7), description="images are deleted when they are older")
+    student_tap_filter: str = Field("", description="privacy filter as module:function; see docs/traffic-tap.md")
     student_keep_previous: bool = Field(
         True, description="hold the previous version in memory: rollback without a reload"
     )
