@@ -66,7 +66,15 @@ class ImageSettings(CommonSettings):
     min_image_side: int = Field(2, description="an image with a shorter side is unreadable")
 
 
-class TeacherSettings(HttpSettings, ImageSettings):
+class ChatImageSettings(ImageSettings):
+    """Which image URLs chat requests may hold beside data URLs."""
+
+    chat_image_urls: bool = Field(False, description="fetch http(s) images that chat requests name")
+    chat_private_image_urls: bool = Field(False, description="also from private addresses")
+    chat_image_timeout: Duration = Field(timedelta(seconds=10), description="for one image to be fetched")
+
+
+class TeacherSettings(HttpSettings, ChatImageSettings):
     """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
 
     teacher_port: int = Field(8101, ge=0)
@@ -81,7 +89,7 @@ class TeacherSettings(HttpSettings, ImageSettings):
     teacher_request_timeout: Duration = timedelta(seconds=120)
 
 
-class StudentSettings(HttpSettings, ImageSettings):
+class StudentSettings(HttpSettings, ChatImageSettings):
     """Student service: engine, batching, rollout."""
 
     student_port: int = Field(8102, ge=0)
