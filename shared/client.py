@@ -38,6 +38,7 @@ from shared.contracts import (
 from shared.errors import Unavailable, UpstreamError
 
 CHECKPOINT_HEADER = "X-MPA-Checkpoint"
+OPTIONAL_FIELDS = ("logprobs", "n", "stream")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -118,7 +119,11 @@ class ChatClient(HttpClient):
         self.model = model
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        body = request.model_dump_json(exclude_none=True, exclude_defaults=False)
+        # Sampling is always spelt out, because servers have defaults of their own. What asks for nothing is left out:
+        # some servers refuse fields that they do not know, whatever the value.
+        fields = ChatRequest.model_fields
+        idle = {name for name in OPTIONAL_FIELDS if getattr(request, name) == fields[name].default}
+        body = request.model_dump_json(exclude_none=True, exclude=idle)
         response = await self._send(
             "POST", "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"}
         )

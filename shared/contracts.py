@@ -109,6 +109,9 @@ class AnnotatorSpec(Contract):
     questions_per_image: int = Field(3, ge=1, le=32)
     temperature: float = Field(0.8, ge=0, le=2)
     top_p: float = Field(0.9, gt=0, le=1)
+    structured: Literal["auto", "off"] = Field(
+        "auto", description="auto: hold the teacher to the task's JSON schema, where both have or understand one"
+    )
 
 
 class IdentifierSpec(Contract):

@@ -119,7 +119,9 @@ class ParitySettings(HttpSettings, ImageSettings):
     allow_image_urls: bool = Field(False, description="allow http(s) images in manifests")
     allow_private_image_urls: bool = Field(False, description="let image URLs lead to private addresses")
     max_images_per_job: int = 1_000_000
-    calls_in_flight: int = Field(16, ge=1, description="model calls in flight per shard task")
+    calls_in_flight: int = Field(
+        32, ge=1, description="most calls in flight from a worker process to a model server; fewer where it is slow"
+    )
     call_timeout: Duration = timedelta(seconds=120)
     worker_concurrency: int = Field(2, ge=1, description="shards in work at once per worker")
     lease: Duration = Field(

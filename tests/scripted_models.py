@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 
 Body = dict[str, Any]
 Script = Callable[[Body], list[str]]
+Refusal = Callable[[Body], str | None]
 
 
 def text_of(body: Body) -> str:
@@ -52,12 +53,16 @@ class ServerThread:
 
 @dataclass
 class ScriptedModel:
-    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds."""
+    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds.
+
+    ``refusal``: the words of a 400 for a body, None to answer it.
+    """
 
     script: Script
     version: str = "base"
     delay: float = 0.0
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    refusal: Refusal | None = None
     requests: list[Body] = field(default_factory=list)
 
     def app(self) -> FastAPI:
@@ -70,6 +75,9 @@ class ScriptedModel:
             if self.failures:
                 status, headers = self.failures.pop(0)
                 return JSONResponse({"error": {"message": "scripted failure"}}, status, headers=headers)
+            refusal = self.refusal(body) if self.refusal is not None else None
+            if refusal is not None:
+                return JSONResponse({"error": {"message": refusal}}, 400)
             if self.delay:
                 await asyncio.sleep(self.delay)
             return JSONResponse(completion(self.script(body)), headers={"X-MPA-Checkpoint": self.version})
