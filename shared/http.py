@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Readiness = Callable[[FastAPI], Awaitable[Health]]
+MoreMetrics = Callable[[FastAPI], Awaitable[bytes]]
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 OUTAGE_RETRY_AFTER = 2.0
 _OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "overloaded_error"}
@@ -39,11 +40,13 @@ def create_app(
     ready: Readiness,
     openai_errors: bool = False,
     outages: Mapping[type[Exception], str] | None = None,
+    more_metrics: MoreMetrics | None = None,
 ) -> FastAPI:
     """A service's app with everything that is the same in all four; routes are added by the caller.
 
     ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat
     routes. ``outages`` names what is away when an exception of that type comes out of a route: the answer is a 503.
+    ``more_metrics``: what ``/metrics`` shows beside the service's own, in Prometheus' text format.
     """
     app = FastAPI(title=f"MPA {service}", version="1", lifespan=lifespan)
     registry = CollectorRegistry()
@@ -55,7 +58,7 @@ def create_app(
 
     _add_error_handlers(app, respond)
     _add_outage_handlers(app, respond, outages or {})
-    _add_service_routes(app, service, ready, registry)
+    _add_service_routes(app, service, ready, registry, more_metrics)
     app.add_middleware(_Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors)
     return app
 
@@ -143,7 +146,9 @@ def describe_validation(errors: Any) -> str:
     return "; ".join(parts) + "."
 
 
-def _add_service_routes(app: FastAPI, service: str, ready: Readiness, registry: CollectorRegistry) -> None:
+def _add_service_routes(
+    app: FastAPI, service: str, ready: Readiness, registry: CollectorRegistry, more_metrics: MoreMetrics | None
+) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """The process is alive."""
@@ -158,7 +163,8 @@ def _add_service_routes(app: FastAPI, service: str, ready: Readiness, registry: 
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        more = b"" if more_metrics is None else await more_metrics(app)
+        return Response(generate_latest(registry) + more, media_type=CONTENT_TYPE_LATEST)
 
 
 class _Gate:

@@ -38,7 +38,11 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         details = {"model": settings.teacher_model, **running.details}
         return Health(service="teacher", ready=running.ready, reason=running.reason, details=details)
 
-    app = create_app("teacher", settings, lifespan=lifespan, ready=ready, openai_errors=True)
+    async def metrics(app: FastAPI) -> bytes:
+        running: Engine = app.state.engine
+        return await running.metrics()
+
+    app = create_app("teacher", settings, lifespan=lifespan, ready=ready, openai_errors=True, more_metrics=metrics)
 
     @app.post("/v1/chat/completions", tags=["chat"])
     async def chat(request: Request) -> Response:

@@ -21,6 +21,8 @@ CPU_FLAGS = (
     # A seeded request whose prefill is split kills the CPU engine ("CPU Generator does not use offset").
     "--no-enable-chunked-prefill",
 )
+# Held to a JSON schema, some models write spaces between two fields until their tokens are used up.
+JSON_FLAGS = ('--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',)
 QUIET_FLAGS = ("--disable-uvicorn-access-log",)
 GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
 
@@ -40,6 +42,7 @@ def vllm_command(settings: TeacherSettings, port: int, *, on_gpu: bool) -> list[
         "--host=127.0.0.1",
         f"--port={port}",
         *QUIET_FLAGS,
+        *JSON_FLAGS,
     ]
     if settings.teacher_dtype != "auto" or not on_gpu:
         command.append(f"--dtype={'float32' if settings.teacher_dtype == 'auto' else settings.teacher_dtype}")

@@ -22,6 +22,8 @@ CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
 RETRY_AFTER_START = 5.0
 MAX_CONNECTIONS = 1024
+METRICS_TIMEOUT = 2.0
+OWN_METRICS = (b"vllm:", b"# HELP vllm:", b"# TYPE vllm:")
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class VllmEngine:
 
     @property
     def details(self) -> dict[str, Any]:
-        return {"engine": "vllm", **self.server.details}
+        return {"engine": "vllm", "model_server": self.server.base_url, **self.server.details}
 
     async def start(self) -> None:
         await self.server.start()
@@ -94,6 +96,18 @@ class VllmEngine:
         if response.status_code >= 400:
             content = json.dumps(_openai_shape(content, response.status_code)).encode()
         return Response(content, response.status_code, media_type="application/json")
+
+    async def metrics(self) -> bytes:
+        """vLLM's metrics, without those of its Python process."""
+        if not self.server.ready:
+            return b""
+        try:
+            response = await self._http.get(self.server.base_url + "/metrics", timeout=METRICS_TIMEOUT)
+        except httpx.HTTPError as error:
+            log.warning("The model server shows no metrics: %s", type(error).__name__)
+            return b""
+        lines = response.content.splitlines(keepends=True) if response.status_code == 200 else []
+        return b"".join(line for line in lines if line.startswith(OWN_METRICS))
 
     async def _events(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """The stream as it comes. When it breaks off, the status has been sent: an error event says so."""
