@@ -12,6 +12,7 @@ import httpx
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from services.teacher.loopback import LoopbackTransport
 from services.teacher.vllm_command import runs_on_gpu, vllm_command, vllm_environment
 from services.teacher.vllm_server import ModelServer, Patience
 from shared.contracts import ChatRequest
@@ -21,7 +22,6 @@ from shared.settings import TeacherSettings
 CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
 RETRY_AFTER_START = 5.0
-MAX_CONNECTIONS = 1024
 METRICS_TIMEOUT = 2.0
 OWN_METRICS = (b"vllm:", b"# HELP vllm:", b"# TYPE vllm:")
 
@@ -34,10 +34,8 @@ class VllmEngine:
     def __init__(self, server: ModelServer, timeout: float) -> None:
         self.server = server
         self._timeout = timeout
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout, connect=5.0, pool=timeout), limits=limits, trust_env=False
-        )
+        times = httpx.Timeout(timeout, connect=5.0)
+        self._http = httpx.AsyncClient(timeout=times, transport=LoopbackTransport(), trust_env=False)
 
     @classmethod
     def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
