@@ -102,13 +102,14 @@ def measure(name: str, model: Path, folder: Path, options: argparse.Namespace) -
             assert not load.failures, load.failures[0]
             if seed >= 2:  # both are warm from here on
                 found.setdefault(port, []).append(load.per_second)
-    ratios = [through / direct for through, direct in zip(found[service], found[bare], strict=True)]
+    ratios = sorted(through / direct for through, direct in zip(found[service], found[bare], strict=True))
     return {
         "model": name,
         "service req/s": statistics.median(found[service]),
         "bare vLLM req/s": statistics.median(found[bare]),
         "ratio": statistics.median(ratios),
-        "ratios": " ".join(f"{ratio:.2f}" for ratio in ratios),
+        "lowest": ratios[0],
+        "highest": ratios[-1],
     }
 
 
@@ -131,8 +132,8 @@ def main() -> None:
     parser.add_argument("--model", action="append", choices=["demo", "40m"])
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=12)
-    parser.add_argument("--requests", type=int, default=150, help="a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=100, help="a round")
+    parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     rows = []
     for name in options.model or ["demo", "40m"]:

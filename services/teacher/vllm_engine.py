@@ -7,12 +7,13 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.teacher.loopback import LoopbackTransport
+from services.teacher.loopback import Loopback
 from services.teacher.vllm_command import runs_on_gpu, vllm_command, vllm_environment
 from services.teacher.vllm_server import ModelServer, Patience
 from shared.contracts import ChatRequest
@@ -34,8 +35,10 @@ class VllmEngine:
     def __init__(self, server: ModelServer, timeout: float) -> None:
         self.server = server
         self._timeout = timeout
-        times = httpx.Timeout(timeout, connect=5.0)
-        self._http = httpx.AsyncClient(timeout=times, transport=LoopbackTransport(), trust_env=False)
+        self._whole = Loopback(timeout)
+        # Streams keep their connections for long, so a pool would only make them wait.
+        unbounded = httpx.Limits(max_connections=None, max_keepalive_connections=8)
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5.0), limits=unbounded, trust_env=False)
 
     @classmethod
     def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
@@ -67,33 +70,44 @@ class VllmEngine:
 
     async def stop(self) -> None:
         await self.server.stop()
+        self._whole.close()
         await self._http.aclose()
 
     async def answer(self, request: ChatRequest, body: bytes) -> Response:
         if not self.server.ready:
             raise Unavailable(self.server.reason, retry_after=RETRY_AFTER_START)
-        url = self.server.base_url + CHAT
-        upstream = self._http.build_request("POST", url, content=body, headers={"Content-Type": "application/json"})
         try:
-            response = await self._http.send(upstream, stream=True)
-            if response.status_code == 200 and request.stream:
-                self.server.saw_answer()
-                return _EventStream(self._events(response), response)
-            try:
-                content = await response.aread()
-            finally:
-                await response.aclose()
+            if request.stream:
+                begun = await self._stream(body)
+                if isinstance(begun, Response):
+                    return begun
+                status, content = begun
+            else:
+                port = urlsplit(self.server.base_url).port or 80
+                status, content = await self._whole.post(port, CHAT, body)
         except httpx.HTTPError as error:
             self._failed(error)
-        if response.status_code >= 500:
+        if status >= 500:
             self.server.saw_failure()
-            raise UpstreamError(
-                f"vLLM answered {response.status_code}: {_message(content)}", upstream_status=response.status_code
-            )
+            raise UpstreamError(f"vLLM answered {status}: {_message(content)}", upstream_status=status)
         self.server.saw_answer()
-        if response.status_code >= 400:
-            content = json.dumps(_openai_shape(content, response.status_code)).encode()
-        return Response(content, response.status_code, media_type="application/json")
+        if status >= 400:
+            content = json.dumps(_openai_shape(content, status)).encode()
+        return Response(content, status, media_type="application/json")
+
+    async def _stream(self, body: bytes) -> Response | tuple[int, bytes]:
+        """The stream, or status and content where the server does not begin one."""
+        url, headers = self.server.base_url + CHAT, {"Content-Type": "application/json"}
+        response = await self._http.send(
+            self._http.build_request("POST", url, content=body, headers=headers), stream=True
+        )
+        if response.status_code == 200:
+            self.server.saw_answer()
+            return _EventStream(self._events(response), response)
+        try:
+            return response.status_code, await response.aread()
+        finally:
+            await response.aclose()
 
     async def metrics(self) -> bytes:
         """vLLM's metrics, without those of its Python process."""
