@@ -64,6 +64,8 @@ class ScriptedModel:
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     refusal: Refusal | None = None
     requests: list[Body] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -78,8 +80,12 @@ class ScriptedModel:
             refusal = self.refusal(body) if self.refusal is not None else None
             if refusal is not None:
                 return JSONResponse({"error": {"message": refusal}}, 400)
-            if self.delay:
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            try:
                 await asyncio.sleep(self.delay)
+            finally:
+                self.in_flight -= 1
             return JSONResponse(completion(self.script(body)), headers={"X-MPA-Checkpoint": self.version})
 
         @app.get("/readyz")

@@ -1,9 +1,9 @@
-"""The connections to vLLM against servers that answer in all ways that HTTP/1.1 allows, and in some that it does not."""
+"""The connections to vLLM against servers that answer in all ways HTTP/1.1 allows, and in some that it does not."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -12,7 +12,6 @@ import pytest
 from services.teacher.loopback import Loopback
 from tests.polling import async_wait_until
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"
 
 
@@ -104,7 +103,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(loopback: L
         for count in range(1, 4):
             assert (await loopback.post(server.port, "/", b"{}"))[0] == 200
             await async_wait_until(lambda n=count: _is(server.closed == n))
-            await asyncio.sleep(0.01)  # let the end of the connection arrive
+            await async_wait_until(lambda: _is(not any(line.usable for line in loopback._idle)))
         assert server.opened == 3
 
 
