@@ -237,7 +237,7 @@ def upstream_error(response: httpx.Response) -> MPAUpstream:
     detail = f"{response.request.method} {response.request.url} answered {response.status_code}: {_detail_of(response)}"
     retry_after = _retry_after(response.headers.get("Retry-After"))
     if response.status_code in (429, 502, 503, 504):
-        return Unavailable(detail, retry_after=retry_after)
+        return Unavailable(detail, retry_after=retry_after, upstream_status=response.status_code)
     return UpstreamError(detail, upstream_status=response.status_code, retry_after=retry_after)
 
 

@@ -51,7 +51,15 @@ class Busy(MPAError):
 
 
 class Unavailable(MPAError):
+    """Worth another try later; ``upstream_status`` is the HTTP status of the service that said so, None where none
+    came.
+    """
+
     status, slug, title = 503, "unavailable", "A needed part is not available right now"
+
+    def __init__(self, detail: str, *, retry_after: float | None = None, upstream_status: int | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.upstream_status = upstream_status
 
 
 class UpstreamError(MPAError):

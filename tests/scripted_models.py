@@ -55,7 +55,7 @@ class ServerThread:
 class ScriptedModel:
     """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds.
 
-    ``refusal``: the words of a 400 for a body, None to answer it.
+    ``refusal``: the words of a 400 for a body, ``failure``: another status; None to answer it.
     """
 
     script: Script
@@ -63,6 +63,7 @@ class ScriptedModel:
     delay: float = 0.0
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     refusal: Refusal | None = None
+    failure: Callable[[Body], int | None] | None = None
     requests: list[Body] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -77,6 +78,9 @@ class ScriptedModel:
             if self.failures:
                 status, headers = self.failures.pop(0)
                 return JSONResponse({"error": {"message": "scripted failure"}}, status, headers=headers)
+            failure = self.failure(body) if self.failure is not None else None
+            if failure is not None:
+                return JSONResponse({"error": {"message": "scripted failure"}}, failure)
             refusal = self.refusal(body) if self.refusal is not None else None
             if refusal is not None:
                 return JSONResponse({"error": {"message": refusal}}, 400)

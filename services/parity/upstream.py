@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 REFUSING_STATUSES = (400, 413, 415, 422)
 LARGEST_SEED = 2**31
+TOO_MANY = 429
 
 
 class RequestRefused(MPAError):
@@ -97,7 +98,8 @@ class Upstream:
                 reply = await self._once(request, rank)
             except Unavailable as error:
                 self._failed(error)
-                overtaken += self._successes > seen
+                # A request that ends a server's work each time must end, too; one that is merely turned away must not.
+                overtaken += self._successes > seen and error.upstream_status != TOO_MANY
                 if overtaken >= patience.overtaken:
                     raise RequestRefused(f"The {self.name} served others but never this: {error.detail}") from error
                 pause = self._pause(tries, error.retry_after)

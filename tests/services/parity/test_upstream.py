@@ -116,3 +116,24 @@ async def test_what_asks_for_nothing_is_not_sent(pair: Pair) -> None:
     plain, full = model.requests
     assert {"n", "logprobs", "stream"}.isdisjoint(plain) and plain["temperature"] == 1.0
     assert (full["n"], full["logprobs"]) == (2, True)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_request_is_turned_away_for_ever_but_breaks_a_server_only_so_often(pair: Pair, status: int) -> None:
+    model, upstream = pair
+    unlucky, left = request(max_tokens=77), 2 * QUICK.overtaken
+
+    def failure(body: Body) -> int | None:
+        nonlocal left
+        left -= body["max_tokens"] == 77
+        return status if body["max_tokens"] == 77 and left >= 0 else None
+
+    model.failure = failure
+    asking = asyncio.create_task(upstream.chat(unlucky))
+    while not asking.done():
+        await upstream.chat(request())
+    if status == 429:
+        assert (await asking).response.choices
+    else:
+        with pytest.raises(RequestRefused, match="served others but never this"):
+            await asking
