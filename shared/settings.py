@@ -38,7 +38,7 @@ class CommonSettings(BaseSettings):
 
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue; a student needs none")
     api_key: SecretStr | None = Field(None, description="when set, every service asks for it as a Bearer token")
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
@@ -100,6 +100,12 @@ class StudentSettings(HttpSettings, ImageSettings):
     student_swap_timeout: Duration = timedelta(seconds=300)
     student_keep_previous: bool = Field(
         True, description="hold the previous version in memory: rollback without a reload"
+    )
+    student_follow_every: Duration = Field(
+        timedelta(seconds=3), description="how often a replica looks at the registry, whether or not Redis told it to"
+    )
+    student_replica_timeout: Duration = Field(
+        timedelta(seconds=15), description="a replica that Redis has not heard of this long is no longer listed"
     )
 
 

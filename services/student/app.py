@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,10 +14,13 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from prometheus_client import Histogram
 
+from services.student import rollout_routes
 from services.student.chat import as_openai_error, build_response, read_question, read_samplings, stream_chunks
 from services.student.disconnects import unless_gone
 from services.student.engine import Answered, Engine
+from services.student.replica import build_replica
 from services.student.rollout import Rollout, Verified
+from services.student.routing import Router
 from services.student.scoring import score_items
 from services.student.transformers_engine import TransformersEngine
 from services.student.work import StreamPiece
@@ -51,7 +54,13 @@ def rollout_of(request: Request) -> Rollout:
     return rollout
 
 
+def router_of(request: Request) -> Router:
+    router: Router = request.app.state.router
+    return router
+
+
 RolloutDep = Annotated[Rollout, Depends(rollout_of)]
+RouterDep = Annotated[Router, Depends(router_of)]
 
 
 def build_app(settings: StudentSettings) -> FastAPI:
@@ -62,15 +71,15 @@ def build_app(settings: StudentSettings) -> FastAPI:
     limit = settings.student_request_timeout.total_seconds()
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: ChatRequest, request: Request, rollout: RolloutDep) -> Response | ChatResponse:
+    async def chat(body: ChatRequest, request: Request, router: RouterDep) -> Response | ChatResponse:
         """OpenAI chat completions with images."""
         samplings = read_samplings(body, settings)
         question = await asyncio.to_thread(read_question, body.messages, settings)
         if body.stream:
-            pieces = rollout.engine.stream(question, samplings)
+            pieces = router.stream(question, samplings)
             first = await unless_gone(request, within(limit, anext(pieces)))
             return StreamingResponse(_events(body, first, pieces), media_type="text/event-stream", headers=named(first))
-        answered = await unless_gone(request, within(limit, rollout.engine.answer(question, samplings)))
+        answered = await unless_gone(request, within(limit, router.answer(question, samplings)))
         response = build_response(body, answered)
         return Response(response.model_dump_json(), media_type="application/json", headers=named(answered))
 
@@ -94,20 +103,22 @@ def build_app(settings: StudentSettings) -> FastAPI:
     @app.put("/v1/checkpoints/active")
     async def activate(body: ActivateRequest, rollout: RolloutDep) -> SwapResult:
         """Swap; answers when the version serves."""
-        return await rollout.activate(body.version, body.by)
+        return await rollout.activate(body.version, body.by, body.deadline_seconds)
 
     @app.post("/v1/checkpoints/rollback")
     async def rollback(rollout: RolloutDep) -> SwapResult:
         """Back to the version that was active before."""
         return await rollout.rollback("api")
 
+    app.include_router(rollout_routes.router)
     return app
 
 
 def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        registry = CheckpointRegistry(Store(settings.store_url, settings.data_dir / "cache"), settings.student_name)
+        store = Store(settings.store_url, settings.data_dir / "cache")
+        registry = CheckpointRegistry(store, settings.student_name)
         sizes = Histogram(
             "mpa_student_batch_answers",
             "Answers decoded together",
@@ -122,12 +133,12 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
             )
 
         rollout = await Rollout.start(registry, base, start, timeout=settings.student_swap_timeout)
-        app.state.rollout = rollout
-        follower = asyncio.create_task(rollout.follow())
+        router = Router(lambda: rollout.engine, app.state.metrics_registry)
+        replica = build_replica(settings, store, registry, rollout, router, start)
+        app.state.rollout, app.state.router, app.state.replica = rollout, router, replica
+        replica.start()
         yield
-        follower.cancel()
-        with suppress(asyncio.CancelledError):
-            await follower
+        await replica.aclose()
         await rollout.engine.close()
 
     return lifespan

@@ -462,10 +462,10 @@ async def test_a_bad_active_version_falls_back_at_start(
 
 
 async def test_another_replicas_promotion_is_followed(
-    settings: StudentSettings, registry: CheckpointRegistry, other: Path, monkeypatch: pytest.MonkeyPatch
+    settings: StudentSettings, registry: CheckpointRegistry, other: Path
 ) -> None:
-    monkeypatch.setattr("services.student.rollout.FOLLOW_SECONDS", 0.05)
-    async with serving(settings) as client:
+    often = settings.model_copy(update={"student_follow_every": timedelta(milliseconds=50)})
+    async with serving(often) as client:
         publish(registry, other, "job-b")
         registry.set_active("job-b", "another replica")
         async with asyncio.timeout(20):
