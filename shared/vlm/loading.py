@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
 
 _AUTO_PROCESSOR: Any = AutoProcessor  # untyped
+# from_pretrained changes the default dtype and patches torch while it runs, for the whole process.
+_ONE_LOAD_AT_A_TIME = threading.Lock()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -70,10 +73,11 @@ def load_model(
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
-        processor = _AUTO_PROCESSOR.from_pretrained(str(path), **options)
-        model = AutoModelForImageTextToText.from_pretrained(
-            str(path), dtype=DTYPES[dtype], use_safetensors=True, **options
-        )
+        with _ONE_LOAD_AT_A_TIME:
+            processor = _AUTO_PROCESSOR.from_pretrained(str(path), **options)
+            model = AutoModelForImageTextToText.from_pretrained(
+                str(path), dtype=DTYPES[dtype], use_safetensors=True, **options
+            )
     except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
         words = " ".join(str(error).split())[:500]
         raise BadCheckpoint(
@@ -83,8 +87,19 @@ def load_model(
     target = pick_device(device)
     model.requires_grad_(False)
     torch.nn.Module.to(model, target)
+    if target.type == "cpu":
+        _take_into_memory(model)
     model.train(False)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return LoadedModel(model, processor, target, str(path))
+
+
+def _take_into_memory(model: Any) -> None:
+    """Copy weights that are still mapped from their file, one tensor at a time.
+
+    A mapped file that is truncated or written over kills the process (SIGBUS) or changes its answers.
+    """
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data = tensor.data.clone()
