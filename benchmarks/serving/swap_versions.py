@@ -19,7 +19,7 @@ from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
 from shared.vlm.sampling import Sampling
 
-NOISE = 0.05
+NOISE = 0.2
 """Standard deviation of the noise on each matrix, in units of its own: enough to change many answers."""
 
 

@@ -15,7 +15,7 @@ from shared.errors import UpstreamError
 from shared.settings import StudentSettings
 from shared.store import Store
 from tests.polling import async_wait_until
-from tests.services.student.small_replica import answer_of, publish, running
+from tests.services.student.small_replica import answer_of, canary, publish, running
 from tests.tiny_models import build_tiny_idefics3
 
 OFTEN = {"student_follow_every": timedelta(milliseconds=50)}
@@ -132,6 +132,32 @@ async def test_a_pointer_to_a_bad_version_is_refused_once_and_left_behind(
         assert view.replicas[0].generation == registry.active().generation
     refusals = [r for r in caplog.records if "Cannot follow the registry" in r.message]
     assert len(refusals) == 1
+
+
+async def test_a_push_alone_moves_the_other_replica(
+    settings: StudentSettings, registry: CheckpointRegistry, other: Path, redis_url: str
+) -> None:
+    """No replica looks by itself within the hour."""
+    told = {"student_follow_every": timedelta(hours=1), "redis_url": redis_url}
+    async with running(settings, told) as first, running(settings, told) as second:
+
+        async def both_listed() -> bool:
+            return len((await first.client.rollout()).replicas) == 2
+
+        async def converged() -> bool:
+            return (await second.client.rollout()).converged
+
+        await async_wait_until(both_listed)
+        publish(registry, other, "job-b")
+        await first.client.activate("job-b", by="test")
+        await async_wait_until(converged)
+        assert (await answer_of(second.client))[0] == "job-b"
+        await second.client.start_canary(canary("base", share=1.0))
+        await async_wait_until(converged)
+        assert (await answer_of(first.client))[0] == "base"
+        await first.client.abort_canary(by="test")
+        await async_wait_until(converged)
+        assert (await answer_of(second.client))[0] == "job-b"
 
 
 async def test_concurrent_promotions_and_rollbacks_end_where_the_pointer_is(
