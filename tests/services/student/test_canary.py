@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import CanaryReport, CanaryState
 from shared.errors import UpstreamError
@@ -260,3 +261,83 @@ async def test_disagreement_aborts_by_rule(settings: StudentSettings, registry: 
         assert report.canary.state is CanaryState.ABORTED
         assert "min_agreement" in report.canary.reason
         assert registry.active().version == "base"
+
+
+async def test_a_promoter_that_dies_leaves_no_canary_behind(
+    settings: StudentSettings, registry: CheckpointRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has said that he promotes it, and is never heard of again: before, then after he moved the pointer."""
+    monkeypatch.setattr("services.student.canary.PROMOTION_MARGIN", timedelta(milliseconds=100))
+    soon = {**OFTEN, "student_swap_timeout": timedelta(seconds=3)}
+    canaries = CanaryRegistry(Store(settings.store_url), "student")
+    async with running(settings, soon) as replica:
+        begun = await replica.client.start_canary(canary("other"))
+        canaries.move(begun.canary.id, CanaryState.PROMOTING, "a dead one", "by call")
+        report = await ended(replica)
+        assert report.canary.state is CanaryState.ABORTED
+        assert "ended before it was done" in report.canary.reason
+        assert (await answer_of(replica.client))[0] == "base"
+        begun = await replica.client.start_canary(canary("other"))
+        canaries.move(begun.canary.id, CanaryState.PROMOTING, "a dead one", "by call")
+        registry.set_active("other", "a dead one")
+        assert (await ended(replica)).canary.state is CanaryState.PROMOTED
+
+        async def follows() -> bool:
+            return (await replica.client.rollout()).converged
+
+        await async_wait_until(follows)
+
+
+async def test_a_replica_that_cannot_load_the_candidate_serves_on_and_says_so(
+    settings: StudentSettings, registry: CheckpointRegistry
+) -> None:
+    canaries = CanaryRegistry(Store(settings.store_url), "student")
+    weights = registry.local("other") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    canaries.start(canary("other", share=1.0), "base")
+    async with running(settings, OFTEN) as replica:
+
+        async def complains() -> bool:
+            return "The canary other cannot serve" in (await replica.client.rollout()).replicas[0].problem
+
+        await async_wait_until(complains)
+        assert (await answer_of(replica.client))[0] == "base"
+        assert not (await replica.client.rollout()).converged
+        await replica.client.abort_canary(by="me")
+
+        async def clean() -> bool:
+            view = await replica.client.rollout()
+            return view.converged and not view.replicas[0].problem
+
+        await async_wait_until(clean)
+
+
+async def test_a_candidate_whose_engine_ended_is_loaded_again_and_counts_on(
+    settings: StudentSettings, registry: CheckpointRegistry
+) -> None:
+    async with running(settings, OFTEN) as replica:
+        await replica.client.start_canary(canary("other", share=1.0))
+        assert (await answer_of(replica.client))[0] == "other"
+        await replica.app.state.router.candidate.engine.close()
+
+        async def serves_again() -> bool:
+            return (await answer_of(replica.client))[0] == "other"
+
+        await async_wait_until(serves_again)
+        report = await report_of(replica)
+        assert report.candidate.requests - report.candidate.errors == 2
+
+
+async def test_promotions_and_aborts_at_once_end_in_one_of_them(
+    settings: StudentSettings, registry: CheckpointRegistry
+) -> None:
+    async with running(settings, OFTEN) as replica:
+        await replica.client.start_canary(canary("other"))
+        promotions = (replica.client.promote_canary(by="p") for _ in range(3))
+        aborts = (replica.client.abort_canary(by="a") for _ in range(3))
+        results = await asyncio.gather(*promotions, *aborts, return_exceptions=True)
+        done = [r for r in results if not isinstance(r, UpstreamError)]
+        assert len(done) == 1
+        state, active = (await report_of(replica)).canary.state, registry.active().version
+        assert (state, active) in ((CanaryState.PROMOTED, "other"), (CanaryState.ABORTED, "base"))
+        assert (await answer_of(replica.client))[0] == active
