@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.student.engine import Engine
+from services.student.quiet_thread import in_quiet_thread
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, describe_difference, read_tensor_table, verify_folder
 from shared.contracts import ActivePointer, CheckpointCard, CheckpointList, SmokeAnswer, SwapResult
 from shared.errors import BadCheckpoint, NotFound, Unavailable
@@ -166,8 +167,8 @@ class Rollout:
         return True
 
     async def _checked(self, version: str) -> Verified:
-        candidate = await asyncio.to_thread(verify, self._registry, version)
-        await asyncio.to_thread(self._check_architecture, candidate)
+        candidate = await in_quiet_thread(verify, self._registry, version)
+        await in_quiet_thread(self._check_architecture, candidate)
         return candidate
 
     def _too_slow(self, version: str) -> Unavailable:

@@ -13,6 +13,7 @@ import torch
 
 from services.student.engine import Answered, Question, Scored
 from services.student.model_thread import ModelThread
+from services.student.quiet_thread import in_quiet_thread
 from services.student.work import AnswerWork, Prepared, Serving, StreamPiece
 from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import SmokeAnswer
@@ -57,7 +58,7 @@ class TransformersEngine:
         on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
     ) -> TransformersEngine:
         """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
-        loaded = await asyncio.to_thread(_load_checked, settings, folder, smoke)
+        loaded = await in_quiet_thread(_load_checked, settings, folder, smoke)
         return cls(settings, Serving(version, loaded), on_batch)
 
     @property
@@ -108,7 +109,7 @@ class TransformersEngine:
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
         self._held = None  # three checkpoints never share the memory
-        loaded = await asyncio.to_thread(_load_checked, self._settings, folder, smoke)
+        loaded = await in_quiet_thread(_load_checked, self._settings, folder, smoke)
         await self._switch(Serving(version, loaded))
 
     async def switch_back(self, version: str) -> bool:
