@@ -68,13 +68,15 @@ class CanaryControl:
             if self._rollout.engine.version != pointer.version:
                 raise Conflict(f"This replica does not serve {pointer.version} yet: retry when it has converged.")
             latest = await self.latest()
-            if latest is not None and not latest.state.is_final and latest.version != request.version:
-                raise Conflict(f"The canary of {latest.version} is {latest.state}: promote or abort it first.")
+            running = latest if latest is not None and not latest.state.is_final else None
+            if running is not None and running.version != request.version:
+                raise Conflict(f"The canary of {running.version} is {running.state}: promote or abort it first.")
             serving = self.candidate
-            if serving is not None and serving.canary.version == request.version:
+            if serving is not None and running is not None and serving.canary.id == running.id:
                 canary = await asyncio.to_thread(self._registry.start, request, pointer.version)
                 self._adopt(canary)
             else:
+                await self._stop_candidate()
                 engine = await self._rollout.load_beside(request.version, self._start_engine, deadline)
                 try:
                     canary = await asyncio.to_thread(self._registry.start, request, pointer.version)

@@ -341,3 +341,19 @@ async def test_promotions_and_aborts_at_once_end_in_one_of_them(
         state, active = (await report_of(replica)).canary.state, registry.active().version
         assert (state, active) in ((CanaryState.PROMOTED, "other"), (CanaryState.ABORTED, "base"))
         assert (await answer_of(replica.client))[0] == active
+
+
+async def test_a_second_canary_of_a_version_counts_from_zero(
+    settings: StudentSettings, registry: CheckpointRegistry
+) -> None:
+    """The first one is ended behind this replica's back, just before the second begins."""
+    canaries = CanaryRegistry(Store(settings.store_url), "student")
+    async with running(settings, {"student_follow_every": timedelta(hours=1)}) as replica:
+        first = await replica.client.start_canary(canary("other", share=1.0))
+        await answer_of(replica.client)
+        canaries.move(first.canary.id, CanaryState.ABORTED, "somebody", "elsewhere")
+        second = await replica.client.start_canary(canary("other", share=1.0))
+        assert second.canary.id != first.canary.id
+        assert (await report_of(replica)).candidate.requests == 0
+        assert (await answer_of(replica.client))[0] == "other"
+        assert (await report_of(replica)).candidate.requests == 1
