@@ -113,7 +113,8 @@ class TransformersEngine:
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
         self._held = None  # three checkpoints never share the memory
-        loaded = await in_quiet_thread(_load_checked, self._settings, folder, smoke)
+        serving = self._model.serving.loaded
+        loaded = await in_quiet_thread(_load_checked, self._settings, folder, smoke, like=serving)
         await self._switch(Serving(version, loaded))
 
     async def switch_back(self, version: str) -> bool:
@@ -166,13 +167,16 @@ def _check_length(prompt: int, answer: int, loaded: LoadedModel) -> None:
         )
 
 
-def _load_checked(settings: StudentSettings, folder: Path, smoke: SmokeAnswer | None) -> LoadedModel:
+def _load_checked(
+    settings: StudentSettings, folder: Path, smoke: SmokeAnswer | None, like: LoadedModel | None = None
+) -> LoadedModel:
     torch.set_num_threads(settings.torch_threads)  # counts for this thread only
     loaded = load_model(
         folder,
         dtype=settings.student_dtype,
         device=settings.student_device,
         trust_remote_code=settings.trust_remote_code,
+        like=like,
     )
     _check_finite(loaded.model, folder)
     if smoke is not None:

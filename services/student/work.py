@@ -31,7 +31,9 @@ class Prepared:
     encoded_for: Serving
 
     def fit(self, serving: Serving) -> Encoded:
-        return self.encoded if self.encoded_for is serving else self.encode(serving.loaded)
+        """An encoding is the processor's work alone; checkpoints with the same one share it."""
+        same = self.encoded_for.loaded.processor is serving.loaded.processor
+        return self.encoded if same else self.encode(serving.loaded)
 
 
 @dataclass(frozen=True)
