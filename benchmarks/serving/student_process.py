@@ -1,0 +1,66 @@
+"""A student service in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.ports import free_port
+
+READY_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class StudentProcess:
+    """Where the student listens, and its process id."""
+
+    port: int
+    pid: int
+    data_dir: Path
+
+
+@contextmanager
+def student(model: Path, data_dir: Path, environment: Mapping[str, str] | None = None) -> Iterator[StudentProcess]:
+    """Serve ``model`` until the block ends; ``environment`` holds more MPA_* settings. Raises RuntimeError if the
+    service does not get ready.
+    """
+    port = free_port()
+    settings = {
+        "MPA_DATA_DIR": str(data_dir),
+        "MPA_STUDENT_MODEL": str(model.absolute()),
+        "MPA_STUDENT_PORT": str(port),
+        "MPA_LOG_LEVEL": "WARNING",
+        **(environment or {}),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "services.student"], env={**os.environ, **settings})
+    try:
+        _wait_until_ready(process, port)
+        yield StudentProcess(port, process.pid, data_dir)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"The student service ended with status {process.returncode} while it started.")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"The student service was not ready after {READY_SECONDS:.0f} s.")
