@@ -29,8 +29,8 @@ from shared.vlm.scoring import Score, score_batch
 log = logging.getLogger(__name__)
 MIXED_VERSIONS_TRIES = 3
 GIL_SECONDS = 0.0005
-"""A small model's operators are short, and after each its thread asks for the interpreter lock again: with Python's 5 ms
-it would wait longer for threads that parse requests than it computes."""
+"""A small model's operators are short, and after each its thread asks for the GIL again: with Python's 5 ms it
+would wait longer for threads that parse requests than it computes."""
 
 
 class TransformersEngine:

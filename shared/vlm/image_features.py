@@ -82,7 +82,7 @@ class FeatureReuse:
             return dict(collate(loaded, batch))
         found = self._find(loaded, with_images)
         if found is None:
-            log.info("%s: features are not one row a picture: images are encoded anew each time", loaded.name)
+            log.info("%s gives no features by picture: images are encoded anew each time", loaded.name)
             self._usable = False
             return dict(collate(loaded, batch))
         inputs: dict[str, Any] = dict(collate(loaded, [_without_pixels(item) for item in batch]))
@@ -100,7 +100,7 @@ class FeatureReuse:
                 found[key] = self._kept[key]
         missing = {key: item for key, item in wanted.items() if key not in found}
         if missing:
-            computed = compute_features(loaded, list(missing.values()))
+            computed = self._compute(loaded, list(missing.values()))
             if computed is None:
                 return None
             for key, features in zip(missing, computed, strict=True):
@@ -109,6 +109,15 @@ class FeatureReuse:
         self.misses += len(missing)
         self.hits += len(items) - len(missing)
         return found
+
+    def _compute(self, loaded: LoadedModel, items: Sequence[Encoded]) -> list[Features] | None:
+        try:
+            return compute_features(loaded, items)
+        except Exception:
+            if self.misses:  # it has gone well before, so this is about these images
+                raise
+            log.exception("%s does not compute features from a prompt's images", loaded.name)
+            return None
 
     def _keep(self, key: str, features: Features) -> None:
         if features.nbytes > self._max_bytes:
