@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import SmokeAnswer
@@ -16,6 +17,8 @@ from shared.vlm.generation import generate_encoded
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import encode, question_prompt
 from shared.vlm.sampling import Sampling
+
+WARM_UP_ROWS = (1, 2, 5)
 
 
 def load_checked(settings: StudentSettings, folder: Path, smoke: SmokeAnswer | None) -> LoadedModel:
@@ -30,6 +33,7 @@ def load_checked(settings: StudentSettings, folder: Path, smoke: SmokeAnswer | N
     _check_finite(loaded.model, folder)
     if settings.student_compile:
         loaded.model.compile(dynamic=True)
+        _warm_up(loaded)
     if smoke is not None:
         check_smoke(loaded, smoke, folder, exact=settings.student_dtype == "float32")
     return loaded
@@ -45,6 +49,13 @@ def check_smoke(loaded: LoadedModel, smoke: SmokeAnswer, folder: Path, *, exact:
             f"{folder} answers {answer!r} to the smoke question {smoke.question!r}; its card says {smoke.answer!r}. "
             "The files are not what was trained, or another library version reads them differently."
         )
+
+
+def _warm_up(loaded: LoadedModel) -> None:
+    """Compile before anyone waits: a graph is made for one row, and one for any number of rows."""
+    encoded = encode(loaded, question_prompt(loaded, Image.new("RGB", (64, 64), "grey"), "what is this?"))
+    for rows in WARM_UP_ROWS:
+        generate_encoded(loaded, [encoded] * rows, [Sampling(max_tokens=3)] * rows)
 
 
 def _check_finite(model: Any, folder: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from shared.checkpoint_files import read_tensor_table, weight_files
 from shared.errors import BadCheckpoint
@@ -37,23 +39,23 @@ def check_fits(model: Any, serving: Path, folder: Path) -> None:
     """
     _check_config(serving, folder)
     table = read_tensor_table(folder)
-    places = _places(model)
-    missing = {id(t) for t in places.values()} - {id(places[name]) for name in table if name in places}
-    unknown = sorted(set(table) - set(places))
-    if missing or unknown:
-        lost = sorted(name for name, tensor in places.items() if id(tensor) in missing)
+    places = _places(model, table)
+    unknown = sorted(name for name, place in places.items() if place is None)
+    missing = _missing(model, places.values())
+    if unknown or missing:
         raise BadCheckpoint(
-            f"{folder} cannot be loaded in place: {_some(lost) or 'nothing'} is missing in it, "
+            f"{folder} cannot be loaded in place: {_some(missing) or 'nothing'} is missing in it, "
             f"{_some(unknown) or 'nothing'} is unknown to the model. Serve it with MPA_STUDENT_SWAP=double_buffer."
         )
+    found = {name: place for name, place in places.items() if place is not None}
     for name, info in table.items():
-        if tuple(info.shape) != tuple(places[name].shape) or info.dtype not in STORED:
+        if tuple(info.shape) != tuple(found[name].shape) or info.dtype not in STORED:
             raise BadCheckpoint(
                 f"{folder}: {name} is {info.dtype} {list(info.shape)}, the model wants "
-                f"{list(places[name].shape)} of floats."
+                f"{list(found[name].shape)} of floats."
             )
     for chunk in read_chunks(folder):
-        as_served = chunk.values.to(places[chunk.name].dtype)  # what fits bfloat16 may be infinite in float16
+        as_served = chunk.values.to(found[chunk.name].dtype)  # what fits bfloat16 may be infinite in float16
         if not bool(torch.isfinite(as_served).all()):
             raise BadCheckpoint(f"{folder}: the weight {chunk.name} holds NaN or infinite values. Train it again.")
 
@@ -61,10 +63,11 @@ def check_fits(model: Any, serving: Path, folder: Path) -> None:
 @torch.no_grad()
 def overwrite(model: Any, folder: Path) -> None:
     """Copy the weights in ``folder``, which `check_fits`, over the model's."""
-    places = _places(model)
+    places = _places(model, read_tensor_table(folder))
     for chunk in read_chunks(folder):
-        flat = places[chunk.name].view(-1)
-        flat[chunk.start : chunk.start + len(chunk.values)].copy_(chunk.values)
+        place = places[chunk.name]
+        assert place is not None
+        place.view(-1)[chunk.start : chunk.start + len(chunk.values)].copy_(chunk.values)
 
 
 def read_chunks(folder: Path) -> Iterator[Chunk]:
@@ -92,10 +95,26 @@ def _tensor_chunks(
         yield Chunk(name, offset // dtype.itemsize, torch.frombuffer(view, dtype=dtype))
 
 
-def _places(model: Any) -> dict[str, Tensor]:
-    """Stored tensors by name; names of tied weights lead to the same tensor."""
-    named: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
-    return named
+def _places(model: Any, names: Iterable[str]) -> dict[str, Tensor | None]:
+    """The model's tensor for each stored name; None for a name that it has not, or makes of several stored ones.
+
+    Names are renamed as transformers does when it loads: some families are stored by the names of older releases.
+    """
+    tensors: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
+    steps = get_model_conversion_mapping(model)
+    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
+    converters = [step for step in steps if isinstance(step, WeightConverter)]
+    places: dict[str, Tensor | None] = {}
+    for name in names:
+        renamed, converter = rename_source_key(name, renamings, converters, model.base_model_prefix, tensors)
+        places[name] = tensors.get(renamed if renamed in tensors else name) if converter is None else None
+    return places
+
+
+def _missing(model: Any, found: Iterable[Tensor | None]) -> list[str]:
+    """Names of the model's tensors that are not among ``found``; of tied weights one is enough."""
+    known = {id(tensor) for tensor in found}
+    return sorted(name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) not in known)
 
 
 def _check_config(serving: Path, folder: Path) -> None:
