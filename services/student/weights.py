@@ -16,7 +16,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from shared.checkpoint_files import read_tensor_table, weight_files
 from shared.errors import BadCheckpoint
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 1 << 20
 STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 IGNORED_CONFIG = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
 
