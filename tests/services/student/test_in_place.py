@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -18,52 +17,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from services.student import weights
-from services.student.engine import Question
 from services.student.in_place import WeightsLost
 from services.student.transformers_engine import TransformersEngine
-from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
+from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, Unavailable
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_model
-from shared.vlm.sampling import Sampling
+from tests.services.student.asking import GREEDY, fresh, question, said
 from tests.tiny_models import build_tiny_idefics3, build_tiny_llava
-
-GREEDY = Sampling(8, top_logprobs=1)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return build_tiny_idefics3(tmp_path_factory.mktemp("base"), seed=0)
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_idefics3(tmp_path_factory.mktemp("other"), seed=1)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StudentSettings:
     return StudentSettings(data_dir=tmp_path, student_swap="in_place", student_max_wait=timedelta(milliseconds=1))
-
-
-def question() -> Question:
-    image = Image.frombytes("RGB", (96, 96), Random(3).randbytes(96 * 96 * 3))
-    content = [ImagePart(type="image_url", image_url=ImageURL(url="data:,")), TextPart(type="text", text="what?")]
-    return Question((ChatMessage(role="user", content=content),), (image,))
-
-
-async def said(engine: TransformersEngine) -> tuple[str, list[tuple[int, float]]]:
-    answered = await engine.answer(question(), [GREEDY])
-    return answered.version, [(token.id, token.logprob) for token in answered.answers[0].tokens]
-
-
-async def fresh(settings: StudentSettings, folder: Path) -> list[tuple[int, float]]:
-    engine = await TransformersEngine.start(settings, "fresh", folder, None)
-    try:
-        return (await said(engine))[1]
-    finally:
-        await engine.close()
 
 
 @pytest.mark.parametrize("build", [build_tiny_idefics3, build_tiny_llava])
