@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,9 +27,6 @@ from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
 MIXED_VERSIONS_TRIES = 3
-GIL_SECONDS = 0.0005
-"""A small model's operators are short, and after each its thread asks for the GIL again: with Python's 5 ms it
-would wait longer for threads that parse requests than it computes."""
 
 
 class TransformersEngine:
@@ -62,7 +58,6 @@ class TransformersEngine:
         on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
     ) -> TransformersEngine:
         """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
-        sys.setswitchinterval(GIL_SECONDS)
         loaded = await asyncio.to_thread(load_checked, settings, folder, smoke)
         return cls(settings, Serving(version, loaded, FeatureReuse(settings.student_feature_cache)), on_batch)
 
