@@ -28,6 +28,11 @@ class StudentProcess:
     pid: int
     data_dir: Path
 
+    def cpu_seconds(self) -> float:
+        """CPU time that the service has used, which other work on the machine hardly changes."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def student(model: Path, data_dir: Path, environment: Mapping[str, str] | None = None) -> Iterator[StudentProcess]:
