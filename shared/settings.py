@@ -109,6 +109,16 @@ class StudentSettings(HttpSettings, ChatImageSettings):
     student_max_batch: int = Field(32, ge=1)
     student_max_wait: Duration = Field(timedelta(milliseconds=5), description="how long a batch waits for company")
     student_queue_size: int = Field(512, ge=1, description="requests waiting beyond this get 429")
+    student_feature_cache: ByteSize = Field(
+        _size("256MiB"), description="memory for the features of images, which later questions reuse; 0: none"
+    )
+    student_compile: bool = Field(
+        False, description="torch.compile the model: minutes of start-up, faster on a GPU; a CPU needs a C++ compiler"
+    )
+    student_swap: Literal["double_buffer", "in_place"] = Field(
+        "double_buffer",
+        description="in_place: overwrite the weights between two batches, with no second copy in memory",
+    )
     student_max_tokens: int = Field(256, ge=1, description="upper limit of max_tokens")
     student_max_images: int = Field(4, ge=1, description="images in one request")
     student_request_timeout: Duration = timedelta(seconds=120)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,31 +84,45 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     digest = _processor_digest(Path(path))
-    shared = like.processor if like is not None and digest and like.processor_digest == digest else None
-    try:
-        with _ONE_LOAD_AT_A_TIME:
-            processor = _AUTO_PROCESSOR.from_pretrained(str(path), **options) if shared is None else shared
+    with _ONE_LOAD_AT_A_TIME:
+        if like is not None and digest and like.processor_digest == digest:
+            processor = like.processor
+        else:
+            processor = load_processor(path, trust_remote_code=trust_remote_code)
+        with _damage_named(path):
             model = AutoModelForImageTextToText.from_pretrained(
-                str(path), dtype=DTYPES[dtype], use_safetensors=True, **options
+                str(path), dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
             )
-    except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
-        words = " ".join(str(error).split())[:500]
-        raise BadCheckpoint(
-            f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). "
-            "Check that the folder is complete and made by save_pretrained."
-        ) from error
     target = pick_device(device)
     model.requires_grad_(False)
     torch.nn.Module.to(model, target)
     if target.type == "cpu":
         _take_into_memory(model)
     model.train(False)
+    return LoadedModel(model, processor, target, str(path), digest)
+
+
+def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """The processor in a model's folder, which pads on the left; raises BadCheckpoint."""
+    with _damage_named(path):
+        processor = _AUTO_PROCESSOR.from_pretrained(str(path), trust_remote_code=trust_remote_code)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    return LoadedModel(model, processor, target, str(path), digest)
+    return processor
+
+
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
+        words = " ".join(str(error).split())[:500]
+        raise BadCheckpoint(
+            f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). "
+            "Check that the folder is complete and made by save_pretrained."
+        ) from error
 
 
 def _processor_digest(folder: Path) -> str:
