@@ -284,5 +284,6 @@ async def test_weights_that_vllm_cannot_read_leave_the_old_ones(
     save_file({**tensors, name: tensors[name][:-1].contiguous()}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(BadCheckpoint, match="goes on serving"):
         await engine.swap("torn", folder, None)
-    assert engine.version == "base" and engine.alive
+    assert engine.version == "base"
+    await until(lambda: engine.alive, 300)  # vLLM could not read the old ones back either, and was restarted
     assert await texts(engine, cases) == [a.text for a in reference["base"]]
