@@ -115,7 +115,7 @@ async def test_answers_name_their_checkpoint(settings: StudentSettings) -> None:
             c.message.content for c in reply.response.choices
         ]
         models = await client.models()
-        assert [(m.id, m.checkpoint) for m in models.data] == [("student", "base")]
+        assert [(m.id, m.checkpoint) for m in models.data] == [("student", "base"), ("student@base", "base")]
 
 
 async def test_concurrent_requests_share_batches_and_keep_their_answers(settings: StudentSettings) -> None:
