@@ -751,6 +751,7 @@ class ModelInfo(BaseModel):
     created: int = 0
     owned_by: str = "mpa"
     checkpoint: str | None = None
+    active: bool | None = Field(None, description="whether requests for this id are answered now")
 
 
 class ModelList(BaseModel):

@@ -75,7 +75,7 @@ def openai_response(error: MPAError) -> JSONResponse:
     """The error shape that OpenAI clients parse."""
     kind = _OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     status = 400 if error.status == 422 else error.status
-    body = {"error": {"message": error.detail, "type": kind, "param": None, "code": error.slug}}
+    body = {"error": {"message": error.detail, "type": kind, "param": error.param, "code": error.slug}}
     return JSONResponse(body, status, headers=_retry_header(error))
 
 
@@ -103,7 +103,7 @@ def _add_error_handlers(app: FastAPI, respond: Callable[[Request, MPAError], JSO
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return respond(request, InvalidInput(describe_validation(error.errors())))
+        return respond(request, invalid_fields(error.errors()))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -134,6 +134,16 @@ def _add_outage_handlers(
 
     for kind in outages:
         app.add_exception_handler(kind, on_outage)
+
+
+def invalid_fields(errors: Any) -> InvalidInput:
+    """The error for what pydantic found; an unknown field gets the code that OpenAI clients know."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    error = InvalidInput(describe_validation(errors), param=place or None)
+    if first["type"] == "extra_forbidden":
+        error.slug = "unknown_parameter"
+    return error
 
 
 def describe_validation(errors: Any) -> str:

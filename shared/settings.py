@@ -66,7 +66,15 @@ class ImageSettings(CommonSettings):
     min_image_side: int = Field(2, description="an image with a shorter side is unreadable")
 
 
-class TeacherSettings(HttpSettings, ImageSettings):
+class ChatImageSettings(ImageSettings):
+    """Which image URLs chat requests may hold beside data URLs."""
+
+    chat_image_urls: bool = Field(False, description="fetch http(s) images that chat requests name")
+    chat_private_image_urls: bool = Field(False, description="also from private addresses")
+    chat_image_timeout: Duration = Field(timedelta(seconds=10), description="for one image to be fetched")
+
+
+class TeacherSettings(HttpSettings, ChatImageSettings):
     """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
 
     teacher_port: int = Field(8101, ge=0)
@@ -81,7 +89,7 @@ class TeacherSettings(HttpSettings, ImageSettings):
     teacher_request_timeout: Duration = timedelta(seconds=120)
 
 
-class StudentSettings(HttpSettings, ImageSettings):
+class StudentSettings(HttpSettings, ChatImageSettings):
     """Student service: engine, batching, rollout."""
 
     student_port: int = Field(8102, ge=0)
@@ -101,6 +109,16 @@ class StudentSettings(HttpSettings, ImageSettings):
     student_max_batch: int = Field(32, ge=1)
     student_max_wait: Duration = Field(timedelta(milliseconds=5), description="how long a batch waits for company")
     student_queue_size: int = Field(512, ge=1, description="requests waiting beyond this get 429")
+    student_feature_cache: ByteSize = Field(
+        _size("256MiB"), description="memory for the features of images, which later questions reuse; 0: none"
+    )
+    student_compile: bool = Field(
+        False, description="torch.compile the model: minutes of start-up, faster on a GPU; a CPU needs a C++ compiler"
+    )
+    student_swap: Literal["double_buffer", "in_place"] = Field(
+        "double_buffer",
+        description="in_place: overwrite the weights between two batches, with no second copy in memory",
+    )
     student_max_tokens: int = Field(256, ge=1, description="upper limit of max_tokens")
     student_max_images: int = Field(4, ge=1, description="images in one request")
     student_request_timeout: Duration = timedelta(seconds=120)

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
+from shared.checkpoints import CheckpointRegistry, build_card
 from shared.ports import free_port
+from shared.store import Store
 
 READY_SECONDS = 120.0
 
@@ -26,12 +28,16 @@ class StudentProcess:
     pid: int
     data_dir: Path
 
+    def cpu_seconds(self) -> float:
+        """CPU time that the service has used, which other work on the machine hardly changes."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def student(model: Path, data_dir: Path, environment: Mapping[str, str] | None = None) -> Iterator[StudentProcess]:
-    """Serve ``model`` until the block ends; ``environment`` holds more MPA_* settings.
-
-    Raises RuntimeError if the service does not get ready.
+    """Serve ``model`` until the block ends; ``environment`` holds more MPA_* settings. Raises RuntimeError if the
+    service does not get ready.
     """
     port = free_port()
     settings = {
@@ -54,14 +60,33 @@ def student(model: Path, data_dir: Path, environment: Mapping[str, str] | None =
             process.wait()
 
 
+def publish(served: StudentProcess, folder: Path, version: str) -> None:
+    """Register a checkpoint where the student looks for it."""
+    registry = CheckpointRegistry(Store((served.data_dir.absolute() / "store").as_uri()), "student")
+    registry.publish(folder, build_card(folder, version=version, student="student", base="base"))
+
+
+def activate(served: StudentProcess, version: str) -> float:
+    """Swap; returns the seconds that it took."""
+    started = time.perf_counter()
+    response = httpx.put(
+        f"http://127.0.0.1:{served.port}/v1/checkpoints/active",
+        json={"version": version, "by": "benchmark"},
+        timeout=300,
+    )
+    response.raise_for_status()
+    return time.perf_counter() - started
+
+
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"The student service ended with status {process.returncode} while it started.")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200:
                 return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
     raise RuntimeError(f"The student service was not ready after {READY_SECONDS:.0f} s.")

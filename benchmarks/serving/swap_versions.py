@@ -19,8 +19,8 @@ from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
 from shared.vlm.sampling import Sampling
 
-NOISE = 0.2
-"""Standard deviation of the noise on each matrix, in units of its own: enough to change many answers."""
+NOISE = 0.5
+"""Standard deviation of the noise on each matrix, in units of its own: most answers change, and need not make sense."""
 
 
 def publish_versions(data_dir: Path, model: Path, copies: int = 2) -> list[str]:

@@ -41,10 +41,10 @@ async def _measure(port: int, versions: list[str], options: argparse.Namespace) 
         for version in [*versions[1:], versions[0]]:
             await control.activate(version, "benchmark")
             truth[version] = await ask_each(port, asked)
-        await _steady(port, asked, options, options.steady / 4)  # warm-up, not counted
-        before = await _steady(port, asked, options, options.steady)
+        await _loaded(port, asked, options, options.steady / 4)  # warm-up, not counted
+        before = await _steady(port, asked, options, versions, control)
         during, swaps = await _swapping(port, asked, options, versions, control)
-        after = await _steady(port, asked, options, options.steady)
+        after = await _steady(port, asked, options, versions, control)
     steady = Load.merged(before, after)
     apart = sum(len(set(answers)) == len(versions) for answers in zip(*truth.values(), strict=True))
     return {
@@ -64,7 +64,18 @@ async def _measure(port: int, versions: list[str], options: argparse.Namespace) 
     }
 
 
-async def _steady(port: int, asked: list[bytes], options: argparse.Namespace, seconds: float) -> Load:
+async def _steady(
+    port: int, asked: list[bytes], options: argparse.Namespace, versions: list[str], control: StudentClient
+) -> Load:
+    """The load without swaps, for as long on every version: their answers are not equally long."""
+    loads = []
+    for version in versions:
+        await control.activate(version, "benchmark")
+        loads.append(await _loaded(port, asked, options, options.steady / len(versions)))
+    return Load.merged(*loads)
+
+
+async def _loaded(port: int, asked: list[bytes], options: argparse.Namespace, seconds: float) -> Load:
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
     return await closed_loop(port, asked, clients=options.clients, stop=stop)

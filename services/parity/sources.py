@@ -29,9 +29,10 @@ from shared.contracts import (
     UploadSource,
 )
 from shared.errors import Forbidden, InvalidInput
-from shared.image_files import IMAGE_SUFFIXES, WEB_SCHEMES, local_path
+from shared.image_files import IMAGE_SUFFIXES, local_path
 from shared.store import Store
 from shared.traffic import traffic_images
+from shared.web_images import WEB_SCHEMES
 
 Found = tuple[str, Sequence[str]]
 

@@ -15,16 +15,25 @@ from fastapi.responses import StreamingResponse
 from prometheus_client import Histogram
 
 from services.student import rollout_routes
-from services.student.chat import as_openai_error, build_response, read_question, read_samplings, stream_chunks
+from services.student.chat import (
+    as_openai_error,
+    build_response,
+    read_question,
+    read_samplings,
+    stream_chunks,
+    wanted_version,
+)
 from services.student.disconnects import unless_gone
 from services.student.engine import Answered, Engine
 from services.student.replica import build_replica
 from services.student.rollout import Rollout, Verified
 from services.student.routing import Router
 from services.student.scoring import score_items
+from services.student.tap import TrafficTap
 from services.student.transformers_engine import TransformersEngine
 from services.student.vllm_engine import VllmEngine
 from services.student.work import StreamPiece
+from shared.chat_images import ChatImages
 from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
 from shared.contracts import (
@@ -75,26 +84,35 @@ def build_app(settings: StudentSettings) -> FastAPI:
     async def chat(body: ChatRequest, request: Request, router: RouterDep) -> Response | ChatResponse:
         """OpenAI chat completions with images."""
         samplings = read_samplings(body, settings)
-        question = await asyncio.to_thread(read_question, body.messages, settings)
+        version = wanted_version(body.model)
+        answering = router if version is None else router.engine_for(version)
+        question = await asyncio.to_thread(read_question, body.messages, request.app.state.images)
         if body.stream:
-            pieces = router.stream(question, samplings)
+            pieces = answering.stream(question, samplings)
             first = await unless_gone(request, within(limit, anext(pieces)))
+            request.app.state.tap.offer(question, first.version)
             return StreamingResponse(_events(body, first, pieces), media_type="text/event-stream", headers=named(first))
-        answered = await unless_gone(request, within(limit, router.answer(question, samplings)))
+        answered = await unless_gone(request, within(limit, answering.answer(question, samplings)))
+        request.app.state.tap.offer(question, answered.version)
         response = build_response(body, answered)
         return Response(response.model_dump_json(), media_type="application/json", headers=named(answered))
 
     @app.post("/v1/score", response_model=ScoreResponse)
     async def score(body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep) -> ScoreResponse:
         """Log-probabilities of given answers."""
-        scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, settings)))
+        scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, request.app.state.images)))
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
 
     @app.get("/v1/models")
     async def models(rollout: RolloutDep) -> ModelList:
-        """The student, and the checkpoint it runs."""
-        return ModelList(data=[ModelInfo(id=settings.student_name, checkpoint=rollout.engine.version)])
+        """The student with the checkpoint it runs, and all versions that it could run."""
+        serving, name = rollout.engine.version, settings.student_name
+        known = (await rollout.checkpoints()).checkpoints
+        versions = [
+            ModelInfo(id=f"{name}@{c.version}", checkpoint=c.version, active=c.version == serving) for c in known
+        ]
+        return ModelList(data=[ModelInfo(id=name, checkpoint=serving, active=True), *versions])
 
     @app.get("/v1/checkpoints")
     async def checkpoints(rollout: RolloutDep) -> CheckpointList:
@@ -136,8 +154,12 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         router = Router(lambda: rollout.engine, app.state.metrics_registry)
         replica = build_replica(settings, store, registry, rollout, router, start)
         app.state.rollout, app.state.router, app.state.replica = rollout, router, replica
+        app.state.images = images = ChatImages(settings, max_images=settings.student_max_images)
+        app.state.tap = tap = TrafficTap(settings, store, app.state.metrics_registry)
         replica.start()
         yield
+        await tap.aclose()
+        images.close()
         await replica.aclose()
         await rollout.engine.close()
 

@@ -19,7 +19,7 @@ from services.student.candidate import Candidate
 from services.student.engine import Answered, Engine, Question
 from services.student.tally import VersionTally
 from services.student.work import StreamPiece
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, NotFound
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
 
@@ -83,6 +83,17 @@ class Router:
                     version = piece.version
                     yield piece
         self._succeeded(version, started)
+
+    def engine_for(self, version: str) -> Engine:
+        """The engine that serves this very version; raises NotFound if none does."""
+        engines = [self._active(), *([self.candidate.engine] if self.candidate else [])]
+        for engine in engines:
+            if engine.version == version:
+                return engine
+        raise NotFound(
+            f"Version {version!r} is not being served; {engines[0].version} is: ask for that, leave '@…' out of the "
+            f"model's name, or activate {version} first."
+        )
 
     async def aclose(self) -> None:
         await self._comparer.aclose()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -11,10 +12,10 @@ from pydantic import ValidationError
 
 from services.teacher.engine import Engine
 from services.teacher.vllm_engine import VllmEngine
-from shared.contracts import ChatRequest, Health, ImagePart, ModelInfo, ModelList
-from shared.errors import InvalidInput, NotFound
-from shared.http import create_app, describe_validation
-from shared.images import ImageLimits, decode_image, from_data_url
+from shared.chat_images import ChatImages
+from shared.contracts import ChatMessage, ChatRequest, Health, ModelInfo, ModelList
+from shared.errors import NotFound
+from shared.http import create_app, invalid_fields
 from shared.settings import TeacherSettings
 
 CLIENT_LEFT = Response(status_code=499)
@@ -22,16 +23,17 @@ CLIENT_LEFT = Response(status_code=499)
 
 def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI:
     """The service; ``engine`` is made from the settings where none is given. It starts and stops with the app."""
-    limits = ImageLimits.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.engine = running = engine or make_engine(settings)
+        app.state.images = images = ChatImages(settings)
         await running.start()
         try:
             yield
         finally:
             await running.stop()
+            images.close()
 
     async def ready(app: FastAPI) -> Health:
         running: Engine = app.state.engine
@@ -46,12 +48,14 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
 
     @app.post("/v1/chat/completions", tags=["chat"])
     async def chat(request: Request) -> Response:
-        """Answer a chat that may hold images (as data URLs)."""
+        """Answer a chat that may hold images, as data URLs or, where the settings allow that, as web addresses."""
         body = await request.body()
         asked = parse_chat(body)
         if asked.model != settings.teacher_name:
             raise NotFound(f"There is no model {asked.model!r} here: ask {settings.teacher_name!r}.")
-        await asyncio.to_thread(check_images, asked, limits)
+        messages, _ = await asyncio.to_thread(request.app.state.images.read, asked.messages)
+        if list(messages) != asked.messages:
+            asked, body = _with_messages(asked, body, messages)
         running: Engine = app.state.engine
         return await _unless_client_leaves(request, running, asked, body)
 
@@ -77,15 +81,14 @@ def parse_chat(body: bytes) -> ChatRequest:
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidInput(describe_validation(error.errors(include_url=False, include_input=False))) from error
+        raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
 
 
-def check_images(asked: ChatRequest, limits: ImageLimits) -> None:
-    """Only readable images in data URLs pass: the server must never fetch a URL that a client chose."""
-    for message in asked.messages:
-        for part in message.content if isinstance(message.content, list) else []:
-            if isinstance(part, ImagePart):
-                decode_image(from_data_url(part.image_url.url), limits)
+def _with_messages(asked: ChatRequest, body: bytes, messages: Sequence[ChatMessage]) -> tuple[ChatRequest, bytes]:
+    """The request with fetched images in place of their addresses: the model server must never fetch one."""
+    content = json.loads(body)
+    content["messages"] = [message.model_dump(mode="json", exclude_none=True) for message in messages]
+    return asked.model_copy(update={"messages": list(messages)}), json.dumps(content).encode()
 
 
 async def _unless_client_leaves(request: Request, engine: Engine, asked: ChatRequest, body: bytes) -> Response:

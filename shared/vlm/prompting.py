@@ -24,10 +24,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Processor output of one prompt (batch of one, on CPU); ``length`` in tokens."""
+    """Processor output of one prompt (batch of one, on CPU); ``length`` in tokens.
+
+    ``image_key`` identifies its images for image_features.py; empty: they are not to be recognised.
+    """
 
     features: dict[str, torch.Tensor]
     length: int
+    image_key: str = ""
 
 
 def render(loaded: LoadedModel, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from shared.vlm.generation import Collate
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Encoded, Prompt, collate, encode
 
@@ -51,10 +52,12 @@ def score_answers(
     return [[next(rest) for _ in candidates] for candidates in answers]
 
 
-def score_batch(loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]]) -> list[Score]:
-    """Scores of (prompt, answer) pairs in one forward pass."""
+def score_batch(
+    loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]], *, collate: Collate = collate
+) -> list[Score]:
+    """Scores of (prompt, answer) pairs in one forward pass; ``collate`` makes the model's inputs."""
     ids = [answer_ids(loaded, answer) for _, answer in pairs]
-    values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids)
+    values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids, collate=collate)
     return [
         Score(answer, tuple(loaded.tokenizer.decode([token]) for token in tokens), tuple(row))
         for (_, answer), tokens, row in zip(pairs, ids, values, strict=True)
@@ -63,7 +66,11 @@ def score_batch(loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]]) -> li
 
 @torch.inference_mode()
 def token_logprobs(
-    loaded: LoadedModel, prompts: Sequence[Encoded], continuations: Sequence[Sequence[int]]
+    loaded: LoadedModel,
+    prompts: Sequence[Encoded],
+    continuations: Sequence[Sequence[int]],
+    *,
+    collate: Collate = collate,
 ) -> list[list[float]]:
     """Log-probability (nats) of each token of ``continuations``, given its prompt and what is before it."""
     features = collate(loaded, [_extended(p, ids) for p, ids in zip(prompts, continuations, strict=True)])

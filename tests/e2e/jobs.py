@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 from shared.client import ParityClient
 from shared.contracts import JobState, JobStatus, Pair
+from shared.errors import Unavailable
 
 SECONDS = 420.0
 
@@ -33,7 +35,10 @@ async def finish(client: ParityClient, job: JobStatus) -> JobStatus:
     deadline = time.monotonic() + SECONDS
     while not job.state.is_final:
         assert time.monotonic() < deadline, f"still {job.state}: {job.waiting_for or job.last_error}"
-        job = await client.job(job.id, wait=5, version=job.version)
+        try:
+            job = await client.job(job.id, wait=5, version=job.version)
+        except Unavailable as error:  # a killed Redis: the API says when to come back
+            await asyncio.sleep(error.retry_after or 1.0)
     assert job.state is JobState.SUCCEEDED, job.last_error or job.reason
     return job
 

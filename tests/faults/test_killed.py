@@ -12,7 +12,6 @@ import pytest
 from demo.driver.system import System
 from shared.client import ParityClient
 from shared.contracts import JobState, JobStatus, Outcome, Pair
-from shared.errors import Unavailable
 from tests.e2e.jobs import all_pairs, finish, small_job
 from tests.processes import find_descendant
 
@@ -72,18 +71,6 @@ async def test_a_killed_redis_changes_nothing_in_the_set(system: System, pile: P
         job = await client.submit(small_job(pile, gate=QUIET, name="killed Redis"))
         await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
         os.kill(find_descendant(system.process.pid, "-server 127.0.0.1:"), signal.SIGKILL)
-        await back(client, job.id)
         job = await finish(client, job)
         assert job.shards.done == job.shards.total
         assert without_ids(await all_pairs(client, job.id)) == without_ids(await all_pairs(client, calm.id))
-
-
-async def back(client: ParityClient, job_id: str) -> None:
-    """Until the API answers about the job again; while Redis is away it says 503 and when to retry."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await client.job(job_id)
-                return
-            except Unavailable:
-                await asyncio.sleep(0.1)

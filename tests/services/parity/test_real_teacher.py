@@ -179,16 +179,24 @@ def test_json_is_written_without_spaces(service: Service) -> None:
 
 
 def test_sigterm_lets_vllm_finish_what_it_has_begun(service: Service) -> None:
+    body = chat(max_tokens=400, temperature=0, response_format={"type": "json_schema", "json_schema": ENDLESS})
     statuses: list[int] = []
-    body = chat(max_tokens=400, temperature=0, n=1, response_format={"type": "json_schema", "json_schema": ENDLESS})
-    asking = [threading.Thread(target=lambda: statuses.append(service.post(body, 120).status_code)) for _ in range(6)]
-    for thread in asking:
+    lines: list[str] = []
+
+    def stream() -> None:
+        url = f"{service.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json={**body, "stream": True}, timeout=120) as response:
+            lines.extend(line for line in response.iter_lines() if line)
+
+    asking = [threading.Thread(target=lambda: statuses.append(service.post(body, 120).status_code)) for _ in range(5)]
+    for thread in (asking := [*asking, threading.Thread(target=stream)]):
         thread.start()
     wait_until(lambda: metric(service, "vllm:num_requests_running") >= 6, 60)
     service.process.send_signal(signal.SIGTERM)
     for thread in asking:
         thread.join(120)
-    assert statuses == [200] * 6
+    assert statuses == [200] * 5
+    assert lines[-1] == "data: [DONE]" and len(lines) > 190
     assert service.process.wait(60) in (0, -signal.SIGTERM)
 
 

@@ -148,7 +148,7 @@ async def test_samples_follow_their_seeds(engine: Engine, cases: list[Case]) -> 
     first = (await engine.answer(cases[1].question, hot)).answers
     again = (await engine.answer(cases[1].question, hot)).answers
     assert [a.text for a in first] == [a.text for a in again]
-    many = [Sampling(max_tokens=6, temperature=5.0, seed=seed) for seed in range(6)]
+    many = [Sampling(max_tokens=6, temperature=2.0, seed=seed) for seed in range(6)]
     assert len({a.text for a in (await engine.answer(cases[1].question, many)).answers}) > 1
 
 
