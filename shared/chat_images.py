@@ -16,10 +16,10 @@ from shared.web_images import WEB_SCHEMES, WebImages
 class ChatImages:
     """Reads the images of conversations under the rules of the settings. Safe to use from threads."""
 
-    def __init__(self, settings: ChatImageSettings, *, max_images: int | None = None) -> None:
-        """``max_images``: in one request; None: any number."""
+    def __init__(self, settings: ChatImageSettings, *, max_images: int, setting: str) -> None:
+        """``max_images``: in one request, all of which are held decoded; ``setting`` is the one that allows more."""
         self._limits = ImageLimits.from_settings(settings)
-        self._max_images = max_images
+        self._max_images, self._setting = max_images, setting
         self._web = (
             WebImages(
                 max_bytes=int(settings.max_image_bytes),
@@ -40,9 +40,9 @@ class ChatImages:
         Raises InvalidInput that says which image is wrong and why.
         """
         total = sum(isinstance(part, ImagePart) for m in messages if isinstance(m.content, list) for part in m.content)
-        if self._max_images is not None and total > self._max_images:
+        if total > self._max_images:
             raise InvalidInput(
-                f"The request has {total} images; at most {self._max_images} are read (MPA_STUDENT_MAX_IMAGES)."
+                f"The request has {total} images; at most {self._max_images} are read ({self._setting})."
             )
         images: list[Image.Image] = []
         read = []

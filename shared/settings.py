@@ -85,6 +85,7 @@ class TeacherSettings(HttpSettings, ChatImageSettings):
     teacher_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
     teacher_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
     teacher_max_model_len: int = 1024
+    teacher_max_images: int = Field(8, ge=1, description="images in one request; all are decoded at once")
     teacher_ready_timeout: Duration = timedelta(seconds=300)
     teacher_request_timeout: Duration = timedelta(seconds=120)
 

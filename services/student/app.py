@@ -154,7 +154,9 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         router = Router(lambda: rollout.engine, app.state.metrics_registry)
         replica = build_replica(settings, store, registry, rollout, router, start)
         app.state.rollout, app.state.router, app.state.replica = rollout, router, replica
-        app.state.images = images = ChatImages(settings, max_images=settings.student_max_images)
+        app.state.images = images = ChatImages(
+            settings, max_images=settings.student_max_images, setting="MPA_STUDENT_MAX_IMAGES"
+        )
         app.state.tap = tap = TrafficTap(settings, store, app.state.metrics_registry)
         replica.start()
         yield

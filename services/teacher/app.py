@@ -27,7 +27,9 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.engine = running = engine or make_engine(settings)
-        app.state.images = images = ChatImages(settings)
+        app.state.images = images = ChatImages(
+            settings, max_images=settings.teacher_max_images, setting="MPA_TEACHER_MAX_IMAGES"
+        )
         await running.start()
         try:
             yield
