@@ -245,6 +245,8 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
         raise BadCheckpoint(
             f"{path} has a damaged safetensors header ({_first_line(error)}): copy it again."
         ) from error
+    if not table:
+        raise BadCheckpoint(f"{path} holds no tensors: save the weights again.")
     _check_spans(path, table, spans, size - 8 - length)
     return table
 

@@ -271,7 +271,7 @@ async def _answers(http: httpx.AsyncClient) -> bool:
     ("image", "words"),
     [
         ("data:image/png;base64,aGVsbG8=", "Image 1 of 1: The bytes are not an image"),
-        ("https://example.org/x.png", "not a data URL"),
+        ("https://example.org/x.png", "MPA_CHAT_IMAGE_URLS"),
         ("data:image/png;base64," + base64.b64encode(png()[:900]).decode(), "damaged or truncated"),
     ],
 )
