@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import Encoded, Prompt, collate, encode
+from shared.vlm.prompting import Encoded, Prompt, answer_ids, collate, encode
 
 BATCH = 32
 
@@ -32,12 +32,6 @@ class Score:
         return self.total / len(self.logprobs)
 
 
-def answer_ids(loaded: LoadedModel, answer: str) -> list[int]:
-    """The tokens that a chat answer consists of, with the token that ends it."""
-    ids: list[int] = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return [*ids, loaded.eos_ids[0]]
-
-
 def score_answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> list[list[Score]]:
@@ -53,7 +47,7 @@ def score_answers(
 
 def score_batch(loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]]) -> list[Score]:
     """Scores of (prompt, answer) pairs in one forward pass."""
-    ids = [answer_ids(loaded, answer) for _, answer in pairs]
+    ids = [answer_ids(loaded, encoded, answer) for encoded, answer in pairs]
     values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids)
     return [
         Score(answer, tuple(loaded.tokenizer.decode([token]) for token in tokens), tuple(row))
