@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoTokenizer
 
 from services.student.engine import Answered, Question, Scored
 from services.student.swap_gate import SwapGate
@@ -25,11 +24,12 @@ from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
 from shared.errors import BadCheckpoint, Busy, MPAError
 from shared.settings import StudentSettings
+from shared.vlm.loading import load_processor
+from shared.vlm.prompting import completion_ids, render_with
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
 
 log = logging.getLogger(__name__)
-_TOKENIZER: Any = AutoTokenizer  # untyped
 START_POLL = 0.2
 START_TRIES = 2
 
@@ -167,8 +167,9 @@ class VllmEngine:
 
     async def _score(self, question: Question, answer: str) -> Score:
         reply = await self._child.chat(score_body(self._settings.student_name, question, answer))
-        ids = [*self._tokenizer(answer, add_special_tokens=False)["input_ids"], self._end]
-        return read_score(reply, answer, ids, [self._tokenizer.decode([token]) for token in ids])
+        prompt = render_with(self._processor, question.messages, question.images)
+        ids = completion_ids(self._processor, self._eos, prompt, answer)
+        return read_score(reply, answer, ids, [self._processor.tokenizer.decode([token]) for token in ids])
 
     async def _swap(self, version: str, folder: Path, smoke: SmokeAnswer | None, given_up: asyncio.Event) -> None:
         started = time.monotonic()
@@ -234,11 +235,8 @@ class VllmEngine:
             )
 
     def _read_folder(self) -> None:
-        self._tokenizer = _TOKENIZER.from_pretrained(
-            str(self._folder), trust_remote_code=self._settings.trust_remote_code
-        )
-        ends = _end_ids(self._folder, self._tokenizer.eos_token_id)
-        self._eos, self._end = frozenset(ends), ends[0]
+        self._processor = load_processor(self._folder, trust_remote_code=self._settings.trust_remote_code)
+        self._eos = _end_ids(self._folder, self._processor.tokenizer.eos_token_id)
 
 
 def check_finite(folder: Path) -> None:
@@ -251,9 +249,9 @@ def check_finite(folder: Path) -> None:
                     raise BadCheckpoint(f"{folder}: the weight {name} holds NaN or infinite values. Train it again.")
 
 
-def _end_ids(folder: Path, default: int) -> list[int]:
+def _end_ids(folder: Path, default: int) -> tuple[int, ...]:
     """Tokens that end an answer: those of the generation config, else the tokenizer's."""
     path = folder / "generation_config.json"
     found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
     found = default if found is None else found
-    return [int(token) for token in found] if isinstance(found, list) else [int(found)]
+    return tuple(int(token) for token in found) if isinstance(found, list) else (int(found),)

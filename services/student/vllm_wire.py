@@ -59,7 +59,7 @@ def score_body(model: str, question: Question, answer: str) -> dict[str, Any]:
     }
 
 
-def read_answer(reply: dict[str, Any], eos: frozenset[int]) -> Generated:
+def read_answer(reply: dict[str, Any], eos: tuple[int, ...]) -> Generated:
     """The one choice of a whole reply."""
     choice, usage = reply["choices"][0], reply["usage"]
     growing = Growing(eos)
@@ -71,7 +71,7 @@ def read_answer(reply: dict[str, Any], eos: frozenset[int]) -> Generated:
 class Growing:
     """An answer as its parts arrive."""
 
-    eos: frozenset[int]
+    eos: tuple[int, ...]
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
     finish_reason: str = ""

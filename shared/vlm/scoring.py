@@ -11,7 +11,7 @@ import torch
 
 from shared.vlm.generation import Collate
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import Encoded, Prompt, collate, encode
+from shared.vlm.prompting import Encoded, Prompt, answer_ids, collate, encode
 
 BATCH = 32
 
@@ -33,12 +33,6 @@ class Score:
         return self.total / len(self.logprobs)
 
 
-def answer_ids(loaded: LoadedModel, answer: str) -> list[int]:
-    """The tokens that a chat answer consists of, with the token that ends it."""
-    ids: list[int] = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return [*ids, loaded.eos_ids[0]]
-
-
 def score_answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> list[list[Score]]:
@@ -56,7 +50,7 @@ def score_batch(
     loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]], *, collate: Collate = collate
 ) -> list[Score]:
     """Scores of (prompt, answer) pairs in one forward pass; ``collate`` makes the model's inputs."""
-    ids = [answer_ids(loaded, answer) for _, answer in pairs]
+    ids = [answer_ids(loaded, encoded, answer) for encoded, answer in pairs]
     values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids, collate=collate)
     return [
         Score(answer, tuple(loaded.tokenizer.decode([token]) for token in tokens), tuple(row))
