@@ -173,6 +173,8 @@ async def _readiness(app: FastAPI) -> Health:
     if rollout is None:
         return Health(service="student", ready=False, reason="The model is loading.")
     details = {"checkpoint": rollout.engine.version, "queued": rollout.engine.queued}
+    if rollout.engine.score_trouble:
+        details["score"] = f"off: {rollout.engine.score_trouble}"
     alive = rollout.engine.alive
     reason = rollout.problem if alive else rollout.engine.trouble
     return Health(service="student", ready=alive, reason=reason, details=details)

@@ -17,12 +17,17 @@ from shared.contracts import (
     ScoreResponse,
     TextPart,
 )
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, Unavailable
 from shared.vlm.scoring import Score
 
 
 async def score_items(engine: Engine, request: ScoreRequest, images: ChatImages) -> ScoreResponse:
     """Scores of all items by one checkpoint. Raises InvalidInput naming the item that is wrong."""
+    if engine.score_trouble:
+        raise Unavailable(
+            f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. Chat works; "
+            "serve the student with the other MPA_STUDENT_ENGINE."
+        )
     questions = [await asyncio.to_thread(_question, n, item, images) for n, item in enumerate(request.items)]
     scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])
     return ScoreResponse(checkpoint=scored.version, scores=[[_score(s) for s in row] for row in scored.scores])

@@ -24,6 +24,7 @@ from shared.vlm.image_features import FeatureReuse, image_digest
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Encoded, encode, render
 from shared.vlm.sampling import Sampling
+from shared.vlm.score_check import misalignment
 from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class TransformersEngine:
             2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
         self._held: Serving | None = None
+        self._score_trouble = ""
         self._in_preparation = 0
         self._model = ModelThread(
             serving,
@@ -60,7 +62,11 @@ class TransformersEngine:
     ) -> TransformersEngine:
         """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
         loaded = await in_quiet_thread(load_checked, settings, folder, smoke)
-        return cls(settings, Serving(version, loaded, FeatureReuse(settings.student_feature_cache)), on_batch)
+        engine = cls(settings, Serving(version, loaded, FeatureReuse(settings.student_feature_cache)), on_batch)
+        engine._score_trouble = await in_quiet_thread(misalignment, loaded)
+        if engine._score_trouble:
+            log.error("Scores are off: %s", engine._score_trouble, extra={"checkpoint": version})
+        return engine
 
     @property
     def version(self) -> str:
@@ -99,6 +105,10 @@ class TransformersEngine:
             await answering
         finally:
             answering.cancel()
+
+    @property
+    def score_trouble(self) -> str:
+        return self._score_trouble
 
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
         prepared = [await self._prepare(question, 0) for question, _ in items]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import time
@@ -17,16 +18,18 @@ from safetensors import safe_open
 from services.student.engine import Answered, Question, Scored
 from services.student.swap_gate import SwapGate
 from services.student.vllm_child import VllmChild
-from services.student.vllm_wire import Growing, chat_body, read_answer, read_score, score_body
+from services.student.vllm_wire import Growing, Misaligned, chat_body, read_answer, read_score, score_body
 from services.student.work import StreamPiece
 from shared.checkpoint_files import weight_files
 from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
 from shared.errors import BadCheckpoint, Busy, MPAError
+from shared.images import to_data_url
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_processor
 from shared.vlm.prompting import completion_ids, render_with
 from shared.vlm.sampling import Sampling
+from shared.vlm.score_check import COARSE, QUESTIONS, TOLERANCE, grey_image, largest_gap
 from shared.vlm.scoring import Score
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class VllmEngine:
         self._on_batch = on_batch
         self._gate = SwapGate()
         self._waiting = 0
+        self._score_trouble = ""
         self._child = VllmChild(settings, lambda: self._folder)
         self._read_folder()
 
@@ -62,6 +66,7 @@ class VllmEngine:
             await engine._until_ready()
             if smoke is not None:
                 await engine._check_smoke(smoke, folder)
+            engine._score_trouble = await engine._misalignment()
         except BaseException:
             await engine.close()
             raise
@@ -119,6 +124,10 @@ class VllmEngine:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def score_trouble(self) -> str:
+        return self._score_trouble
+
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
         self._check_room()
         async with self._gate.passing():
@@ -170,6 +179,28 @@ class VllmEngine:
         prompt = render_with(self._processor, question.messages, question.images)
         ids = completion_ids(self._processor, self._eos, prompt, answer)
         return read_score(reply, answer, ids, [self._processor.tokenizer.decode([token]) for token in ids])
+
+    async def _misalignment(self) -> str:
+        """Compare the log-probabilities that vLLM gave while it wrote an answer with those it gives to the answer."""
+        file = io.BytesIO()
+        grey_image().save(file, "PNG")
+        image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(file.getvalue())))
+        for text in QUESTIONS:
+            content = [image, TextPart(type="text", text=text)]
+            question = Question((ChatMessage(role="user", content=content),), (grey_image(),))
+            try:
+                answer = await self._answer(question, Sampling(max_tokens=SMOKE_TOKENS))
+                score = await self._score(question, answer.text)
+            except Misaligned as error:
+                return error.detail
+            written = [token.text for token in answer.tokens]
+            if written != list(score.tokens[:-1]):  # written in other tokens than the tokenizer's own
+                continue
+            found = score.logprobs[: len(written)]
+            worst = largest_gap(found, [token.logprob for token in answer.tokens]) if written else 0.0
+            if worst > (TOLERANCE[torch.float32] if self._settings.student_dtype == "float32" else COARSE):
+                return f"the answer {answer.text!r} is scored {worst:.3g} nats off what it was written with"
+        return ""
 
     async def _swap(self, version: str, folder: Path, smoke: SmokeAnswer | None, given_up: asyncio.Event) -> None:
         started = time.monotonic()

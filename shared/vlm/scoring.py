@@ -67,7 +67,7 @@ def token_logprobs(
     collate: Collate = collate,
 ) -> list[list[float]]:
     """Log-probability (nats) of each token of ``continuations``, given its prompt and what is before it."""
-    features = collate(loaded, [_extended(p, ids) for p, ids in zip(prompts, continuations, strict=True)])
+    features = collate(loaded, [extended(p, ids) for p, ids in zip(prompts, continuations, strict=True)])
     longest = max(len(ids) for ids in continuations)
     output: Any = loaded.model(**features, use_cache=False, **_only_last(loaded.model, longest + 1))
     return [_read(row, ids) for row, ids in zip(output.logits, continuations, strict=True)]
@@ -78,7 +78,7 @@ def _only_last(model: Any, places: int) -> dict[str, int]:
     return {"logits_to_keep": places} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
+def extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
     """The prompt followed by the answer, as one sequence."""
     features = dict(encoded.features)
     shape = features["input_ids"].shape

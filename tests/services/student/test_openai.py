@@ -189,3 +189,14 @@ async def test_private_addresses_are_not_fetched_from(settings: StudentSettings,
     async with running(settings, {"chat_image_urls": True}) as replica:
         assert "private address" in (await refused(replica, body(f"{web}/a.png")))["message"]
         assert "private address" in (await refused(replica, body("http://169.254.169.254/meta")))["message"]
+
+
+async def test_scores_that_the_check_found_wrong_are_off_and_chat_goes_on(replica: Running) -> None:
+    replica.app.state.rollout.engine._score_trouble = "they are out of step"
+    item = {"image": data_url(png(60)), "question": "what is this?", "answers": ["red"]}
+    async with httpx.AsyncClient(base_url=replica.client.base_url, timeout=60) as http:
+        response = await http.post("/v1/score", json={"items": [item]})
+        health = (await http.get("/readyz")).json()
+    assert response.status_code == 503 and "they are out of step" in response.json()["detail"]
+    assert health["ready"] and health["details"]["score"] == "off: they are out of step"
+    assert (await post(replica, body())).status_code == 200
