@@ -19,6 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.polling import wait_until
 from tests.services.teacher.small import Service, SmallModel, chat, gone
 
+pytestmark = pytest.mark.slow  # starts and kills real processes
+
 STOPPED = (0, -signal.SIGTERM)  # uvicorn, having shut down in order, ends by the signal that it was sent
 
 

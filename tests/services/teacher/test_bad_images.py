@@ -11,6 +11,8 @@ from PIL import Image
 from shared.images import to_data_url
 from tests.services.teacher.small import Service, SmallModel, chat
 
+pytestmark = pytest.mark.slow  # starts and kills real processes
+
 
 def noise_png() -> bytes:
     file = io.BytesIO()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.services.teacher.small import Service, SmallModel, chat
+
+pytestmark = pytest.mark.slow  # starts and kills real processes
 
 
 def test_fifty_images_are_too_many(tmp_path: Path) -> None:

@@ -237,6 +237,7 @@ async def test_a_refused_checkpoint_fails_the_job_and_the_old_one_serves(
     assert registry.active().version == "base"
 
 
+@pytest.mark.slow
 async def test_a_student_that_is_down_is_waited_for(
     settings: TrainerSettings,
     small_set: Store,

@@ -26,6 +26,8 @@ time.sleep(600)
 PARENT = """
 import os, sys, time
 from shared.vllm.child import ModelProcess
+
+pytestmark = pytest.mark.slow  # starts and kills real processes
 ModelProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
 time.sleep(600)
 """
