@@ -30,7 +30,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class BenchmarkItem:
-    """One question. ``answers`` is empty where the split's labels are not public; ``type`` is what a breakdown groups by."""
+    """One question; ``answers`` is empty where labels are not public, ``type`` is what a breakdown groups by."""
 
     id: str
     image: Path
