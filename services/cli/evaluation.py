@@ -56,10 +56,13 @@ async def answer_all(
         with path.open("a", encoding="utf-8") as kept:
             kept.write(_line(item.id, done[item.id]))
 
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            if item.id not in done:
-                group.create_task(ask(item))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                if item.id not in done:
+                    group.create_task(ask(item))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
     return done
 
 
@@ -91,7 +94,7 @@ def score(name: str, items: Sequence[BenchmarkItem], predictions: dict[str, str]
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
-    """Difference of two scored runs and its paired p-value. Raises InvalidInput unless they asked the same questions."""
+    """Difference of two scored runs and its p-value. Raises InvalidInput unless both asked the same questions."""
     before, after = first["by_question"], second["by_question"]
     if first["benchmark"] != second["benchmark"] or set(before) != set(after):
         raise InvalidInput("The two runs did not ask the same questions: evaluate both on the same files.")
