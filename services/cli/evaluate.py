@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Ask an endpoint a benchmark, save its predictions and score them. The key is read from MPA_EVALUATE_API_KEY."""
 
-    async def call(settings: ClientSettings) -> dict[str, Any] | None:
+    async def measure(settings: ClientSettings) -> dict[str, Any] | None:
         items = load_benchmark(benchmark, annotations, images, split=split, needs_answers=not predict_only)
         url = endpoint or settings.student_url
         own = settings.api_key.get_secret_value() if settings.api_key and not endpoint else None
@@ -60,7 +60,15 @@ def evaluate(
         _write(output / "scores.json", scores)
         return scores
 
+    async def call(settings: ClientSettings) -> dict[str, Any] | InvalidInput | None:
+        try:
+            return await measure(settings)
+        except InvalidInput as error:
+            return error
+
     scores = run(call)
+    if isinstance(scores, InvalidInput):
+        fail(scores.detail, Exit.BAD_INPUT)
     if scores:
         typer.echo(json.dumps({key: scores[key] for key in ("benchmark", "metric", "overall", "types")}, indent=1))
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from shared.client import ParityClient, StudentClient
-from shared.errors import InvalidInput, MPAError, NotFound, Unavailable, UpstreamError
+from shared.errors import MPAError, NotFound, Unavailable, UpstreamError
 from shared.settings import ClientSettings
 
 out = Console()
@@ -109,8 +109,6 @@ def _failures_as_exit_codes() -> Iterator[None]:
         fail(error.detail, codes.get(error.upstream_status or 0, Exit.ERROR))
     except NotFound as error:
         fail(error.detail, Exit.NOT_FOUND)
-    except InvalidInput as error:
-        fail(error.detail, Exit.BAD_INPUT)
     except MPAError as error:
         fail(error.detail, Exit.ERROR)
     except ValidationError as error:

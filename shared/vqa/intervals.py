@@ -35,4 +35,4 @@ def paired_p_value(
     differences = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
     rng, observed = np.random.default_rng(seed), abs(differences.mean()) - 1e-12
     flipped = [abs((differences * rng.choice((-1.0, 1.0), len(differences))).mean()) for _ in range(resamples)]
-    return (1 + sum(value >= observed for value in flipped)) / (1 + resamples)
+    return float((1 + sum(bool(value >= observed) for value in flipped)) / (1 + resamples))
