@@ -642,6 +642,36 @@ class ScoreResponse(Contract):
     scores: list[list[AnswerScore]] = Field(description="[item][answer]")
 
 
+class AttentionItem(Contract):
+    """An image (data URL), a question about it and an answer."""
+
+    image: str
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+
+
+class AttentionRequest(Contract):
+    """``POST /v1/attention``: where the model looks while it gives each answer."""
+
+    items: list[AttentionItem] = Field(min_length=1, max_length=32)
+    grid: int = Field(8, ge=1, le=32, description="rows and columns of the maps")
+
+
+class AttentionGrid(Contract):
+    """``values`` [grid][grid], rows from the top, sum 1; ``image_share``: the image's part of all attention."""
+
+    values: list[list[float]]
+    image_share: float
+
+
+class AttentionResponse(Contract):
+    """``version``: the checkpoint (student) or model (teacher); ``layers``: whose heads were averaged."""
+
+    version: str
+    layers: list[int]
+    maps: list[AttentionGrid]
+
+
 # ---------------------------------------------------------------- OpenAI chat completions (the part of the wire we
 # speak)
 

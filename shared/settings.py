@@ -74,7 +74,14 @@ class ChatImageSettings(ImageSettings):
     chat_image_timeout: Duration = Field(timedelta(seconds=10), description="for one image to be fetched")
 
 
-class TeacherSettings(HttpSettings, ChatImageSettings):
+class ProbeSettings(CommonSettings):
+    """The white-box attention probe of a model service."""
+
+    attention_probe: bool = Field(False, description="answer POST /v1/attention with a transformers copy of the model")
+    attention_idle: Duration = Field(timedelta(minutes=5), description="the copy is let go after this long unused")
+
+
+class TeacherSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
 
     teacher_port: int = Field(8101, ge=0)
@@ -90,7 +97,7 @@ class TeacherSettings(HttpSettings, ChatImageSettings):
     teacher_request_timeout: Duration = timedelta(seconds=120)
 
 
-class StudentSettings(HttpSettings, ChatImageSettings):
+class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     """Student service: engine, batching, rollout."""
 
     student_port: int = Field(8102, ge=0)

@@ -38,6 +38,8 @@ from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
 from shared.contracts import (
     ActivateRequest,
+    AttentionRequest,
+    AttentionResponse,
     ChatRequest,
     ChatResponse,
     CheckpointList,
@@ -50,9 +52,12 @@ from shared.contracts import (
 )
 from shared.errors import MPAError, Unavailable
 from shared.http import create_app
+from shared.images import ImageLimits
 from shared.settings import StudentSettings
 from shared.store import Store
+from shared.vlm.attention_route import answer_attention
 from shared.vlm.loading import local_folder
+from shared.vlm.probe import AttentionProbe
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -103,6 +108,11 @@ def build_app(settings: StudentSettings) -> FastAPI:
         scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, request.app.state.images)))
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
+
+    @app.post("/v1/attention")
+    async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
+        """Where the serving checkpoint looks while it gives answers."""
+        return await answer_attention(request.app.state.probe, body, ImageLimits.from_settings(settings))
 
     @app.get("/v1/models")
     async def models(rollout: RolloutDep) -> ModelList:
@@ -158,8 +168,11 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
             settings, max_images=settings.student_max_images, setting="MPA_STUDENT_MAX_IMAGES"
         )
         app.state.tap = tap = TrafficTap(settings, store, app.state.metrics_registry)
+        app.state.probe = probe = _probe(settings, registry, rollout) if settings.attention_probe else None
         replica.start()
         yield
+        if probe is not None:
+            await probe.aclose()
         await tap.aclose()
         images.close()
         await replica.aclose()
@@ -168,11 +181,26 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
     return lifespan
 
 
+def _probe(settings: StudentSettings, registry: CheckpointRegistry, rollout: Rollout) -> AttentionProbe:
+    def serving() -> tuple[str, Path]:
+        return rollout.engine.version, registry.local(rollout.engine.version)
+
+    return AttentionProbe(
+        serving,
+        dtype=settings.student_dtype,
+        device=settings.student_device,
+        idle=settings.attention_idle.total_seconds(),
+        torch_threads=settings.torch_threads,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+
 async def _readiness(app: FastAPI) -> Health:
     rollout: Rollout | None = getattr(app.state, "rollout", None)
     if rollout is None:
         return Health(service="student", ready=False, reason="The model is loading.")
     details = {"checkpoint": rollout.engine.version, "queued": rollout.engine.queued}
+    details["attention"] = app.state.probe is not None
     if rollout.engine.score_trouble:
         details["score"] = f"off: {rollout.engine.score_trouble}"
     alive = rollout.engine.alive

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
@@ -13,10 +14,22 @@ from pydantic import ValidationError
 from services.teacher.engine import Engine
 from services.teacher.vllm_engine import VllmEngine
 from shared.chat_images import ChatImages
-from shared.contracts import ChatMessage, ChatRequest, Health, ModelInfo, ModelList
-from shared.errors import NotFound
+from shared.contracts import (
+    AttentionRequest,
+    AttentionResponse,
+    ChatMessage,
+    ChatRequest,
+    Health,
+    ModelInfo,
+    ModelList,
+)
+from shared.errors import Forbidden, NotFound
 from shared.http import create_app, invalid_fields
+from shared.images import ImageLimits
 from shared.settings import TeacherSettings
+
+if TYPE_CHECKING:
+    from shared.vlm.probe import AttentionProbe
 
 CLIENT_LEFT = Response(status_code=499)
 
@@ -30,16 +43,19 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         app.state.images = images = ChatImages(
             settings, max_images=settings.teacher_max_images, setting="MPA_TEACHER_MAX_IMAGES"
         )
+        app.state.probe = probe = make_probe(settings) if settings.attention_probe else None
         await running.start()
         try:
             yield
         finally:
+            if probe is not None:
+                await probe.aclose()
             await running.stop()
             images.close()
 
     async def ready(app: FastAPI) -> Health:
         running: Engine = app.state.engine
-        details = {"model": settings.teacher_model, **running.details}
+        details = {"model": settings.teacher_model, "attention": settings.attention_probe, **running.details}
         return Health(service="teacher", ready=running.ready, reason=running.reason, details=details)
 
     async def metrics(app: FastAPI) -> bytes:
@@ -61,6 +77,16 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         running: Engine = app.state.engine
         return await _unless_client_leaves(request, running, asked, body)
 
+    @app.post("/v1/attention", tags=["probe"])
+    async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
+        """Where the teacher looks while it gives answers, measured on a transformers copy of it."""
+        probe = request.app.state.probe
+        if probe is None:
+            raise Forbidden("The attention probe is off here: have the operator set MPA_ATTENTION_PROBE=true.")
+        from shared.vlm.attention_route import answer_attention
+
+        return await answer_attention(probe, body, ImageLimits.from_settings(settings))
+
     @app.get("/v1/models", tags=["chat"])
     async def models() -> ModelList:
         """The one model."""
@@ -76,6 +102,21 @@ def make_engine(settings: TeacherSettings) -> Engine:
     from services.teacher.transformers_engine import TransformersEngine
 
     return TransformersEngine(settings)
+
+
+def make_probe(settings: TeacherSettings) -> AttentionProbe:
+    """vLLM gives no attention weights, so the probe runs a copy of the model on transformers, imported only here."""
+    from shared.vlm.loading import local_folder
+    from shared.vlm.probe import AttentionProbe
+
+    return AttentionProbe(
+        lambda: (settings.teacher_model, local_folder(settings.teacher_model)),
+        dtype="float32" if settings.teacher_dtype == "auto" else settings.teacher_dtype,
+        device="auto",
+        idle=settings.attention_idle.total_seconds(),
+        torch_threads=settings.torch_threads,
+        trust_remote_code=settings.trust_remote_code,
+    )
 
 
 def parse_chat(body: bytes) -> ChatRequest:

@@ -200,3 +200,26 @@ async def test_scores_that_the_check_found_wrong_are_off_and_chat_goes_on(replic
     assert response.status_code == 503 and "they are out of step" in response.json()["detail"]
     assert health["ready"] and health["details"]["score"] == "off: they are out of step"
     assert (await post(replica, body())).status_code == 200
+
+
+async def test_the_attention_probe_is_off_unless_the_operator_wants_it(replica: Running) -> None:
+    item = {"image": data_url(png(60)), "question": "what is this?", "answer": "red"}
+    async with httpx.AsyncClient(base_url=replica.client.base_url, timeout=60) as http:
+        response = await http.post("/v1/attention", json={"items": [item]})
+        assert response.status_code == 403 and "MPA_ATTENTION_PROBE" in response.json()["detail"]
+        assert (await http.get("/readyz")).json()["details"]["attention"] is False
+
+
+async def test_attention_of_the_serving_checkpoint(settings: StudentSettings) -> None:
+    item = {"image": data_url(png(60)), "question": "what is this?", "answer": "red"}
+    async with (
+        running(settings, {"attention_probe": True}) as replica,
+        httpx.AsyncClient(base_url=replica.client.base_url, timeout=60) as http,
+    ):
+        found = (await http.post("/v1/attention", json={"items": [item, item], "grid": 4})).json()
+        assert found["version"] == "base" and found["layers"] == [0]
+        assert [len(one["values"]) for one in found["maps"]] == [4, 4]
+        assert sum(map(sum, found["maps"][0]["values"])) == pytest.approx(1, abs=1e-4)
+        bad = await http.post("/v1/attention", json={"items": [item, {**item, "image": data_url(b"nothing")}]})
+        assert bad.status_code == 422 and "items[1]" in bad.json()["detail"]
+        assert (await http.get("/readyz")).json()["details"]["attention"] is True
