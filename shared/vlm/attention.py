@@ -24,7 +24,7 @@ from shared.vlm.scoring import extended
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """``values`` [G, G] float32, rows from the top, summing to 1; ``image_share``: the image's part of all attention."""
+    """``values`` [G, G] float32, rows from the top, sum 1; ``image_share``: the image's part of all attention."""
 
     values: torch.Tensor
     image_share: float
