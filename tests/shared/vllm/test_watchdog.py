@@ -16,6 +16,7 @@ from tests.polling import wait_until
 from tests.processes import descendants
 from tests.services.teacher.small import gone
 
+pytestmark = pytest.mark.slow  # starts and kills real processes
 STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -26,8 +27,6 @@ time.sleep(600)
 PARENT = """
 import os, sys, time
 from shared.vllm.child import ModelProcess
-
-pytestmark = pytest.mark.slow  # starts and kills real processes
 ModelProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
 time.sleep(600)
 """
