@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from shared.contracts import (
     ActivateRequest,
+    AttentionRequest,
+    AttentionResponse,
     CanaryDecision,
     CanaryReport,
     CanaryRequest,
@@ -133,6 +135,10 @@ class ChatClient(HttpClient):
         )
         reply = self._parse(ChatResponse, response)
         return ChatReply(reply, response.headers.get(CHECKPOINT_HEADER))
+
+    async def attention(self, request: AttentionRequest) -> AttentionResponse:
+        """Of our own model services, where the probe is on."""
+        return await self._call(AttentionResponse, "POST", "/v1/attention", json=request.model_dump(mode="json"))
 
     async def models(self) -> ModelList:
         return await self._call(ModelList, "GET", "/v1/models")

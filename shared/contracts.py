@@ -182,6 +182,15 @@ class GateSpec(Contract):
     promote: bool = Field(True, description="False: train and evaluate, but never touch the running student")
 
 
+class DiscrepancySpec(Contract):
+    """What is measured of every kept pair beside the answers, and stored in the set."""
+
+    attention: bool = Field(
+        False, description="where teacher and student look while they answer; both need MPA_ATTENTION_PROBE=true"
+    )
+    grid: int = Field(8, ge=1, le=32, description="rows and columns of the attention maps")
+
+
 class JobSpec(Contract):
     """What a team submits to ``POST /v1/jobs``."""
 
@@ -193,6 +202,7 @@ class JobSpec(Contract):
     student: str = Field("student", pattern=NAME_PATTERN)
     annotator: AnnotatorSpec = AnnotatorSpec()
     identifier: IdentifierSpec = IdentifierSpec()
+    discrepancies: DiscrepancySpec = DiscrepancySpec()
     train: TrainSpec = TrainSpec()
     gate: GateSpec = GateSpec()
     benchmark: str | None = Field(

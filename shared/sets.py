@@ -23,6 +23,9 @@ It holds no image bytes: ``image`` says where the image is, ``image_sha256`` whi
     vote_share         float64  fraction of votes that match teacher_answer, 0-1
     teacher_logprob    float64  mean token log-probability of teacher_answer, nats
     student_logprob    float64  mean token log-probability of student_answer, nats
+    teacher_attention  list     of float16: where the teacher looks in the image while it gives teacher_answer, a
+                                grid × grid map row by row from the top, sum 1; null where the job did not ask
+    student_attention  list     the same of the student, for the same answer
     teacher_model      string
     prompt_tokens      int64    teacher tokens spent on this row (a request for several rows counts in the first)
     completion_tokens  int64
@@ -39,6 +42,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -68,6 +72,8 @@ SCHEMA = pa.schema(
         pa.field("vote_share", pa.float64()),
         pa.field("teacher_logprob", pa.float64()),
         pa.field("student_logprob", pa.float64()),
+        pa.field("teacher_attention", pa.list_(pa.float16())),
+        pa.field("student_attention", pa.list_(pa.float16())),
         pa.field("teacher_model", pa.string(), nullable=False),
         pa.field("prompt_tokens", pa.int64(), nullable=False),
         pa.field("completion_tokens", pa.int64(), nullable=False),
@@ -110,6 +116,8 @@ class Row:
     vote_share: float | None = None
     teacher_logprob: float | None = None
     student_logprob: float | None = None
+    teacher_attention: tuple[float, ...] | None = None
+    student_attention: tuple[float, ...] | None = None
     teacher_model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -131,13 +139,18 @@ def shard_key(job_id: str, shard: int) -> str:
 def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> ShardResult:
     """Publish a shard whole, unless it is there: the first writer wins, and what is stored is what is summed up."""
     ordered = sorted(rows, key=lambda row: (row.image_index, row.task, row.slot))
-    columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes)} for row in ordered]
+    columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes), **_maps(row)} for row in ordered]
     table = pa.Table.from_pylist(columns, schema=SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", store_schema=False)
     if store.create(shard_key(job_id, shard), buffer.getvalue()):
         return summarise(table)
     return summarise(read_shard(store, job_id, shard))
+
+
+def _maps(row: Row) -> dict[str, Any]:
+    maps = {"teacher_attention": row.teacher_attention, "student_attention": row.student_attention}
+    return {name: None if values is None else list(np.array(values, np.float16)) for name, values in maps.items()}
 
 
 def read_shard(store: Store, job_id: str, shard: int) -> pa.Table:

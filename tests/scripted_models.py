@@ -64,6 +64,8 @@ class ScriptedModel:
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     refusal: Refusal | None = None
     failure: Callable[[Body], int | None] | None = None
+    looks: dict[str, list[list[float]]] | None = None
+    """Attention maps by answer; None: the probe is off."""
     requests: list[Body] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -94,7 +96,15 @@ class ScriptedModel:
 
         @app.get("/readyz")
         async def ready() -> Body:
-            return {"service": "scripted", "ready": True}
+            return {"service": "scripted", "ready": True, "details": {"attention": self.looks is not None}}
+
+        @app.post("/v1/attention")
+        async def attention(request: Request) -> JSONResponse:
+            if self.looks is None:
+                return JSONResponse({"detail": "The attention probe is off here."}, 403)
+            (item,) = (await request.json())["items"]
+            maps = [{"values": self.looks.get(item["answer"], [[0.25] * 2] * 2), "image_share": 0.5}]
+            return JSONResponse({"version": self.version, "layers": [1], "maps": maps})
 
         return app
 

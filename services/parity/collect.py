@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from services.parity.annotator import Annotator, Draft
+from services.parity.attention import AttentionMeter
 from services.parity.identifier import Identifier
 from services.parity.pictures import Picture, digest, prepare, split_of
 from services.parity.throttle import Throttle
@@ -64,6 +65,7 @@ class ShardCollector:
         self._student = Upstream("student", models.student, student_calls, self.changed, models.patience)
         self._annotator = Annotator(self._teacher, spec.annotator, spec.seed)
         self._identifier = Identifier(self._teacher, self._student, spec.identifier, spec.seed)
+        self._attention = AttentionMeter(self._teacher, self._student, spec.discrepancies)
         self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
         self._profiles, self._files, self._limits = profiles, files, limits
         self._images_in_work = models.calls_in_flight
@@ -123,6 +125,10 @@ class ShardCollector:
         if draft.verdict is not None:
             return replace(row, verdict=draft.verdict, reason=draft.reason)
         found = await self._identifier.examine(draft, picture, profile)
+        if found.verdict is Verdict.DISPARITY and self._spec.discrepancies.attention:
+            prompt = profile.answer_prompt(draft.question or "")
+            looks = await self._attention.measure(picture, prompt, draft.answer or "")
+            row = replace(row, teacher_attention=looks.teacher, student_attention=looks.student)
         return replace(
             row,
             verdict=found.verdict,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from services.parity.dialect import Dialect, Rule
 from services.parity.throttle import Throttle
 from shared.client import ChatClient, ChatReply
-from shared.contracts import ChatRequest, ChatResponse, Usage
+from shared.contracts import AttentionRequest, AttentionResponse, ChatRequest, ChatResponse, Usage
 from shared.errors import MPAError, Unavailable, UpstreamError
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 REFUSING_STATUSES = (400, 413, 415, 422)
 LARGEST_SEED = 2**31
@@ -71,6 +75,10 @@ class Upstream:
         singles = [_single(request, choice) for choice in range(got, request.n)]
         return _joined([reply, *await asyncio.gather(*(self._ask(single, rank) for single in singles))])
 
+    async def attention(self, request: AttentionRequest, rank: float = 0.0) -> AttentionResponse:
+        """Where our own model service looks. Raises RequestRefused, and UpstreamError where the probe is off."""
+        return await self._until_answered(partial(self.client.attention, request), rank)
+
     async def _ask(self, request: ChatRequest, rank: float) -> ChatReply:
         """In the words that the endpoint is known to understand, or that its refusals teach on the way."""
         tried: list[Rule] = []
@@ -79,7 +87,7 @@ class Upstream:
             for rule in tried:
                 said = rule.change(said)
             try:
-                reply = await self._until_answered(said, rank)
+                reply = await self._until_answered(partial(self.client.chat, said), rank)
             except RequestRefused as refusal:
                 remedy = self._dialect.rule_for(said, refusal.detail)
                 if remedy is None or remedy in tried:
@@ -90,12 +98,12 @@ class Upstream:
                 self._learn(rule)
             return reply
 
-    async def _until_answered(self, request: ChatRequest, rank: float) -> ChatReply:
+    async def _until_answered(self, call: Callable[[], Awaitable[T]], rank: float) -> T:
         patience, tries, broken, overtaken = self._patience, 0, 0, 0
         while True:
             seen = self._successes
             try:
-                reply = await self._once(request, rank)
+                reply = await self._once(call, rank)
             except Unavailable as error:
                 self._failed(error)
                 # A request that ends a server's work each time must end, too; one that is merely turned away must not.
@@ -113,10 +121,10 @@ class Upstream:
             tries += 1
             await asyncio.sleep(pause)
 
-    async def _once(self, request: ChatRequest, rank: float) -> ChatReply:
+    async def _once(self, call: Callable[[], Awaitable[T]], rank: float) -> T:
         async with self._calls.slot(rank) as slot:
             try:
-                reply = await self.client.chat(request)
+                reply = await call()
             except Unavailable as error:
                 asked = error.retry_after
                 slot.overloaded(None if asked is None else min(asked, self._patience.longest_asked))
