@@ -104,6 +104,7 @@ async def test_a_small_server_is_neither_flooded_nor_idle(start: Start) -> None:
     assert 2 <= throttle.limit <= 8, "the limit is not near what the server can"
 
 
+@pytest.mark.slow
 async def test_what_the_server_asks_for_holds_for_all_calls(start: Start) -> None:
     small = SmallServer(capacity=2, retry_after="1")
     throttle = Throttle("teacher", most=32)
@@ -118,6 +119,7 @@ async def test_what_the_server_asks_for_holds_for_all_calls(start: Start) -> Non
     assert small.served == 12
 
 
+@pytest.mark.slow
 async def test_a_server_that_queues_without_end_is_not_filled_until_calls_time_out(start: Start) -> None:
     small = SmallServer(capacity=2, seconds=0.05, queues=True)
     throttle = Throttle("teacher", most=64, slow=0.3)

@@ -70,6 +70,7 @@ async def ended(replica: Running) -> CanaryReport:
     return await report_of(replica)
 
 
+@pytest.mark.slow
 async def test_a_share_of_the_requests_by_their_hash(settings: StudentSettings, registry: CheckpointRegistry) -> None:
     async with running(settings, OFTEN) as replica:
         truth = {"base": [await answer_of(replica.client, seed) for seed in range(40)]}
@@ -263,6 +264,7 @@ async def test_disagreement_aborts_by_rule(settings: StudentSettings, registry: 
         assert registry.active().version == "base"
 
 
+@pytest.mark.slow
 async def test_a_promoter_that_dies_leaves_no_canary_behind(
     settings: StudentSettings, registry: CheckpointRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
