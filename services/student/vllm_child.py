@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import shlex
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import httpx
 
 from services.student.vllm_wire import CHAT, raise_for, read_events
-from shared.errors import Unavailable
+from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings
 from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, runs_on_gpu, vllm_environment
 from shared.vllm.server import ModelServer, Patience
@@ -22,6 +24,8 @@ from shared.vllm.worker_extension import EXTENSION
 
 log = logging.getLogger(__name__)
 RELOAD_SECONDS = 300.0
+DRAIN_SECONDS = 30.0
+DRAIN_POLL = 0.02
 RETRY_AFTER = 2.0
 MAX_CONNECTIONS = 1024
 
@@ -78,20 +82,36 @@ class VllmChild:
     async def reload(self, folder: Path) -> str:
         """Overwrite the weights by those in ``folder`` and forget what was computed with the old ones.
 
-        Nobody may ask meanwhile. Returns what went wrong, empty if nothing did; then the weights may be torn.
+        Nobody may ask meanwhile. Raises Unavailable if nothing was touched; returns what went wrong after that, empty
+        if nothing did: then the weights may be torn, or old answers still be cached.
         """
         self._check_ready()
         try:
-            body = {"method": "mpa_reload", "args": [str(folder)], "timeout": RELOAD_SECONDS}
-            reply = await self._control("/collective_rpc", json_body=body)
-            problem = "; ".join(text for text in reply["results"] if text)
-            # Without these a known image kills the engine, and a known prompt gets the old checkpoint's answer.
-            await self._control("/reset_encoder_cache")
-            await self._control("/reset_prefix_cache")
+            # Requests that nobody waits for any more may still run; blocks of theirs would be cached later.
+            await self._reset_prefix_cache()
         except httpx.HTTPError as error:
             raise self._broken(error) from error
+        try:
+            body = {"method": "mpa_reload", "args": [str(folder)], "timeout": RELOAD_SECONDS}
+            reply = await self._control("/collective_rpc", json_body=body)
+            if problem := "; ".join(text for text in reply["results"] if text):
+                return problem
+            # Without these a known image kills the engine, and a known prompt gets the old checkpoint's answer.
+            await self._control("/reset_encoder_cache")
+            await self._reset_prefix_cache()
+        except (httpx.HTTPError, MPAError) as error:
+            self.server.saw_failure()
+            return f"{type(error).__name__}: {error}"
         self.server.saw_answer()
-        return problem
+        return ""
+
+    async def _reset_prefix_cache(self) -> None:
+        """Until vLLM has done it, which it does not while any request holds a block. Raises Unavailable."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while (await self._control("/reset_prefix_cache")).get("success") is False:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"vLLM was not idle within {DRAIN_SECONDS:.0f} s: retry.", retry_after=RETRY_AFTER)
+            await asyncio.sleep(DRAIN_POLL)
 
     async def _control(self, path: str, json_body: dict[str, Any] | None = None) -> dict[str, Any]:
         response = await self._http.post(self.server.base_url + path, json=json_body, timeout=RELOAD_SECONDS)

@@ -23,7 +23,7 @@ from services.student.work import StreamPiece
 from shared.checkpoint_files import weight_files
 from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
-from shared.errors import BadCheckpoint, Busy, MPAError
+from shared.errors import BadCheckpoint, Busy, MPAError, Unavailable
 from shared.images import to_data_url
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_processor
@@ -211,7 +211,10 @@ class VllmEngine:
             if not problem and smoke is not None:
                 problem = await self._wrong_smoke(smoke, folder)
             if problem or given_up.is_set():
+                died = not self.alive
                 await self._put_back(problem or "the swap took too long")
+                if died:
+                    raise Unavailable(f"vLLM died while {version} was loaded ({problem}): retry.", retry_after=5.0)
                 raise BadCheckpoint(
                     f"{folder} could not be loaded in place: {problem}. {self._version} goes on serving."
                 )
@@ -221,7 +224,10 @@ class VllmEngine:
         log.info("Overwrote %s with %s in %.2f s", old, version, seconds, extra={"checkpoint": version})
 
     async def _put_back(self, reason: str) -> None:
-        problem = await self._child.reload(self._folder)
+        try:
+            problem = await self._child.reload(self._folder)
+        except Unavailable as error:  # it is not ready, so it is being restarted, with the old weights
+            problem = error.detail
         if problem:
             log.error("Neither new nor old weights load in place (%s): restarting vLLM", problem)
             await self._child.server.restart(f"could not read {self._version} back ({problem})")
