@@ -244,6 +244,21 @@ async def test_a_request_that_nobody_waits_for_leaves_no_trace(engine: Engine, c
     assert (await engine.answer(cases[0].question, [GREEDY])).answers
 
 
+async def test_abandoned_answers_leave_nothing_of_the_old_checkpoint_behind(
+    engine: Engine, cases: list[Case], other: Path, reference: dict[str, list[Generated]]
+) -> None:
+    asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
+    await asyncio.sleep(0)
+    for task in asking:
+        task.cancel()
+    await engine.swap("other", other, None)
+    assert await texts(engine, cases) == [a.text for a in reference["other"]]
+    if not await engine.switch_back("base"):
+        await engine.swap("base", DEMO_STUDENT, None)
+    assert await texts(engine, cases) == [a.text for a in reference["base"]]
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
 async def test_too_many_requests_are_turned_away(engine: Engine, cases: list[Case]) -> None:
     crowd = [engine.answer(cases[0].question, [GREEDY]) for _ in range(4 * QUEUE)]
     results = await asyncio.gather(*crowd, return_exceptions=True)
