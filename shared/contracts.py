@@ -144,6 +144,26 @@ class LoraSpec(Contract):
     target_modules: list[str] | None = Field(None, description="None: all linear layers of the language model")
 
 
+class LossSpec(Contract):
+    """The alignment loss. ``preset`` says what each field is that is not given; docs/method.md has the formulas.
+
+    ``paper``: the plain cross-entropy of the paper, on disparity pairs alone. ``replay``: the same with replay pairs.
+    ``discrepancy``: replay with all that the teacher allows and that was shown to help.
+    """
+
+    preset: Literal["paper", "replay", "discrepancy"] = "replay"
+    weigh_by: list[Literal["vote_share", "confidence", "reasoning", "attention"]] | None = Field(
+        None, description="discrepancies that a disparity pair's weight grows with"
+    )
+    consistency: float | None = Field(None, ge=0, description="λ of the output consistency term")
+    consistency_by: Literal["auto", "top_k", "candidates"] = Field(
+        "auto",
+        description="top_k needs one tokenizer for both models and a teacher with logprobs; candidates needs votes",
+    )
+    rationale: float | None = Field(None, ge=0, description="λ of the cross-entropy of the teacher's rationale")
+    attention: float | None = Field(None, ge=0, description="λ of the divergence of the attention maps")
+
+
 class TrainSpec(Contract):
     """One training run. ``max_steps`` wins over ``epochs``, which counts passes over the disparity pairs."""
 
@@ -160,6 +180,7 @@ class TrainSpec(Contract):
     freeze_vision: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     save_every_steps: int = Field(100, ge=1)
+    loss: LossSpec = LossSpec()
     lora: LoraSpec | None = None
 
     @model_validator(mode="after")
@@ -185,10 +206,34 @@ class GateSpec(Contract):
 class DiscrepancySpec(Contract):
     """What is measured of every kept pair beside the answers, and stored in the set."""
 
+    confidence: bool = Field(
+        True, description="how much likelier the teacher's answer is to the teacher; needs a teacher with logprobs"
+    )
+    top_k: int = Field(
+        0, ge=0, le=20, description="alternatives stored for each token of the teacher's answer; 0: none"
+    )
+    reasoning: bool = Field(
+        False, description="how much less likely the teacher's one-sentence rationale is to the student"
+    )
     attention: bool = Field(
         False, description="where teacher and student look while they answer; both need MPA_ATTENTION_PROBE=true"
     )
     grid: int = Field(8, ge=1, le=32, description="rows and columns of the attention maps")
+
+
+class RoundsSpec(Contract):
+    """Mine, train, and mine again with what was trained, until a bound is met."""
+
+    max: int = Field(1, ge=1, le=10, description="rounds at most")
+    min_disparity: float = Field(
+        0.02, ge=0, le=1, description="stop when fewer of a round's pairs than this share are disparity pairs"
+    )
+    min_gain: float = Field(
+        0.005, ge=0, le=1, description="stop when held-out agreement grew by less than this in a round"
+    )
+    steer: bool = Field(
+        False, description="later rounds ask more about the tasks, and by example the questions, that the student fails"
+    )
 
 
 class JobSpec(Contract):
@@ -204,6 +249,7 @@ class JobSpec(Contract):
     identifier: IdentifierSpec = IdentifierSpec()
     discrepancies: DiscrepancySpec = DiscrepancySpec()
     train: TrainSpec = TrainSpec()
+    rounds: RoundsSpec = RoundsSpec()
     gate: GateSpec = GateSpec()
     benchmark: str | None = Field(
         None, description="labelled JSONL (image, task, question, answers); read by evaluation only"
