@@ -314,6 +314,14 @@ class StageCount(Contract):
     total: int = 0
 
 
+class Distribution(Contract):
+    """How a discrepancy is spread over the kept pairs that have it; ``tenths`` counts them by tenths of [0, 1]."""
+
+    count: int
+    mean: float
+    tenths: list[int]
+
+
 class TrainingProgress(Contract):
     step: int = 0
     steps: int = 0
@@ -360,6 +368,9 @@ class JobStatus(Contract):
     verdicts: dict[Verdict, int] = Field(default_factory=dict)
     rate_images_per_second: float | None = None
     eta_seconds: float | None = None
+    discrepancies: dict[str, Distribution] = Field(
+        default_factory=dict, description="confidence, reasoning and attention of the kept pairs, as far as measured"
+    )
     teacher_tokens: TokenCount = TokenCount()
     training: TrainingProgress | None = None
     evaluation: Evaluation | None = None
@@ -406,6 +417,10 @@ class Pair(Contract):
         None, description="mean token log-probability of the student's own answer, nats"
     )
     student_version: str | None = None
+    rationale: str | None = None
+    confidence_gap: float | None = None
+    reasoning_gap: float | None = None
+    attention_gap: float | None = None
 
 
 class PairPage(Contract):

@@ -47,7 +47,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,6 +57,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.contracts import Pair, Split, Verdict
+from shared.discrepancies import NAMES, Histogram, histogram, merged
 from shared.state import ShardResult
 from shared.store import Store
 
@@ -229,6 +230,7 @@ def summarise(table: pa.Table) -> ShardResult:
         completion_tokens=int(pc.sum(table["completion_tokens"]).as_py() or 0),
         saved_tokens=int(pc.sum(table["saved_tokens"]).as_py() or 0),
         train_disparity=int(pc.sum(kept).as_py() or 0),
+        gaps=_gaps({name: table[f"{name}_gap"].to_pylist() for name in NAMES}),
     )
 
 
@@ -242,7 +244,12 @@ def tally(rows: Iterable[Row]) -> ShardResult:
         completion_tokens=sum(row.completion_tokens for row in chosen),
         saved_tokens=sum(row.saved_tokens for row in chosen),
         train_disparity=sum(row.verdict is Verdict.DISPARITY and row.split is Split.TRAIN for row in chosen),
+        gaps=_gaps({name: [getattr(row, f"{name}_gap") for row in chosen] for name in NAMES}),
     )
+
+
+def _gaps(columns: Mapping[str, Iterable[float | None]]) -> dict[str, Histogram]:
+    return merged([{name: histogram(values) for name, values in columns.items()}])
 
 
 def to_pair(row: dict[str, Any]) -> Pair:
