@@ -6,12 +6,13 @@ Durations take seconds (``MPA_LEASE=30``) or ISO 8601 (``PT30S``); sizes take ``
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 
 def _seconds(value: object) -> object:
@@ -31,10 +32,32 @@ def _size(text: str) -> ByteSize:
     return TypeAdapter(ByteSize).validate_python(text)
 
 
+SECRETS_DIR_VARIABLE = "MPA_SECRETS_DIR"
+
+
+class _SecretFiles(SecretsSettingsSource):
+    """Settings from files named like the variables (``mpa_api_key``). An empty file sets nothing."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if value != ""}
+
+
 class CommonSettings(BaseSettings):
-    """What every service needs."""
+    """What every service needs. With ``MPA_SECRETS_DIR`` set, files in that folder set what the environment does not."""
 
     model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = os.environ.get(SECRETS_DIR_VARIABLE) or None
+        return init_settings, env_settings, _SecretFiles(settings_cls, secrets_dir=folder)
 
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
