@@ -43,7 +43,7 @@ class _SecretFiles(SecretsSettingsSource):
 
 
 class CommonSettings(BaseSettings):
-    """What every service needs. With ``MPA_SECRETS_DIR`` set, files in that folder set what the environment does not."""
+    """What every service needs. Files in ``MPA_SECRETS_DIR`` set what the environment does not."""
 
     model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore")
 
@@ -53,8 +53,8 @@ class CommonSettings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings calls by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         folder = os.environ.get(SECRETS_DIR_VARIABLE) or None
         return init_settings, env_settings, _SecretFiles(settings_cls, secrets_dir=folder)

@@ -33,7 +33,7 @@ ComposeLoader.add_constructor("!reset", lambda loader, node: [])
 def build(overlay: str) -> list[dict[str, Any]]:
     """``kubectl kustomize``, with the batch component on top. A machine without kubectl fails: nothing is skipped."""
     kubectl = shutil.which("kubectl")
-    assert kubectl, "these tests need kubectl (Debian: apt-get install kubernetes-client)"
+    assert kubectl, "these tests need kubectl 1.27 or newer (Debian 12 has 1.20, which knows no components)"
     folder = ROOT / "k8s" / f".test-{overlay}"
     folder.mkdir(exist_ok=True)
     try:

@@ -75,7 +75,7 @@ def test_copied_paths_exist_and_are_no_other_service(name: str) -> None:
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", text, flags=re.MULTILINE)
     for path in " ".join(copies).split():
         assert (ROOT / path).exists(), path
-    copied = {m for m in re.findall(r"services/([a-z]+) ", " ".join(f"{c} " for c in copies))}
+    copied = set(re.findall(r"services/([a-z]+) ", " ".join(f"{c} " for c in copies)))
     assert copied - {"cli"} == {name}
 
 
