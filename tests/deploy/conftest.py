@@ -22,13 +22,6 @@ components: [../batch]
 """
 
 
-class ComposeLoader(yaml.SafeLoader):
-    """Compose's own tags read as plain values; ``!reset`` is a removal."""
-
-
-ComposeLoader.add_constructor("!reset", lambda loader, node: [])
-
-
 @cache
 def build(overlay: str) -> list[dict[str, Any]]:
     """``kubectl kustomize``, with the batch component on top. A machine without kubectl fails: nothing is skipped."""
@@ -52,7 +45,7 @@ def overlay(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def compose() -> dict[str, Any]:
-    return yaml.load((ROOT / "docker-compose.yml").read_text(), Loader=ComposeLoader)
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
 def of_kind(objects: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
