@@ -126,7 +126,7 @@ def read_tensor_table(folder: Path) -> dict[str, TensorInfo]:
     """Names → dtype and shape of all tensors, from the safetensors headers alone; truncated files raise
     BadCheckpoint.
     """
-    shards = _weight_files(folder)
+    shards = weight_files(folder)
     table: dict[str, TensorInfo] = {}
     for shard in shards:
         for name, info in _read_header(shard).items():
@@ -197,7 +197,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The shards that the index names, or else the one weight file; unindexed extra files are an error."""
     found = sorted(folder.glob("*.safetensors"))
     if not found:
@@ -245,6 +245,8 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
         raise BadCheckpoint(
             f"{path} has a damaged safetensors header ({_first_line(error)}): copy it again."
         ) from error
+    if not table:
+        raise BadCheckpoint(f"{path} holds no tensors: save the weights again.")
     _check_spans(path, table, spans, size - 8 - length)
     return table
 

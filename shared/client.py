@@ -16,6 +16,11 @@ from pydantic import BaseModel, ValidationError
 
 from shared.contracts import (
     ActivateRequest,
+    AttentionRequest,
+    AttentionResponse,
+    CanaryDecision,
+    CanaryReport,
+    CanaryRequest,
     ChatMessage,
     ChatRequest,
     ChatResponse,
@@ -29,6 +34,7 @@ from shared.contracts import (
     JobStatus,
     ModelList,
     PairPage,
+    RolloutView,
     ScoreRequest,
     ScoreResponse,
     SwapResult,
@@ -38,6 +44,7 @@ from shared.contracts import (
 from shared.errors import Unavailable, UpstreamError
 
 CHECKPOINT_HEADER = "X-MPA-Checkpoint"
+OPTIONAL_FIELDS = ("logprobs", "n", "stream")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -118,12 +125,20 @@ class ChatClient(HttpClient):
         self.model = model
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        body = request.model_dump_json(exclude_none=True, exclude_defaults=False)
+        # Sampling is always spelt out, because servers have defaults of their own. What asks for nothing is left out:
+        # some servers refuse fields that they do not know, whatever the value.
+        fields = ChatRequest.model_fields
+        idle = {name for name in OPTIONAL_FIELDS if getattr(request, name) == fields[name].default}
+        body = request.model_dump_json(exclude_none=True, exclude=idle)
         response = await self._send(
             "POST", "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"}
         )
         reply = self._parse(ChatResponse, response)
         return ChatReply(reply, response.headers.get(CHECKPOINT_HEADER))
+
+    async def attention(self, request: AttentionRequest) -> AttentionResponse:
+        """Of our own model services, where the probe is on."""
+        return await self._call(AttentionResponse, "POST", "/v1/attention", json=request.model_dump(mode="json"))
 
     async def models(self) -> ModelList:
         return await self._call(ModelList, "GET", "/v1/models")
@@ -150,11 +165,27 @@ class StudentClient(ChatClient):
         return await self._call(CheckpointList, "GET", "/v1/checkpoints")
 
     async def activate(self, version: str, by: str, timeout: float = 300.0) -> SwapResult:
-        body = ActivateRequest(version=version, by=by).model_dump()
+        # A little less than we wait, so that the answer says whether the swap happened.
+        body = ActivateRequest(version=version, by=by, deadline_seconds=0.95 * timeout).model_dump()
         return await self._call(SwapResult, "PUT", "/v1/checkpoints/active", json=body, timeout=timeout)
 
     async def rollback(self, timeout: float = 300.0) -> SwapResult:
         return await self._call(SwapResult, "POST", "/v1/checkpoints/rollback", timeout=timeout)
+
+    async def rollout(self) -> RolloutView:
+        return await self._call(RolloutView, "GET", "/v1/rollout")
+
+    async def start_canary(self, request: CanaryRequest, timeout: float = 300.0) -> CanaryReport:
+        body = request.model_dump(mode="json")
+        return await self._call(CanaryReport, "PUT", "/v1/rollout/canary", json=body, timeout=timeout)
+
+    async def promote_canary(self, by: str, reason: str = "by call", timeout: float = 300.0) -> SwapResult:
+        body = CanaryDecision(by=by, reason=reason).model_dump()
+        return await self._call(SwapResult, "POST", "/v1/rollout/canary/promote", json=body, timeout=timeout)
+
+    async def abort_canary(self, by: str, reason: str = "by call", timeout: float = 300.0) -> CanaryReport:
+        body = CanaryDecision(by=by, reason=reason).model_dump()
+        return await self._call(CanaryReport, "POST", "/v1/rollout/canary/abort", json=body, timeout=timeout)
 
 
 class ParityClient(HttpClient):
@@ -232,7 +263,7 @@ def upstream_error(response: httpx.Response) -> MPAUpstream:
     detail = f"{response.request.method} {response.request.url} answered {response.status_code}: {_detail_of(response)}"
     retry_after = _retry_after(response.headers.get("Retry-After"))
     if response.status_code in (429, 502, 503, 504):
-        return Unavailable(detail, retry_after=retry_after)
+        return Unavailable(detail, retry_after=retry_after, upstream_status=response.status_code)
     return UpstreamError(detail, upstream_status=response.status_code, retry_after=retry_after)
 
 

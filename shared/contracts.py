@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -97,7 +97,18 @@ class UploadSource(Contract):
     tasks: list[str] | None = None
 
 
-ImageSource = Annotated[FolderSource | GlobSource | ManifestSource | UploadSource, Field(discriminator="kind")]
+class TrafficSource(Contract):
+    """What the student's traffic tap has sampled from production requests."""
+
+    kind: Literal["traffic"] = "traffic"
+    student: str = Field("student", pattern=NAME_PATTERN)
+    since: AwareDatetime | None = Field(None, description="leave out hours before this one")
+    tasks: list[str] | None = None
+
+
+ImageSource = Annotated[
+    FolderSource | GlobSource | ManifestSource | UploadSource | TrafficSource, Field(discriminator="kind")
+]
 
 
 class AnnotatorSpec(Contract):
@@ -109,6 +120,9 @@ class AnnotatorSpec(Contract):
     questions_per_image: int = Field(3, ge=1, le=32)
     temperature: float = Field(0.8, ge=0, le=2)
     top_p: float = Field(0.9, gt=0, le=1)
+    structured: Literal["auto", "off"] = Field(
+        "auto", description="auto: hold the teacher to the task's JSON schema, where both have or understand one"
+    )
 
 
 class IdentifierSpec(Contract):
@@ -130,6 +144,26 @@ class LoraSpec(Contract):
     target_modules: list[str] | None = Field(None, description="None: all linear layers of the language model")
 
 
+class LossSpec(Contract):
+    """The alignment loss. ``preset`` says what each field is that is not given; docs/method.md has the formulas.
+
+    ``paper``: the plain cross-entropy of the paper, on disparity pairs alone. ``replay``: the same with replay pairs.
+    ``discrepancy``: replay with all that the teacher allows and that was shown to help.
+    """
+
+    preset: Literal["paper", "replay", "discrepancy"] = "replay"
+    weigh_by: list[Literal["vote_share", "confidence", "reasoning", "attention"]] | None = Field(
+        None, description="discrepancies that a disparity pair's weight grows with"
+    )
+    consistency: float | None = Field(None, ge=0, description="λ of the output consistency term")
+    consistency_by: Literal["auto", "top_k", "candidates"] = Field(
+        "auto",
+        description="top_k needs one tokenizer for both models and a teacher with logprobs; candidates needs votes",
+    )
+    rationale: float | None = Field(None, ge=0, description="λ of the cross-entropy of the teacher's rationale")
+    attention: float | None = Field(None, ge=0, description="λ of the divergence of the attention maps")
+
+
 class TrainSpec(Contract):
     """One training run. ``max_steps`` wins over ``epochs``, which counts passes over the disparity pairs."""
 
@@ -146,6 +180,7 @@ class TrainSpec(Contract):
     freeze_vision: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     save_every_steps: int = Field(100, ge=1)
+    loss: LossSpec = LossSpec()
     lora: LoraSpec | None = None
 
     @model_validator(mode="after")
@@ -168,6 +203,39 @@ class GateSpec(Contract):
     promote: bool = Field(True, description="False: train and evaluate, but never touch the running student")
 
 
+class DiscrepancySpec(Contract):
+    """What is measured of every kept pair beside the answers, and stored in the set."""
+
+    confidence: bool = Field(
+        True, description="how much likelier the teacher's answer is to the teacher; needs a teacher with logprobs"
+    )
+    top_k: int = Field(
+        0, ge=0, le=20, description="alternatives stored for each token of the teacher's answer; 0: none"
+    )
+    reasoning: bool = Field(
+        False, description="how much less likely the teacher's one-sentence rationale is to the student"
+    )
+    attention: bool = Field(
+        False, description="where teacher and student look while they answer; both need MPA_ATTENTION_PROBE=true"
+    )
+    grid: int = Field(8, ge=1, le=32, description="rows and columns of the attention maps")
+
+
+class RoundsSpec(Contract):
+    """Mine, train, and mine again with what was trained, until a bound is met."""
+
+    max: int = Field(1, ge=1, le=10, description="rounds at most")
+    min_disparity: float = Field(
+        0.02, ge=0, le=1, description="stop when fewer of a round's pairs than this share are disparity pairs"
+    )
+    min_gain: float = Field(
+        0.005, ge=0, le=1, description="stop when held-out agreement grew by less than this in a round"
+    )
+    steer: bool = Field(
+        False, description="later rounds ask more about the tasks, and by example the questions, that the student fails"
+    )
+
+
 class JobSpec(Contract):
     """What a team submits to ``POST /v1/jobs``."""
 
@@ -179,7 +247,9 @@ class JobSpec(Contract):
     student: str = Field("student", pattern=NAME_PATTERN)
     annotator: AnnotatorSpec = AnnotatorSpec()
     identifier: IdentifierSpec = IdentifierSpec()
+    discrepancies: DiscrepancySpec = DiscrepancySpec()
     train: TrainSpec = TrainSpec()
+    rounds: RoundsSpec = RoundsSpec()
     gate: GateSpec = GateSpec()
     benchmark: str | None = Field(
         None, description="labelled JSONL (image, task, question, answers); read by evaluation only"
@@ -463,6 +533,11 @@ class ActivateRequest(Contract):
 
     version: str = Field(pattern=NAME_PATTERN)
     by: str = "api"
+    deadline_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="answer by then, swapped or refused; at most (and by default) the service's swap timeout",
+    )
 
 
 class SwapResult(Contract):
@@ -470,6 +545,129 @@ class SwapResult(Contract):
     previous: str | None
     changed: bool
     seconds: float
+
+
+# ---------------------------------------------------------------- rollout
+
+
+class CanaryState(StrEnum):
+    """``promoting``: somebody's call or the rule has decided, and the swap is on its way."""
+
+    RUNNING = "running"
+    PROMOTING = "promoting"
+    PROMOTED = "promoted"
+    ABORTED = "aborted"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (CanaryState.PROMOTED, CanaryState.ABORTED)
+
+
+class CanaryRule(Contract):
+    """When the replicas end a canary by themselves. Nothing is judged before ``min_requests`` candidate answers.
+
+    A broken limit aborts; all limits kept promote, if ``promote`` is set. A limit of None is not looked at.
+    """
+
+    min_requests: int = Field(200, ge=1)
+    min_seconds: float = Field(0.0, ge=0, description="promote no earlier than this after the start")
+    max_error_rate: float | None = Field(0.01, ge=0, le=1, description="candidate answers that failed")
+    max_latency_ratio: float | None = Field(1.5, gt=0, description="candidate's p95 over the active version's")
+    min_agreement: float | None = Field(
+        None, ge=0, le=1, description="share of compared answers equal to the active one's"
+    )
+    max_seconds: float | None = Field(None, gt=0, description="abort what is not decided after this time")
+    promote: bool = Field(False, description="True: promote by rule; False: the rule only aborts")
+
+
+class CanaryRequest(Contract):
+    """``PUT /v1/rollout/canary``: serve ``version`` beside the active one to ``share`` of the requests.
+
+    ``compare``: share of the candidate's greedy answers whose question the active version answers too, in the
+    background, to count agreement.
+    """
+
+    version: str = Field(pattern=NAME_PATTERN)
+    share: float = Field(0.05, gt=0, le=1)
+    compare: float = Field(1.0, ge=0, le=1)
+    rule: CanaryRule | None = None
+    by: str = "api"
+
+
+class CanaryDecision(Contract):
+    """``POST /v1/rollout/canary/promote`` and ``…/abort``: who decides, and why."""
+
+    by: str = "api"
+    reason: str = Field("by call", max_length=500)
+
+
+class Canary(Contract):
+    """The latest canary of a student, as the registry keeps it. ``baseline`` is what was active when it began."""
+
+    id: str
+    revision: int = Field(ge=0, description="grows with every change, over all canaries of the student")
+    student: str
+    version: str
+    baseline: str
+    share: float
+    compare: float
+    rule: CanaryRule | None
+    state: CanaryState
+    started_by: str
+    started_at: datetime
+    changed_by: str
+    changed_at: datetime
+    reason: str = ""
+
+
+class VersionStats(Contract):
+    """How one version did during a canary. Latencies in seconds, of whole answers; None before the first."""
+
+    version: str
+    requests: int = 0
+    errors: int = Field(0, description="requests the version failed; the candidate's were answered by the active one")
+    latency_mean: float | None = None
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    latency_p99: float | None = None
+
+
+class CanaryReport(Contract):
+    """A canary and what all replicas counted since it began. ``verdict``: what its rule says at present."""
+
+    canary: Canary
+    active: VersionStats
+    candidate: VersionStats
+    compared: int = 0
+    agreement: float | None = None
+    verdict: str = ""
+
+
+class ReplicaInfo(Contract):
+    """What one replica says about itself. ``problem``: why it serves something other than it should."""
+
+    id: str
+    address: str = Field("", description="host:port it listens on, as it knows it")
+    version: str
+    generation: int | None = Field(None, description="of the active pointer that it has followed so far")
+    candidate: str | None = Field(None, description="version that it serves beside, as a canary")
+    problem: str = ""
+    queued: int = 0
+    started_at: datetime
+    seen_at: datetime
+
+
+class RolloutView(Contract):
+    """``GET /v1/rollout``. ``complete`` False: Redis is not to be had, so only the replica that answers is listed."""
+
+    student: str
+    active: ActivePointer
+    converged: bool = Field(
+        description="all replicas listed serve the active version, and the candidate if there is one"
+    )
+    replicas: list[ReplicaInfo]
+    complete: bool
+    canary: CanaryReport | None = None
 
 
 # ---------------------------------------------------------------- scoring
@@ -498,6 +696,36 @@ class AnswerScore(Contract):
 class ScoreResponse(Contract):
     checkpoint: str
     scores: list[list[AnswerScore]] = Field(description="[item][answer]")
+
+
+class AttentionItem(Contract):
+    """An image (data URL), a question about it and an answer."""
+
+    image: str
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+
+
+class AttentionRequest(Contract):
+    """``POST /v1/attention``: where the model looks while it gives each answer."""
+
+    items: list[AttentionItem] = Field(min_length=1, max_length=32)
+    grid: int = Field(8, ge=1, le=32, description="rows and columns of the maps")
+
+
+class AttentionGrid(Contract):
+    """``values`` [grid][grid], rows from the top, sum 1; ``image_share``: the image's part of all attention."""
+
+    values: list[list[float]]
+    image_share: float
+
+
+class AttentionResponse(Contract):
+    """``version``: the checkpoint (student) or model (teacher); ``layers``: whose heads were averaged."""
+
+    version: str
+    layers: list[int]
+    maps: list[AttentionGrid]
 
 
 # ---------------------------------------------------------------- OpenAI chat completions (the part of the wire we
@@ -609,6 +837,7 @@ class ModelInfo(BaseModel):
     created: int = 0
     owned_by: str = "mpa"
     checkpoint: str | None = None
+    active: bool | None = Field(None, description="whether requests for this id are answered now")
 
 
 class ModelList(BaseModel):

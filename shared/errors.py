@@ -9,17 +9,18 @@ class MPAError(Exception):
     ``detail`` names the input, says what is wrong and what to do about it. ``status`` is the HTTP status the error
     maps to,
     ``slug`` a stable machine-readable name (the last part of the problem's ``type``), ``retry_after`` seconds to
-    wait, if that helps.
+    wait, if that helps. ``param`` names the one request field that is wrong, where it is one.
     """
 
     status: int = 500
     slug: str = "internal"
     title: str = "Internal error"
 
-    def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, detail: str, *, retry_after: float | None = None, param: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+        self.param = param
 
 
 class InvalidInput(MPAError):
@@ -51,7 +52,15 @@ class Busy(MPAError):
 
 
 class Unavailable(MPAError):
+    """Worth another try later; ``upstream_status`` is the HTTP status of the service that said so, None where none
+    came.
+    """
+
     status, slug, title = 503, "unavailable", "A needed part is not available right now"
+
+    def __init__(self, detail: str, *, retry_after: float | None = None, upstream_status: int | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.upstream_status = upstream_status
 
 
 class UpstreamError(MPAError):

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Readiness = Callable[[FastAPI], Awaitable[Health]]
+MoreMetrics = Callable[[FastAPI], Awaitable[bytes]]
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 OUTAGE_RETRY_AFTER = 2.0
 _OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "overloaded_error"}
@@ -39,11 +40,13 @@ def create_app(
     ready: Readiness,
     openai_errors: bool = False,
     outages: Mapping[type[Exception], str] | None = None,
+    more_metrics: MoreMetrics | None = None,
 ) -> FastAPI:
     """A service's app with everything that is the same in all four; routes are added by the caller.
 
     ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat
     routes. ``outages`` names what is away when an exception of that type comes out of a route: the answer is a 503.
+    ``more_metrics``: what ``/metrics`` shows beside the service's own, in Prometheus' text format.
     """
     app = FastAPI(title=f"MPA {service}", version="1", lifespan=lifespan)
     registry = CollectorRegistry()
@@ -55,7 +58,7 @@ def create_app(
 
     _add_error_handlers(app, respond)
     _add_outage_handlers(app, respond, outages or {})
-    _add_service_routes(app, service, ready, registry)
+    _add_service_routes(app, service, ready, registry, more_metrics)
     app.add_middleware(_Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors)
     return app
 
@@ -72,7 +75,7 @@ def openai_response(error: MPAError) -> JSONResponse:
     """The error shape that OpenAI clients parse."""
     kind = _OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     status = 400 if error.status == 422 else error.status
-    body = {"error": {"message": error.detail, "type": kind, "param": None, "code": error.slug}}
+    body = {"error": {"message": error.detail, "type": kind, "param": error.param, "code": error.slug}}
     return JSONResponse(body, status, headers=_retry_header(error))
 
 
@@ -100,7 +103,7 @@ def _add_error_handlers(app: FastAPI, respond: Callable[[Request, MPAError], JSO
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return respond(request, InvalidInput(describe_validation(error.errors())))
+        return respond(request, invalid_fields(error.errors()))
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -133,6 +136,16 @@ def _add_outage_handlers(
         app.add_exception_handler(kind, on_outage)
 
 
+def invalid_fields(errors: Any) -> InvalidInput:
+    """The error for what pydantic found; an unknown field gets the code that OpenAI clients know."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    error = InvalidInput(describe_validation(errors), param=place or None)
+    if first["type"] == "extra_forbidden":
+        error.slug = "unknown_parameter"
+    return error
+
+
 def describe_validation(errors: Any) -> str:
     """All problems of a request in one sentence each, naming the field."""
     parts = []
@@ -143,7 +156,9 @@ def describe_validation(errors: Any) -> str:
     return "; ".join(parts) + "."
 
 
-def _add_service_routes(app: FastAPI, service: str, ready: Readiness, registry: CollectorRegistry) -> None:
+def _add_service_routes(
+    app: FastAPI, service: str, ready: Readiness, registry: CollectorRegistry, more_metrics: MoreMetrics | None
+) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """The process is alive."""
@@ -158,7 +173,8 @@ def _add_service_routes(app: FastAPI, service: str, ready: Readiness, registry: 
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        more = b"" if more_metrics is None else await more_metrics(app)
+        return Response(generate_latest(registry) + more, media_type=CONTENT_TYPE_LATEST)
 
 
 class _Gate:

@@ -5,24 +5,19 @@ Every failure is an UnreadableImage with the reason in words, because one bad im
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import urljoin, urlsplit
 
 import fsspec
-import httpx
 
 from shared.errors import MPAError
 from shared.images import UnreadableImage
 from shared.store import Store
+from shared.web_images import WEB_SCHEMES, WebImages
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MAX_REDIRECTS = 3
-WEB_SCHEMES = ("http://", "https://")
 
 
 class ImageFiles:
@@ -41,8 +36,8 @@ class ImageFiles:
         self._store = store
         self._roots = None if roots is None else [root.resolve() for root in (*roots, *_uploads_of(store))]
         self._max_bytes = max_bytes
-        self._allow_urls, self._allow_private = allow_urls, allow_private_urls
-        self._http = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False)
+        self._allow_urls = allow_urls
+        self._web = WebImages(max_bytes=max_bytes, allow_private=allow_private_urls, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +46,7 @@ class ImageFiles:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._web.close()
 
     def read(self, image: str) -> bytes:
         """The image's file bytes; raises UnreadableImage."""
@@ -87,51 +82,7 @@ class ImageFiles:
     def _fetch(self, url: str) -> bytes:
         if not self._allow_urls:
             raise UnreadableImage(f"{url} is a URL, and those are not allowed here (MPA_ALLOW_IMAGE_URLS).")
-        try:
-            for _ in range(MAX_REDIRECTS + 1):
-                data, location = self._get(url)
-                if location is None:
-                    return data
-                url = urljoin(url, location)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise UnreadableImage(f"{url} cannot be fetched: {type(error).__name__}: {error}.") from error
-        raise UnreadableImage(f"{url} redirects more than {MAX_REDIRECTS} times.")
-
-    def _get(self, url: str) -> tuple[bytes, str | None]:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnreadableImage(f"{url} is no http or https URL.")
-        # The address that was checked is the one connected to: a second look-up could answer a private one.
-        address = self._address(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
-        host = parts.netloc.rpartition("@")[2]
-        target = httpx.URL(url).copy_with(host=address)
-        request = self._http.build_request(
-            "GET", target, headers={"Host": host}, extensions={"sni_hostname": parts.hostname}
-        )
-        response = self._http.send(request, stream=True)
-        try:
-            if response.is_redirect:
-                return b"", response.headers["Location"]
-            if response.status_code != 200:
-                raise UnreadableImage(f"{url} answered {response.status_code}.")
-            return self._body(response), None
-        finally:
-            response.close()
-
-    def _body(self, response: httpx.Response) -> bytes:
-        data = bytearray()
-        for chunk in response.iter_bytes():
-            data += chunk
-            if len(data) > self._max_bytes:
-                raise self._too_large(len(data))
-        return bytes(data)
-
-    def _address(self, host: str, port: int) -> str:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-        if not self._allow_private and not all(ipaddress.ip_address(a.split("%")[0]).is_global for a in addresses):
-            raise UnreadableImage(f"{host} is a private address, and those are not fetched from.")
-        return addresses[0]
+        return self._web.fetch(url)
 
     def _too_large(self, size: int) -> UnreadableImage:
         return UnreadableImage(

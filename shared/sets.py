@@ -23,6 +23,18 @@ It holds no image bytes: ``image`` says where the image is, ``image_sha256`` whi
     vote_share         float64  fraction of votes that match teacher_answer, 0-1
     teacher_logprob    float64  mean token log-probability of teacher_answer, nats
     student_logprob    float64  mean token log-probability of student_answer, nats
+    gap_logprob        float64  mean token log-probability of teacher_answer under the student, nats
+    teacher_top        list     for each token of teacher_answer and its end a list of {token, logprob}: the teacher's
+                                likeliest alternatives, best first; null where the job did not ask
+    rationale          string   the teacher's one sentence on why teacher_answer is right
+    teacher_rationale_logprob, student_rationale_logprob
+                       float64  mean token log-probability of rationale under each model, nats
+    confidence_gap, reasoning_gap, attention_gap
+                       float64  discrepancies of the pair in [0, 1], by shared/discrepancies.py; null where unknown
+    round              int32    mining round, from 1; null in sets from before there were rounds
+    teacher_attention  list     of float16: where the teacher looks in the image while it gives teacher_answer, a
+                                grid × grid map row by row from the top, sum 1; null where the job did not ask
+    student_attention  list     the same of the student, for the same answer
     teacher_model      string
     prompt_tokens      int64    teacher tokens spent on this row (a request for several rows counts in the first)
     completion_tokens  int64
@@ -39,6 +51,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -47,6 +60,7 @@ from shared.contracts import Pair, Split, Verdict
 from shared.state import ShardResult
 from shared.store import Store
 
+_ALTERNATIVE = pa.struct([pa.field("token", pa.string()), pa.field("logprob", pa.float64())])
 SCHEMA = pa.schema(
     [
         pa.field("pair_id", pa.string(), nullable=False),
@@ -68,10 +82,21 @@ SCHEMA = pa.schema(
         pa.field("vote_share", pa.float64()),
         pa.field("teacher_logprob", pa.float64()),
         pa.field("student_logprob", pa.float64()),
+        pa.field("gap_logprob", pa.float64()),
+        pa.field("teacher_top", pa.list_(pa.list_(_ALTERNATIVE))),
+        pa.field("rationale", pa.string()),
+        pa.field("teacher_rationale_logprob", pa.float64()),
+        pa.field("student_rationale_logprob", pa.float64()),
+        pa.field("confidence_gap", pa.float64()),
+        pa.field("reasoning_gap", pa.float64()),
+        pa.field("attention_gap", pa.float64()),
+        pa.field("teacher_attention", pa.list_(pa.float16())),
+        pa.field("student_attention", pa.list_(pa.float16())),
         pa.field("teacher_model", pa.string(), nullable=False),
         pa.field("prompt_tokens", pa.int64(), nullable=False),
         pa.field("completion_tokens", pa.int64(), nullable=False),
         pa.field("saved_tokens", pa.int64(), nullable=False),
+        pa.field("round", pa.int32()),
     ]
 )
 # What a set says, without where it was made, by whom it was asked for, or what it cost: equal sets have equal digests.
@@ -86,6 +111,14 @@ DIGEST_COLUMNS = (
     "student_answer",
     "votes",
 )
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A token that the teacher might have said, with its log-probability in nats."""
+
+    token: str
+    logprob: float
 
 
 @dataclass(frozen=True)
@@ -110,10 +143,21 @@ class Row:
     vote_share: float | None = None
     teacher_logprob: float | None = None
     student_logprob: float | None = None
+    gap_logprob: float | None = None
+    teacher_top: tuple[tuple[Alternative, ...], ...] | None = None
+    rationale: str | None = None
+    teacher_rationale_logprob: float | None = None
+    student_rationale_logprob: float | None = None
+    confidence_gap: float | None = None
+    reasoning_gap: float | None = None
+    attention_gap: float | None = None
+    teacher_attention: tuple[float, ...] | None = None
+    student_attention: tuple[float, ...] | None = None
     teacher_model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     saved_tokens: int = 0
+    round: int = 1
 
     @property
     def pair_id(self) -> str:
@@ -131,13 +175,18 @@ def shard_key(job_id: str, shard: int) -> str:
 def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> ShardResult:
     """Publish a shard whole, unless it is there: the first writer wins, and what is stored is what is summed up."""
     ordered = sorted(rows, key=lambda row: (row.image_index, row.task, row.slot))
-    columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes)} for row in ordered]
+    columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes), **_maps(row)} for row in ordered]
     table = pa.Table.from_pylist(columns, schema=SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", store_schema=False)
     if store.create(shard_key(job_id, shard), buffer.getvalue()):
         return summarise(table)
     return summarise(read_shard(store, job_id, shard))
+
+
+def _maps(row: Row) -> dict[str, Any]:
+    maps = {"teacher_attention": row.teacher_attention, "student_attention": row.student_attention}
+    return {name: None if values is None else list(np.array(values, np.float16)) for name, values in maps.items()}
 
 
 def read_shard(store: Store, job_id: str, shard: int) -> pa.Table:

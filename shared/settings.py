@@ -61,7 +61,7 @@ class CommonSettings(BaseSettings):
 
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue; a student needs none")
     api_key: SecretStr | None = Field(None, description="when set, every service asks for it as a Bearer token")
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
@@ -89,7 +89,22 @@ class ImageSettings(CommonSettings):
     min_image_side: int = Field(2, description="an image with a shorter side is unreadable")
 
 
-class TeacherSettings(HttpSettings, ImageSettings):
+class ChatImageSettings(ImageSettings):
+    """Which image URLs chat requests may hold beside data URLs."""
+
+    chat_image_urls: bool = Field(False, description="fetch http(s) images that chat requests name")
+    chat_private_image_urls: bool = Field(False, description="also from private addresses")
+    chat_image_timeout: Duration = Field(timedelta(seconds=10), description="for one image to be fetched")
+
+
+class ProbeSettings(CommonSettings):
+    """The white-box attention probe of a model service."""
+
+    attention_probe: bool = Field(False, description="answer POST /v1/attention with a transformers copy of the model")
+    attention_idle: Duration = Field(timedelta(minutes=5), description="the copy is let go after this long unused")
+
+
+class TeacherSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
 
     teacher_port: int = Field(8101, ge=0)
@@ -100,11 +115,12 @@ class TeacherSettings(HttpSettings, ImageSettings):
     teacher_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
     teacher_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
     teacher_max_model_len: int = 1024
+    teacher_max_images: int = Field(8, ge=1, description="images in one request; all are decoded at once")
     teacher_ready_timeout: Duration = timedelta(seconds=300)
     teacher_request_timeout: Duration = timedelta(seconds=120)
 
 
-class StudentSettings(HttpSettings, ImageSettings):
+class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     """Student service: engine, batching, rollout."""
 
     student_port: int = Field(8102, ge=0)
@@ -112,17 +128,47 @@ class StudentSettings(HttpSettings, ImageSettings):
     student_model: str = Field(
         "demo/models/student", description="folder or hub id of the base S-VLM, registered as version `base`"
     )
+    student_engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="vllm: a supervised vLLM server, whose weights are swapped in place"
+    )
+    student_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
+    student_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
+    student_max_model_len: int | None = Field(None, description="longest prompt and answer on vLLM; None: the model's")
+    student_ready_timeout: Duration = Field(timedelta(seconds=300), description="for vLLM to load and answer")
     student_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
     student_max_batch: int = Field(32, ge=1)
     student_max_wait: Duration = Field(timedelta(milliseconds=5), description="how long a batch waits for company")
     student_queue_size: int = Field(512, ge=1, description="requests waiting beyond this get 429")
+    student_feature_cache: ByteSize = Field(
+        _size("256MiB"), description="memory for the features of images, which later questions reuse; 0: none"
+    )
+    student_compile: bool = Field(
+        False, description="torch.compile the model: minutes of start-up, faster on a GPU; a CPU needs a C++ compiler"
+    )
+    student_swap: Literal["double_buffer", "in_place"] = Field(
+        "double_buffer",
+        description="in_place: overwrite the weights between two batches, with no second copy in memory",
+    )
     student_max_tokens: int = Field(256, ge=1, description="upper limit of max_tokens")
     student_max_images: int = Field(4, ge=1, description="images in one request")
     student_request_timeout: Duration = timedelta(seconds=120)
     student_swap_timeout: Duration = timedelta(seconds=300)
+    student_tap_share: float = Field(
+        0.0, ge=0, le=1, description="share of the answered requests whose images go to the store as a pile; 0: off"
+    )
+    student_tap_questions: bool = Field(False, description="keep the questions beside the images")
+    student_tap_max_bytes: ByteSize = Field(_size("1GiB"), description="the pile's size; the oldest hours go first")
+    student_tap_max_age: Duration = Field(timedelta(days=7), description="images are deleted when they are older")
+    student_tap_filter: str = Field("", description="privacy filter as module:function; see docs/traffic-tap.md")
     student_keep_previous: bool = Field(
         True, description="hold the previous version in memory: rollback without a reload"
+    )
+    student_follow_every: Duration = Field(
+        timedelta(seconds=3), description="how often a replica looks at the registry, whether or not Redis told it to"
+    )
+    student_replica_timeout: Duration = Field(
+        timedelta(seconds=15), description="a replica that Redis has not heard of this long is no longer listed"
     )
 
 
@@ -142,7 +188,9 @@ class ParitySettings(HttpSettings, ImageSettings):
     allow_image_urls: bool = Field(False, description="allow http(s) images in manifests")
     allow_private_image_urls: bool = Field(False, description="let image URLs lead to private addresses")
     max_images_per_job: int = 1_000_000
-    calls_in_flight: int = Field(16, ge=1, description="model calls in flight per shard task")
+    calls_in_flight: int = Field(
+        32, ge=1, description="most calls in flight from a worker process to a model server; fewer where it is slow"
+    )
     call_timeout: Duration = timedelta(seconds=120)
     worker_concurrency: int = Field(2, ge=1, description="shards in work at once per worker")
     lease: Duration = Field(

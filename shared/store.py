@@ -111,6 +111,20 @@ class Store:
         parts = (key.split("/") for key in self.list(prefix))
         return sorted({p[depth] for p in parts if len(p) > depth + 1})
 
+    def size(self, prefix: str) -> int:
+        """Bytes below ``prefix``; 0 if it does not exist."""
+        if self._local is not None:
+            total = 0
+            for path in self._path(prefix).rglob("*"):
+                try:
+                    total += path.stat().st_size if path.is_file() else 0
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+            return total
+        self._fs.invalidate_cache()
+        full = self._full(prefix)
+        return int(self._fs.du(full)) if self._fs.exists(full) else 0
+
     def delete(self, prefix: str) -> None:
         """Remove ``prefix`` and all below it; nothing happens if it does not exist."""
         if self._local is not None:

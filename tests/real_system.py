@@ -32,7 +32,7 @@ def labelled(data_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def system(data_dir: Path, pile: Path, labelled: Path) -> Iterator[System]:
     """The system with the demo pair, on free ports, stopped at the end."""
-    running = start(data_dir)
+    running = start(data_dir, {"MPA_ATTENTION_PROBE": "true"})
     yield running
     running.stop()
 

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 
 Body = dict[str, Any]
 Script = Callable[[Body], list[str]]
+Refusal = Callable[[Body], str | None]
 
 
 def text_of(body: Body) -> str:
@@ -52,13 +53,22 @@ class ServerThread:
 
 @dataclass
 class ScriptedModel:
-    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds."""
+    """Answers by ``script`` (one text a choice). ``failures``: (status, headers) given first; ``delay`` in seconds.
+
+    ``refusal``: the words of a 400 for a body, ``failure``: another status; None to answer it.
+    """
 
     script: Script
     version: str = "base"
     delay: float = 0.0
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    refusal: Refusal | None = None
+    failure: Callable[[Body], int | None] | None = None
+    looks: dict[str, list[list[float]]] | None = None
+    """Attention maps by answer; None: the probe is off."""
     requests: list[Body] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -70,13 +80,31 @@ class ScriptedModel:
             if self.failures:
                 status, headers = self.failures.pop(0)
                 return JSONResponse({"error": {"message": "scripted failure"}}, status, headers=headers)
-            if self.delay:
+            failure = self.failure(body) if self.failure is not None else None
+            if failure is not None:
+                return JSONResponse({"error": {"message": "scripted failure"}}, failure)
+            refusal = self.refusal(body) if self.refusal is not None else None
+            if refusal is not None:
+                return JSONResponse({"error": {"message": refusal}}, 400)
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            try:
                 await asyncio.sleep(self.delay)
+            finally:
+                self.in_flight -= 1
             return JSONResponse(completion(self.script(body)), headers={"X-MPA-Checkpoint": self.version})
 
         @app.get("/readyz")
         async def ready() -> Body:
-            return {"service": "scripted", "ready": True}
+            return {"service": "scripted", "ready": True, "details": {"attention": self.looks is not None}}
+
+        @app.post("/v1/attention")
+        async def attention(request: Request) -> JSONResponse:
+            if self.looks is None:
+                return JSONResponse({"detail": "The attention probe is off here."}, 403)
+            (item,) = (await request.json())["items"]
+            maps = [{"values": self.looks.get(item["answer"], [[0.25] * 2] * 2), "image_share": 0.5}]
+            return JSONResponse({"version": self.version, "layers": [1], "maps": maps})
 
         return app
 

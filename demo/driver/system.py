@@ -63,16 +63,16 @@ def environment(data_dir: Path) -> dict[str, str]:
     }
 
 
-def start(data_dir: Path) -> System:
+def start(data_dir: Path, settings: Mapping[str, str] | None = None) -> System:
     """Start the supervisor and wait until every service is ready; raises DemoError with the log's end if it does
-    not.
+    not. ``settings``: more MPA_* variables.
     """
     endpoints_file = data_dir / "endpoints.json"
     log = data_dir / "system.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "services"],
-            env=environment(data_dir),
+            env={**environment(data_dir), **(settings or {})},
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -16,8 +16,10 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
+from services.cli.evaluate import compare_runs, evaluate
 from services.cli.export import export_set
 from services.cli.render import checkpoints_table, job_panel, jobs_table, pairs_table
+from services.cli.rollout import add_commands
 from services.cli.session import (
     Exit,
     err,
@@ -35,8 +37,12 @@ from shared.settings import ClientSettings
 app = typer.Typer(
     help="Model Parity Aligner: make a small VLM answer like a big one, without labels.", no_args_is_help=True
 )
+add_commands(app)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+app.command("evaluate")(evaluate)
+app.command("compare")(compare_runs)
 
 
 class ExportFormat(StrEnum):

@@ -6,18 +6,23 @@ answer, or a verdict that says why there is none.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from services.parity.pictures import Picture, derive_seed
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
-from shared.contracts import AnnotatorSpec, ChatResponse, Choice, Verdict
+from shared.contracts import AnnotatorSpec, ChatRequest, ChatResponse, Choice, Verdict
 from shared.vqa.answers import normalise_question
 from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
 SHOWN = 200
+JSON_TOKENS = 24  # what keys, quotes and braces take beside the texts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Annotator:
 
     def __init__(self, teacher: Upstream, spec: AnnotatorSpec, seed: int) -> None:
         self._teacher, self._spec, self._seed = teacher, spec, seed
+        self._forms: Literal["untried", "kept", "refused"] = "untried"
 
     async def propose(self, picture: Picture, profile: TaskProfile) -> list[Draft]:
         """One draft a slot, duplicates and unparsable texts ended; in one-shot mode with answers."""
@@ -75,23 +81,10 @@ class Annotator:
         return draft
 
     async def _ask(self, picture: Picture, profile: TaskProfile, slots: range) -> list[Draft]:
-        one_shot = self._spec.mode == "one_shot"
-        prompt = profile.ask_and_answer_prompt() if one_shot else profile.ask_prompt()
-        longest = profile.max_question_tokens + (profile.max_answer_tokens if one_shot else 0)
         # Greedy texts are all the same (vLLM refuses n > 1 then), so one is asked for and the rest are its duplicates.
         n = len(slots) if self._spec.temperature > 0 else 1
-        request = image_question(
-            self._teacher.client.model,
-            picture.url,
-            prompt,
-            n=n,
-            max_tokens=longest,
-            temperature=self._spec.temperature,
-            top_p=self._spec.top_p,
-            seed=derive_seed(self._seed, picture.sha256, profile.name, "ask", slots.start),
-        )
         try:
-            response = (await self._teacher.chat(request)).response
+            response = await self._ask_in_form(self._request(picture, profile, slots, n), picture, profile)
         except RequestRefused as refusal:
             return [Draft(slot).ended(Verdict.REFUSED, refusal.detail) for slot in slots]
         texts = [choice.message.content or "" for choice in response.choices]
@@ -100,6 +93,45 @@ class Annotator:
         cost = (prompt_tokens, completion_tokens // max(1, len(texts)))
         drafts = [replace(self._parse(slot, texts, slot - slots.start, profile), answer_cost=cost) for slot in slots]
         return [drafts[0].spent(response), *drafts[1:]]
+
+    def _request(self, picture: Picture, profile: TaskProfile, slots: range, n: int) -> ChatRequest:
+        """What asks for questions in plain words."""
+        one_shot = self._spec.mode == "one_shot"
+        return image_question(
+            self._teacher.client.model,
+            picture.url,
+            profile.ask_and_answer_prompt() if one_shot else profile.ask_prompt(),
+            n=n,
+            max_tokens=profile.max_question_tokens + (profile.max_answer_tokens if one_shot else 0),
+            temperature=self._spec.temperature,
+            top_p=self._spec.top_p,
+            seed=derive_seed(self._seed, picture.sha256, profile.name, "ask", slots.start),
+        )
+
+    async def _ask_in_form(self, plain: ChatRequest, picture: Picture, profile: TaskProfile) -> ChatResponse:
+        """Held to the profile's schema where the endpoint can do that, else in plain words."""
+        form = profile.response_format(pair=self._spec.mode == "one_shot")
+        if form is None or self._spec.structured == "off" or self._forms == "refused":
+            return (await self._teacher.chat(plain, picture.rank)).response
+        try:
+            response = (await self._teacher.chat(self._in_form(plain, form, picture, profile), picture.rank)).response
+        except RequestRefused as refusal:
+            response = (await self._teacher.chat(plain, picture.rank)).response
+            if self._forms == "untried":
+                # So it was the form that was refused, not the image: later calls need not try.
+                self._forms = "refused"
+                log.warning("The teacher is not held to JSON schemas: %s", refusal.detail)
+            return response
+        self._forms = "kept"
+        return response
+
+    def _in_form(self, plain: ChatRequest, form: dict[str, Any], picture: Picture, profile: TaskProfile) -> ChatRequest:
+        one_shot = self._spec.mode == "one_shot"
+        text = profile.ask_and_answer_prompt(as_json=True) if one_shot else profile.ask_prompt(as_json=True)
+        asked = image_question(plain.model, picture.url, text)
+        longest = (plain.max_tokens or 0) + JSON_TOKENS
+        values = {"messages": asked.messages, "response_format": form, "max_tokens": longest}
+        return plain.model_copy(update=values)
 
     def _parse(self, slot: int, texts: list[str], position: int, profile: TaskProfile) -> Draft:
         if position >= len(texts):
@@ -125,7 +157,7 @@ class Annotator:
             logprobs=True,
         )
         try:
-            response = (await self._teacher.chat(request)).response
+            response = (await self._teacher.chat(request, picture.rank)).response
         except RequestRefused as refusal:
             return draft.ended(Verdict.REFUSED, refusal.detail)
         draft = draft.spent(response)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from services.parity.annotator import Annotator, Draft
+from services.parity.attention import AttentionMeter
 from services.parity.identifier import Identifier
 from services.parity.pictures import Picture, digest, prepare, split_of
+from services.parity.throttle import Throttle
 from services.parity.upstream import Patience, Upstream
 from shared.client import ChatClient
 from shared.contracts import JobSpec, ManifestEntry, Verdict
@@ -27,12 +29,17 @@ REFUSED_IMAGES = 4
 
 @dataclass(frozen=True)
 class Models:
-    """How to reach the two models. ``calls_in_flight`` bounds the calls of one shard to both together."""
+    """How to reach the two models. ``calls_in_flight`` bounds the calls to each of them.
+
+    The shards of a worker process share its throttles; None: a shard has throttles of its own.
+    """
 
     teacher: ChatClient
     student: ChatClient
     calls_in_flight: int
     patience: Patience | None = None
+    teacher_calls: Throttle | None = None
+    student_calls: Throttle | None = None
 
 
 class ShardCollector:
@@ -52,11 +59,13 @@ class ShardCollector:
     ) -> None:
         self.rows: list[Row] = []
         self.changed = asyncio.Event()
-        calls = asyncio.Semaphore(models.calls_in_flight)
-        self._teacher = Upstream("teacher", models.teacher, calls, self.changed, models.patience)
-        self._student = Upstream("student", models.student, calls, self.changed, models.patience)
+        teacher_calls = models.teacher_calls or Throttle("teacher", models.calls_in_flight)
+        student_calls = models.student_calls or Throttle("student", models.calls_in_flight)
+        self._teacher = Upstream("teacher", models.teacher, teacher_calls, self.changed, models.patience)
+        self._student = Upstream("student", models.student, student_calls, self.changed, models.patience)
         self._annotator = Annotator(self._teacher, spec.annotator, spec.seed)
         self._identifier = Identifier(self._teacher, self._student, spec.identifier, spec.seed)
+        self._attention = AttentionMeter(self._teacher, self._student, spec.discrepancies)
         self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
         self._profiles, self._files, self._limits = profiles, files, limits
         self._images_in_work = models.calls_in_flight
@@ -87,11 +96,18 @@ class ShardCollector:
             self._add(self._unreadable(entry, digest(data), error.detail))
             return
         base = self._base(entry, picture.sha256)
-        tasks = await asyncio.gather(*(self._task(base, picture, self._profiles[name]) for name in entry.tasks))
+        first, *others = (self._profiles[name] for name in entry.tasks)
+        # The first call about an image goes alone, so that all others find the image in the teacher's prefix cache.
+        drafts = await self._annotator.propose(picture, first)
+        tasks = await asyncio.gather(
+            self._slots(base, drafts, picture, first), *(self._task(base, picture, profile) for profile in others)
+        )
         self._add([row for rows in tasks for row in rows])
 
     async def _task(self, base: Row, picture: Picture, profile: TaskProfile) -> list[Row]:
-        drafts = await self._annotator.propose(picture, profile)
+        return await self._slots(base, await self._annotator.propose(picture, profile), picture, profile)
+
+    async def _slots(self, base: Row, drafts: list[Draft], picture: Picture, profile: TaskProfile) -> list[Row]:
         return await asyncio.gather(*(self._slot(base, draft, picture, profile) for draft in drafts))
 
     async def _slot(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
@@ -109,6 +125,10 @@ class ShardCollector:
         if draft.verdict is not None:
             return replace(row, verdict=draft.verdict, reason=draft.reason)
         found = await self._identifier.examine(draft, picture, profile)
+        if found.verdict is Verdict.DISPARITY and self._spec.discrepancies.attention:
+            prompt = profile.answer_prompt(draft.question or "")
+            looks = await self._attention.measure(picture, prompt, draft.answer or "")
+            row = replace(row, teacher_attention=looks.teacher, student_attention=looks.student)
         return replace(
             row,
             verdict=found.verdict,

@@ -104,7 +104,7 @@ class Identifier:
             temperature=0.0,
             logprobs=True,
         )
-        reply = await self._student.chat(request)
+        reply = await self._student.chat(request, picture.rank)
         answer = profile.clean_answer(first_text(reply.response))
         logprob = mean_logprob(reply.response.choices[0]) if reply.response.choices else None
         return _Student(answer, reply.checkpoint or reply.response.system_fingerprint, logprob)
@@ -120,7 +120,7 @@ class Identifier:
             temperature=self._spec.vote_temperature,
             seed=derive_seed(self._seed, picture.sha256, profile.name, "vote", draft.slot),
         )
-        response = (await self._teacher.chat(request)).response
+        response = (await self._teacher.chat(request, picture.rank)).response
         answers = tuple(profile.clean_answer(choice.message.content or "") for choice in response.choices)
         return _Votes(answers if sampled else answers * self._spec.votes, *tokens_of(response))
 

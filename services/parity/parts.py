@@ -14,12 +14,14 @@ from typing import Any
 from fastapi import FastAPI
 from redis.exceptions import RedisError
 
+from services.parity.attention import check_probes
 from services.parity.rebuild import rebuild
 from services.parity.reconciler import Reconciler, ReconcilerRules
 from services.parity.report import shown, withdraw_report
 from services.parity.sources import SourceRules
 from services.parity.submission import Submitter
 from services.parity.uploads import UploadLimits
+from shared.client import HttpClient
 from shared.contracts import NAME_PATTERN, Health, JobStatus
 from shared.errors import NotFound
 from shared.http import Lifespan
@@ -31,6 +33,7 @@ from shared.vqa.tasks import TaskProfile, load_profiles
 
 KEEP_ALIVE = 15.0
 STOP_SECONDS = 5.0
+PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def build(settings: ParitySettings) -> Parts:
     return Parts(
         jobs=jobs,
         store=store,
-        submitter=Submitter(jobs, store, profiles, [settings.student_name], rules),
+        submitter=Submitter(jobs, store, profiles, [settings.student_name], rules, lambda: _check_probes(settings)),
         reconciler=Reconciler(
             jobs,
             store,
@@ -127,6 +130,14 @@ def build(settings: ParitySettings) -> Parts:
             int(settings.max_upload), int(settings.max_image_bytes), settings.max_images_per_job
         ),
     )
+
+
+async def _check_probes(settings: ParitySettings) -> None:
+    async with (
+        HttpClient(settings.teacher_url, timeout=PROBE_SECONDS) as teacher,
+        HttpClient(settings.student_url, timeout=PROBE_SECONDS) as student,
+    ):
+        await check_probes([("teacher", teacher), ("student", student)])
 
 
 async def ready(app: FastAPI) -> Health:

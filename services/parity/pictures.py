@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -17,10 +18,14 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Picture:
-    """``sha256`` of the file's bytes; ``url`` is the data URL that is sent."""
+    """``sha256`` of the file's bytes; ``url`` is the data URL that is sent.
+
+    ``rank`` of all calls about it: pictures that came first are finished first, while a server's caches know them.
+    """
 
     sha256: str
     url: str
+    rank: float = field(default_factory=time.monotonic)
 
 
 def prepare(data: bytes, limits: ImageLimits) -> Picture:

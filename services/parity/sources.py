@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from services.parity.uploads import RECEIPT, upload_prefix
-from shared.contracts import FolderSource, GlobSource, ImageSource, ManifestEntry, ManifestSource, UploadSource
+from shared.contracts import (
+    FolderSource,
+    GlobSource,
+    ImageSource,
+    ManifestEntry,
+    ManifestSource,
+    TrafficSource,
+    UploadSource,
+)
 from shared.errors import Forbidden, InvalidInput
-from shared.image_files import IMAGE_SUFFIXES, WEB_SCHEMES, local_path
+from shared.image_files import IMAGE_SUFFIXES, local_path
 from shared.store import Store
+from shared.traffic import traffic_images
+from shared.web_images import WEB_SCHEMES
 
 Found = tuple[str, Sequence[str]]
 
@@ -81,6 +92,9 @@ def _found(source: ImageSource, tasks: list[str], store: Store, rules: SourceRul
             yield from ((image, tasks) for image in _glob(source, rules))
         case ManifestSource():
             yield from _manifest(source, tasks, rules)
+        case TrafficSource():
+            keys = traffic_images(store, source.student, source.since and source.since.astimezone(UTC))
+            yield from ((store.url_of(key), tasks) for key in keys)
         case UploadSource():
             yield from ((image, tasks) for image in _upload(source, store))
 
@@ -193,4 +207,6 @@ def _named(source: ImageSource) -> str:
 def _hint(source: ImageSource) -> str:
     if isinstance(source, ManifestSource):
         return "the manifest is empty."
+    if isinstance(source, TrafficSource):
+        return "let the student sample some first (MPA_STUDENT_TAP_SHARE), or ask for an earlier 'since'."
     return f"put files there that end in {', '.join(sorted(IMAGE_SUFFIXES))}."

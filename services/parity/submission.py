@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +37,16 @@ class Submitter:
     profiles: Mapping[str, TaskProfile]
     students: Sequence[str]
     rules: SourceRules
+    check_probes: Callable[[], Awaitable[None]]
 
     async def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
         """The job's id, and whether this call made it. Once this returns, the job survives the loss of Redis.
 
-        Raises InvalidInput, Forbidden, and Conflict for a key that was used with another spec.
+        Raises InvalidInput (also for attention where a model has no probe), Forbidden, and Conflict for a key that was
+        used with another spec.
         """
+        if spec.discrepancies.attention:
+            await self.check_probes()
         stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
         return stored.job_id, await self.jobs.create(stored)
 

@@ -21,6 +21,7 @@ from services.parity.collect import Models
 from services.parity.manifests import JobInputs
 from services.parity.shard_work import ShardWork
 from services.parity.tasks import Runner, register
+from services.parity.throttle import Throttle
 from shared.client import ChatClient, StudentClient
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
@@ -42,9 +43,12 @@ def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
     limits = ImageLimits.from_settings(settings)
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     files = image_files(settings, store)
+    # A call is slow long before it times out, after which its work would have been for nothing.
+    slow = settings.call_timeout.total_seconds() / 2
+    teacher_calls, student_calls = (Throttle(name, settings.calls_in_flight, slow) for name in ("teacher", "student"))
 
     async def work(job_id: str, shard: int) -> None:
-        async with _models(settings) as models, _jobs(settings) as jobs:
+        async with _models(settings, teacher_calls, student_calls) as models, _jobs(settings) as jobs:
             await ShardWork(
                 jobs=jobs,
                 store=store,
@@ -78,7 +82,7 @@ def image_files(settings: ParitySettings, store: Store) -> ImageFiles:
 
 
 @asynccontextmanager
-async def _models(settings: ParitySettings) -> AsyncIterator[Models]:
+async def _models(settings: ParitySettings, teacher_calls: Throttle, student_calls: Throttle) -> AsyncIterator[Models]:
     timeout, calls = settings.call_timeout.total_seconds(), settings.calls_in_flight
     teacher_key = settings.teacher_api_key or settings.api_key
     async with (
@@ -97,7 +101,7 @@ async def _models(settings: ParitySettings) -> AsyncIterator[Models]:
             max_connections=calls,
         ) as student,
     ):
-        yield Models(teacher, student, calls)
+        yield Models(teacher, student, calls, teacher_calls=teacher_calls, student_calls=student_calls)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,17 +14,32 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from prometheus_client import Histogram
 
-from services.student.chat import as_openai_error, build_response, read_question, read_samplings, stream_chunks
+from services.student import rollout_routes
+from services.student.chat import (
+    as_openai_error,
+    build_response,
+    read_question,
+    read_samplings,
+    stream_chunks,
+    wanted_version,
+)
 from services.student.disconnects import unless_gone
 from services.student.engine import Answered, Engine
+from services.student.replica import build_replica
 from services.student.rollout import Rollout, Verified
+from services.student.routing import Router
 from services.student.scoring import score_items
+from services.student.tap import TrafficTap
 from services.student.transformers_engine import TransformersEngine
+from services.student.vllm_engine import VllmEngine
 from services.student.work import StreamPiece
+from shared.chat_images import ChatImages
 from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
 from shared.contracts import (
     ActivateRequest,
+    AttentionRequest,
+    AttentionResponse,
     ChatRequest,
     ChatResponse,
     CheckpointList,
@@ -37,9 +52,12 @@ from shared.contracts import (
 )
 from shared.errors import MPAError, Unavailable
 from shared.http import create_app
+from shared.images import ImageLimits
 from shared.settings import StudentSettings
 from shared.store import Store
+from shared.vlm.attention_route import answer_attention
 from shared.vlm.loading import local_folder
+from shared.vlm.probe import AttentionProbe
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,7 +69,13 @@ def rollout_of(request: Request) -> Rollout:
     return rollout
 
 
+def router_of(request: Request) -> Router:
+    router: Router = request.app.state.router
+    return router
+
+
 RolloutDep = Annotated[Rollout, Depends(rollout_of)]
+RouterDep = Annotated[Router, Depends(router_of)]
 
 
 def build_app(settings: StudentSettings) -> FastAPI:
@@ -62,29 +86,43 @@ def build_app(settings: StudentSettings) -> FastAPI:
     limit = settings.student_request_timeout.total_seconds()
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: ChatRequest, request: Request, rollout: RolloutDep) -> Response | ChatResponse:
+    async def chat(body: ChatRequest, request: Request, router: RouterDep) -> Response | ChatResponse:
         """OpenAI chat completions with images."""
         samplings = read_samplings(body, settings)
-        question = await asyncio.to_thread(read_question, body.messages, settings)
+        version = wanted_version(body.model)
+        answering = router if version is None else router.engine_for(version)
+        question = await asyncio.to_thread(read_question, body.messages, request.app.state.images)
         if body.stream:
-            pieces = rollout.engine.stream(question, samplings)
+            pieces = answering.stream(question, samplings)
             first = await unless_gone(request, within(limit, anext(pieces)))
+            request.app.state.tap.offer(question, first.version)
             return StreamingResponse(_events(body, first, pieces), media_type="text/event-stream", headers=named(first))
-        answered = await unless_gone(request, within(limit, rollout.engine.answer(question, samplings)))
+        answered = await unless_gone(request, within(limit, answering.answer(question, samplings)))
+        request.app.state.tap.offer(question, answered.version)
         response = build_response(body, answered)
         return Response(response.model_dump_json(), media_type="application/json", headers=named(answered))
 
     @app.post("/v1/score", response_model=ScoreResponse)
     async def score(body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep) -> ScoreResponse:
         """Log-probabilities of given answers."""
-        scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, settings)))
+        scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, request.app.state.images)))
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
 
+    @app.post("/v1/attention")
+    async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
+        """Where the serving checkpoint looks while it gives answers."""
+        return await answer_attention(request.app.state.probe, body, ImageLimits.from_settings(settings))
+
     @app.get("/v1/models")
     async def models(rollout: RolloutDep) -> ModelList:
-        """The student, and the checkpoint it runs."""
-        return ModelList(data=[ModelInfo(id=settings.student_name, checkpoint=rollout.engine.version)])
+        """The student with the checkpoint it runs, and all versions that it could run."""
+        serving, name = rollout.engine.version, settings.student_name
+        known = (await rollout.checkpoints()).checkpoints
+        versions = [
+            ModelInfo(id=f"{name}@{c.version}", checkpoint=c.version, active=c.version == serving) for c in known
+        ]
+        return ModelList(data=[ModelInfo(id=name, checkpoint=serving, active=True), *versions])
 
     @app.get("/v1/checkpoints")
     async def checkpoints(rollout: RolloutDep) -> CheckpointList:
@@ -94,20 +132,22 @@ def build_app(settings: StudentSettings) -> FastAPI:
     @app.put("/v1/checkpoints/active")
     async def activate(body: ActivateRequest, rollout: RolloutDep) -> SwapResult:
         """Swap; answers when the version serves."""
-        return await rollout.activate(body.version, body.by)
+        return await rollout.activate(body.version, body.by, body.deadline_seconds)
 
     @app.post("/v1/checkpoints/rollback")
     async def rollback(rollout: RolloutDep) -> SwapResult:
         """Back to the version that was active before."""
         return await rollout.rollback("api")
 
+    app.include_router(rollout_routes.router)
     return app
 
 
 def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        registry = CheckpointRegistry(Store(settings.store_url, settings.data_dir / "cache"), settings.student_name)
+        store = Store(settings.store_url, settings.data_dir / "cache")
+        registry = CheckpointRegistry(store, settings.student_name)
         sizes = Histogram(
             "mpa_student_batch_answers",
             "Answers decoded together",
@@ -117,20 +157,42 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         base: Path = await asyncio.to_thread(local_folder, settings.student_model)
 
         async def start(candidate: Verified) -> Engine:
-            return await TransformersEngine.start(
-                settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe
-            )
+            kind = VllmEngine if settings.student_engine == "vllm" else TransformersEngine
+            return await kind.start(settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe)
 
         rollout = await Rollout.start(registry, base, start, timeout=settings.student_swap_timeout)
-        app.state.rollout = rollout
-        follower = asyncio.create_task(rollout.follow())
+        router = Router(lambda: rollout.engine, app.state.metrics_registry)
+        replica = build_replica(settings, store, registry, rollout, router, start)
+        app.state.rollout, app.state.router, app.state.replica = rollout, router, replica
+        app.state.images = images = ChatImages(
+            settings, max_images=settings.student_max_images, setting="MPA_STUDENT_MAX_IMAGES"
+        )
+        app.state.tap = tap = TrafficTap(settings, store, app.state.metrics_registry)
+        app.state.probe = probe = _probe(settings, registry, rollout) if settings.attention_probe else None
+        replica.start()
         yield
-        follower.cancel()
-        with suppress(asyncio.CancelledError):
-            await follower
+        if probe is not None:
+            await probe.aclose()
+        await tap.aclose()
+        images.close()
+        await replica.aclose()
         await rollout.engine.close()
 
     return lifespan
+
+
+def _probe(settings: StudentSettings, registry: CheckpointRegistry, rollout: Rollout) -> AttentionProbe:
+    def serving() -> tuple[str, Path]:
+        return rollout.engine.version, registry.local(rollout.engine.version)
+
+    return AttentionProbe(
+        serving,
+        dtype=settings.student_dtype,
+        device=settings.student_device,
+        idle=settings.attention_idle.total_seconds(),
+        torch_threads=settings.torch_threads,
+        trust_remote_code=settings.trust_remote_code,
+    )
 
 
 async def _readiness(app: FastAPI) -> Health:
@@ -138,8 +200,11 @@ async def _readiness(app: FastAPI) -> Health:
     if rollout is None:
         return Health(service="student", ready=False, reason="The model is loading.")
     details = {"checkpoint": rollout.engine.version, "queued": rollout.engine.queued}
+    details["attention"] = app.state.probe is not None
+    if rollout.engine.score_trouble:
+        details["score"] = f"off: {rollout.engine.score_trouble}"
     alive = rollout.engine.alive
-    reason = rollout.problem if alive else "The model's thread has ended: restart the service."
+    reason = rollout.problem if alive else rollout.engine.trouble
     return Health(service="student", ready=alive, reason=reason, details=details)
 
 

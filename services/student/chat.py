@@ -9,6 +9,7 @@ from typing import Any
 
 from services.student.engine import Answered, Question
 from services.student.work import StreamPiece
+from shared.chat_images import ChatImages
 from shared.contracts import (
     AnswerMessage,
     ChatMessage,
@@ -16,13 +17,11 @@ from shared.contracts import (
     ChatResponse,
     Choice,
     ChoiceLogprobs,
-    ImagePart,
     TokenLogprob,
     TopLogprob,
     Usage,
 )
 from shared.errors import InvalidInput, MPAError, NotFound
-from shared.images import ImageLimits, UnreadableImage, decode_image, from_data_url
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated, Token
 from shared.vlm.sampling import Sampling
@@ -30,28 +29,19 @@ from shared.vlm.sampling import Sampling
 DEFAULT_MAX_TOKENS = 64
 
 
-def read_question(messages: Sequence[ChatMessage], settings: StudentSettings) -> Question:
+def read_question(messages: Sequence[ChatMessage], images: ChatImages) -> Question:
     """Decode the images of a conversation. Raises InvalidInput that says which image is wrong and why."""
-    parts = [part for m in messages if not isinstance(m.content, str) for part in m.content]
-    urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
-    if len(urls) > settings.student_max_images:
-        raise InvalidInput(
-            f"The request has {len(urls)} images; at most {settings.student_max_images} are read "
-            f"(MPA_STUDENT_MAX_IMAGES)."
-        )
-    limits = ImageLimits.from_settings(settings)
-    images = []
-    for number, url in enumerate(urls, start=1):
-        try:
-            images.append(decode_image(from_data_url(url), limits))
-        except (UnreadableImage, InvalidInput) as error:
-            raise InvalidInput(f"Image {number} of {len(urls)}: {error.detail}") from error
-    return Question(tuple(messages), tuple(images))
+    return Question(*images.read(messages))
+
+
+def wanted_version(model: str) -> str | None:
+    """``student@job-x`` asks for the answer of one version, ``student`` for that of whatever serves."""
+    return model.partition("@")[2] or None
 
 
 def read_samplings(request: ChatRequest, settings: StudentSettings) -> list[Sampling]:
     """One sampling a choice; seeds count up, so that choices differ and a repeated request gives the same ones."""
-    if request.model != settings.student_name:
+    if request.model.partition("@")[0] != settings.student_name:
         raise NotFound(f"The model {request.model!r} does not exist here: use {settings.student_name!r}.")
     wanted = request.max_completion_tokens or request.max_tokens
     if wanted is not None and wanted > settings.student_max_tokens:

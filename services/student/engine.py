@@ -55,6 +55,14 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """Whether questions are being answered."""
 
+    @property
+    def trouble(self) -> str:
+        """Why it is not alive, in words."""
+
+    @property
+    def score_trouble(self) -> str:
+        """Why ``score`` is off, empty if it is not: what the check at the start found."""
+
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
         """One answer a sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
 

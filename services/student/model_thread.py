@@ -25,9 +25,9 @@ Work = AnswerWork | CallWork
 class ModelThread:
     """Runs until ``close``; ``switch`` gives it another checkpoint, which the next batch uses.
 
-    A batch holds what arrived within ``max_wait`` seconds, at most ``max_batch`` answers (one request with more is
-    a batch of its own); more than ``queue_size`` requests waiting is Busy. ``on_batch`` is told the number of answers
-    of every batch.
+    A batch holds what is there ``max_wait`` seconds after its first request arrived (at once, if that one has waited as
+    long for the batch before), at most ``max_batch`` answers (one request with more is a batch of its own); more than
+    ``queue_size`` requests waiting is Busy. ``on_batch`` is told the number of answers of every batch.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ModelThread:
         self._turn_lock = threading.Lock()
         self._turn_over = threading.Event()
         self._turn_over.set()
-        self._closing = False
+        self._closing = self._aborted = False
         self._thread = threading.Thread(target=self._run, name="student-model", daemon=True)
         self._thread.start()
 
@@ -73,10 +73,10 @@ class ModelThread:
             work.abandon()
             raise
 
-    async def call(self, call: Callable[[Serving], Any]) -> Any:
-        """Run ``call`` with the serving checkpoint, alone."""
+    async def call(self, call: Callable[[Serving], Any], *, always: bool = False) -> Any:
+        """Run ``call`` with the serving checkpoint, alone; ``always``: also if the queue is full."""
         work = CallWork(call)
-        self._enqueue(work)
+        self._enqueue(work, always=always)
         return await asyncio.wrap_future(work.done)
 
     def switch(self, serving: Serving) -> threading.Event:
@@ -85,30 +85,42 @@ class ModelThread:
             self._serving = serving
             return self._turn_over
 
+    def abort(self) -> None:
+        """Let no further batch run, because the model must not answer; may be called on the thread itself."""
+        self._aborted = self._closing = True
+        self._queue.put(None)
+
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Busy if the queue is full, counting ``coming`` requests that are about to join it."""
+        waiting = self.queued + coming
+        if waiting >= self._queue_size:
+            raise Busy(
+                f"{waiting} requests wait already, the limit is {self._queue_size} (MPA_STUDENT_QUEUE_SIZE): "
+                "retry later.",
+                retry_after=RETRY_AFTER_SECONDS,
+            )
+
     def close(self) -> None:
         """Finish the running batch; whoever waits gets Unavailable."""
         self._closing = True
         self._queue.put(None)
         self._thread.join(timeout=30)
 
-    def _enqueue(self, work: Work) -> None:
+    def _enqueue(self, work: Work, *, always: bool = False) -> None:
         if self._closing or not self.alive:
             raise Unavailable("The student is shutting down: ask another replica.", retry_after=RETRY_AFTER_SECONDS)
-        if self.queued >= self._queue_size:
-            raise Busy(
-                f"{self.queued} requests wait already, the limit is {self._queue_size} (MPA_STUDENT_QUEUE_SIZE): "
-                "retry later.",
-                retry_after=RETRY_AFTER_SECONDS,
-            )
+        if not always:
+            self.check_room()
         self._queue.put(work)
 
     def _run(self) -> None:
         torch.set_num_threads(self._torch_threads)
         while True:
             work = self._carried or self._queue.get()
-            self._carried = None
-            if work is None:
+            if work is None or self._aborted:
+                self._carried = work
                 break
+            self._carried = None
             if isinstance(work, CallWork):
                 self._run_call(work)
             else:
@@ -128,7 +140,7 @@ class ModelThread:
     def _gather(self, first: AnswerWork) -> list[AnswerWork]:
         """``first`` and what arrives within the wait; whatever cannot join is carried to the next turn."""
         batch, size = [first], len(first.samplings)
-        deadline = time.monotonic() + self._max_wait
+        deadline = first.arrived + self._max_wait
         while size < self._max_batch:
             try:
                 work = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -173,7 +185,7 @@ class ModelThread:
         samplings = [sampling for work in batch for sampling in work.samplings]
         listeners = [listener for work in batch for listener in work.listeners(serving.version)]
         self._on_batch(len(samplings))
-        generate_encoded(serving.loaded, encoded, samplings, listeners)
+        generate_encoded(serving.loaded, encoded, samplings, listeners, collate=serving.features.collate)
 
     def _run_call(self, work: CallWork) -> None:
         if not work.done.set_running_or_notify_cancel():
@@ -185,7 +197,9 @@ class ModelThread:
                 work.done.set_exception(error)
 
     def _refuse_the_rest(self) -> None:
+        rest = [self._carried]
         while not self._queue.empty():
-            work = self._queue.get()
+            rest.append(self._queue.get())
+        for work in rest:
             if work is not None and work.done.set_running_or_notify_cancel():
                 work.done.set_exception(Unavailable("The student is shutting down.", retry_after=RETRY_AFTER_SECONDS))

@@ -1,23 +1,24 @@
-"""Which checkpoint serves: start, swap, rollback, and following the registry's active pointer."""
+"""Which checkpoint serves: start, swap, rollback, and convergence to the registry's active pointer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from services.student.engine import Engine
+from services.student.quiet_thread import in_quiet_thread
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, describe_difference, read_tensor_table, verify_folder
-from shared.contracts import CheckpointCard, CheckpointList, SmokeAnswer, SwapResult
-from shared.errors import BadCheckpoint, MPAError, NotFound, Unavailable
+from shared.contracts import ActivePointer, CheckpointCard, CheckpointList, SmokeAnswer, SwapResult
+from shared.errors import BadCheckpoint, NotFound, Unavailable
 
 log = logging.getLogger(__name__)
-FOLLOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,16 @@ class Rollout:
     """Owns the engine's version. Swaps are serialised; a failed one changes nothing.
 
     ``problem`` says why something other than the registry's active version serves, empty if nothing does.
+    ``generation`` is the pointer's that this replica has followed so far. ``after_move`` is called after a move here.
     """
 
     def __init__(self, registry: CheckpointRegistry, engine: Engine, *, timeout: timedelta, problem: str = "") -> None:
         self._registry, self.engine, self.problem = registry, engine, problem
         self._timeout = timeout.total_seconds()
         self._lock = asyncio.Lock()
-        self._refused: str | None = None
+        self._refused: int | None = None
+        self.generation: int | None = None
+        self.after_move: Callable[[], None] = lambda: None
 
     @classmethod
     async def start(
@@ -63,82 +67,116 @@ class Rollout:
                 log.error("Checkpoint %s cannot serve: %s", version, error.detail, extra={"checkpoint": version})
                 problems.append(f"{version} cannot serve: {error.detail}")
                 continue
-            return cls(registry, engine, timeout=timeout, problem=" ".join(problems))
+            rollout = cls(registry, engine, timeout=timeout, problem=" ".join(problems))
+            rollout.generation = pointer.generation
+            rollout._refused = pointer.generation if problems else None
+            return rollout
         raise BadCheckpoint("No checkpoint can serve. " + " ".join(problems))
 
-    async def activate(self, version: str, by: str) -> SwapResult:
-        """Serve ``version`` and make it the registry's active one. Idempotent."""
-        async with self._lock:
-            started = time.perf_counter()
+    @asynccontextmanager
+    async def exclusive(self, seconds: float | None = None) -> AsyncIterator[float]:
+        """One change of what is loaded at a time: whatever loads a checkpoint holds this.
+
+        Yields the deadline (event loop time) ``seconds`` from now, at most the swap timeout; raises Unavailable if
+        others hold it that long.
+        """
+        allowed = min(seconds or self._timeout, self._timeout)
+        deadline = asyncio.get_running_loop().time() + allowed
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._lock.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"Other swaps took all of the {allowed:g} s that were allowed; nothing changed: retry.", retry_after=1.0
+            ) from error
+        try:
+            yield deadline
+        finally:
+            self._lock.release()
+
+    async def activate(self, version: str, by: str, seconds: float | None = None) -> SwapResult:
+        """Serve ``version`` and make it the registry's active one, within ``seconds``. Idempotent."""
+        started = time.perf_counter()
+        async with self.exclusive(seconds) as deadline:
             previous = self.engine.version
-            changed = await self._serve(version)
+            changed = await self._serve(version, deadline)
             pointer = await asyncio.to_thread(self._registry.active)
             if pointer.version != version:
-                await asyncio.to_thread(self._registry.set_active, version, by)
-            self.problem, self._refused = "", None
-            return SwapResult(
-                version=version, previous=previous, changed=changed, seconds=time.perf_counter() - started
-            )
+                pointer = await asyncio.to_thread(self._registry.set_active, version, by)
+            self._followed(pointer)
+        self.after_move()
+        return SwapResult(version=version, previous=previous, changed=changed, seconds=time.perf_counter() - started)
 
     async def rollback(self, by: str) -> SwapResult:
         """Serve the version that was active before the present one."""
-        async with self._lock:
-            started = time.perf_counter()
+        started = time.perf_counter()
+        async with self.exclusive() as deadline:
             pointer = await asyncio.to_thread(self._registry.active)
             if pointer.previous is None:
                 raise NotFound(f"There is no version before {pointer.version} to roll back to.")
             previous = self.engine.version
-            changed = await self._serve(pointer.previous)
-            await asyncio.to_thread(self._registry.rollback, by)
-            self.problem = ""
-            return SwapResult(
-                version=self.engine.version, previous=previous, changed=changed, seconds=time.perf_counter() - started
-            )
+            changed = await self._serve(pointer.previous, deadline)
+            self._followed(await asyncio.to_thread(self._registry.rollback, by))
+            version = self.engine.version
+        self.after_move()
+        return SwapResult(version=version, previous=previous, changed=changed, seconds=time.perf_counter() - started)
 
     async def checkpoints(self) -> CheckpointList:
         return await asyncio.to_thread(self._registry.list)
 
-    async def follow(self) -> None:
-        """Converge to the registry's active version when someone else moves it; runs until cancelled."""
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            try:
-                await self._converge()
-            except MPAError as error:
-                log.error("Cannot follow the registry: %s", error.detail)
-            except Exception:  # whatever a store raises, the next look may go well
-                log.exception("The registry cannot be read")
-
-    async def _converge(self) -> None:
-        async with self._lock:
-            wanted = (await asyncio.to_thread(self._registry.active)).version
-            if wanted in (self.engine.version, self._refused) or self.problem.startswith(f"{wanted} cannot serve"):
+    async def converge(self) -> None:
+        """Serve the registry's active version if someone else moved it. Raises BadCheckpoint if it cannot serve;
+        then it is not tried again until the pointer moves.
+        """
+        async with self.exclusive() as deadline:
+            pointer = await asyncio.to_thread(self._registry.active)
+            if pointer.generation == self._refused:
                 return
             try:
-                await self._serve(wanted)
-            except BadCheckpoint as error:
-                self.problem, self._refused = f"{wanted} cannot serve: {error.detail}", wanted
+                await self._serve(pointer.version, deadline)
+            except (BadCheckpoint, NotFound) as error:
+                self.problem, self._refused = f"{pointer.version} cannot serve: {error.detail}", pointer.generation
                 raise
+            self._followed(pointer)
 
-    async def _serve(self, version: str) -> bool:
+    def _followed(self, pointer: ActivePointer) -> None:
+        self.generation, self.problem, self._refused = pointer.generation, "", None
+
+    async def load_beside(self, version: str, start_engine: StartEngine, deadline: float) -> Engine:
+        """A second engine for ``version``, checked as a swap would check it. The caller holds ``exclusive``."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await start_engine(await self._checked(version))
+        except TimeoutError as error:
+            raise self._too_slow(version) from error
+
+    async def _serve(self, version: str, deadline: float) -> bool:
         """Make the engine serve ``version``; returns whether anything changed."""
         if version == self.engine.version:
             return False
         if await self.engine.switch_back(version):
             return True
         try:
-            async with asyncio.timeout(self._timeout):
-                candidate = await asyncio.to_thread(verify, self._registry, version)
-                await asyncio.to_thread(self._check_architecture, candidate)
+            async with asyncio.timeout_at(deadline):
+                candidate = await self._checked(version)
                 await self.engine.swap(version, candidate.folder, candidate.smoke)
         except TimeoutError as error:
             if self.engine.version == version:  # switched; only the old one's last batch takes its time
                 return True
-            raise Unavailable(
-                f"Loading {version} took longer than {self._timeout:.0f} s (MPA_STUDENT_SWAP_TIMEOUT); "
-                f"{self.engine.version} goes on serving."
-            ) from error
+            raise self._too_slow(version) from error
         return True
+
+    async def _checked(self, version: str) -> Verified:
+        candidate = await in_quiet_thread(verify, self._registry, version)
+        await in_quiet_thread(self._check_architecture, candidate)
+        return candidate
+
+    def _too_slow(self, version: str) -> Unavailable:
+        return Unavailable(
+            f"Loading {version} took longer than was allowed (MPA_STUDENT_SWAP_TIMEOUT is {self._timeout:.0f} s); "
+            f"{self.engine.version} goes on serving.",
+            retry_after=1.0,
+        )
 
     def _check_architecture(self, candidate: Verified) -> None:
         serving = read_tensor_table(self._registry.local(self.engine.version))

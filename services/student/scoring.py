@@ -6,6 +6,7 @@ import asyncio
 
 from services.student.chat import read_question
 from services.student.engine import Engine, Question
+from shared.chat_images import ChatImages
 from shared.contracts import (
     AnswerScore,
     ChatMessage,
@@ -16,25 +17,29 @@ from shared.contracts import (
     ScoreResponse,
     TextPart,
 )
-from shared.errors import InvalidInput
-from shared.settings import StudentSettings
+from shared.errors import InvalidInput, Unavailable
 from shared.vlm.scoring import Score
 
 
-async def score_items(engine: Engine, request: ScoreRequest, settings: StudentSettings) -> ScoreResponse:
+async def score_items(engine: Engine, request: ScoreRequest, images: ChatImages) -> ScoreResponse:
     """Scores of all items by one checkpoint. Raises InvalidInput naming the item that is wrong."""
-    questions = [await asyncio.to_thread(_question, n, item, settings) for n, item in enumerate(request.items)]
+    if engine.score_trouble:
+        raise Unavailable(
+            f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. Chat works; "
+            "serve the student with the other MPA_STUDENT_ENGINE."
+        )
+    questions = [await asyncio.to_thread(_question, n, item, images) for n, item in enumerate(request.items)]
     scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])
     return ScoreResponse(checkpoint=scored.version, scores=[[_score(s) for s in row] for row in scored.scores])
 
 
-def _question(number: int, item: ScoreItem, settings: StudentSettings) -> Question:
+def _question(number: int, item: ScoreItem, images: ChatImages) -> Question:
     content: list[ImagePart | TextPart] = [
         ImagePart(type="image_url", image_url=ImageURL(url=item.image)),
         TextPart(type="text", text=item.question),
     ]
     try:
-        return read_question([ChatMessage(role="user", content=content)], settings)
+        return read_question([ChatMessage(role="user", content=content)], images)
     except InvalidInput as error:
         raise InvalidInput(f"items[{number}]: {error.detail}") from error
 

@@ -6,23 +6,25 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from services.student.engine import Answered, Question, Scored
+from services.student.in_place import WeightsLost, prepare_in_place
+from services.student.loading import load_checked
 from services.student.model_thread import ModelThread
+from services.student.quiet_thread import in_quiet_thread
 from services.student.work import AnswerWork, Prepared, Serving, StreamPiece
-from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import SmokeAnswer
-from shared.errors import BadCheckpoint, InvalidInput, Unavailable
-from shared.images import ImageLimits, decode_image, from_data_url
+from shared.errors import InvalidInput, Unavailable
 from shared.settings import StudentSettings
-from shared.vlm.generation import generate_encoded
-from shared.vlm.loading import LoadedModel, load_model
-from shared.vlm.prompting import Encoded, encode, question_prompt, render
+from shared.vlm.image_features import FeatureReuse, image_digest
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import Encoded, encode, render
 from shared.vlm.sampling import Sampling
+from shared.vlm.score_check import misalignment
 from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ class TransformersEngine:
             2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
         self._held: Serving | None = None
+        self._score_trouble = ""
+        self._in_preparation = 0
         self._model = ModelThread(
             serving,
             max_batch=settings.student_max_batch,
@@ -57,8 +61,12 @@ class TransformersEngine:
         on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
     ) -> TransformersEngine:
         """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
-        loaded = await asyncio.to_thread(_load_checked, settings, folder, smoke)
-        return cls(settings, Serving(version, loaded), on_batch)
+        loaded = await in_quiet_thread(load_checked, settings, folder, smoke)
+        engine = cls(settings, Serving(version, loaded, FeatureReuse(settings.student_feature_cache)), on_batch)
+        engine._score_trouble = await in_quiet_thread(misalignment, loaded)
+        if engine._score_trouble:
+            log.error("Scores are off: %s", engine._score_trouble, extra={"checkpoint": version})
+        return engine
 
     @property
     def version(self) -> str:
@@ -71,6 +79,10 @@ class TransformersEngine:
     @property
     def alive(self) -> bool:
         return self._model.alive
+
+    @property
+    def trouble(self) -> str:
+        return "" if self.alive else "The model's thread has ended: restart the service."
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
         prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
@@ -94,6 +106,10 @@ class TransformersEngine:
         finally:
             answering.cancel()
 
+    @property
+    def score_trouble(self) -> str:
+        return self._score_trouble
+
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
         prepared = [await self._prepare(question, 0) for question, _ in items]
         pairs = [(p, answer) for p, (_, answers) in zip(prepared, items, strict=True) for answer in answers]
@@ -107,9 +123,13 @@ class TransformersEngine:
         raise Unavailable("The checkpoint changed again and again while this was scored: retry.", retry_after=1.0)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
+        if self._settings.student_swap == "in_place":
+            await self._swap_in_place(version, folder, smoke)
+            return
         self._held = None  # three checkpoints never share the memory
-        loaded = await asyncio.to_thread(_load_checked, self._settings, folder, smoke)
-        await self._switch(Serving(version, loaded))
+        serving = self._model.serving.loaded
+        loaded = await in_quiet_thread(load_checked, self._settings, folder, smoke, like=serving)
+        await self._switch(self._serving(version, loaded))
 
     async def switch_back(self, version: str) -> bool:
         held = self._held
@@ -122,6 +142,24 @@ class TransformersEngine:
         await asyncio.to_thread(self._model.close)
         self._preparing.shutdown(wait=False)
 
+    async def _swap_in_place(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
+        candidate = await in_quiet_thread(prepare_in_place, self._settings, self._model.serving.loaded, folder, smoke)
+
+        def overwrite(serving: Serving) -> None:
+            serving.features.clear()
+            try:
+                loaded = candidate.overwrite(serving.loaded)
+            except WeightsLost:
+                self._model.abort()
+                raise
+            self._model.switch(self._serving(version, loaded))
+            log.info("Overwrote %s with %s", serving.version, version, extra={"checkpoint": version})
+
+        await self._model.call(overwrite, always=True)
+
+    def _serving(self, version: str, loaded: LoadedModel) -> Serving:
+        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache))
+
     async def _switch(self, serving: Serving) -> None:
         """From the assignment on the switch has happened, even if the caller stops waiting for the old one to drain."""
         old = self._model.serving
@@ -129,17 +167,24 @@ class TransformersEngine:
         self._held = old if self._settings.student_keep_previous else None
         log.info("Switched from %s to %s", old.version, serving.version, extra={"checkpoint": serving.version})
         await asyncio.to_thread(drained.wait)
+        old.features.clear()
 
     async def _prepare(self, question: Question, max_tokens: int) -> Prepared:
+        self._model.check_room(self._in_preparation)
         serving = self._model.serving
         encoder = _encoder(question)
-        encoded = await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, serving.loaded)
+        self._in_preparation += 1
+        try:
+            encoded = await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, serving.loaded)
+        finally:
+            self._in_preparation -= 1
         _check_length(encoded.length, max_tokens, serving.loaded)
         return Prepared(encoder, encoded, serving)
 
     async def _score_batch(self, pairs: Sequence[tuple[Prepared, str]]) -> tuple[str, list[Score]]:
         def call(serving: Serving) -> tuple[str, list[Score]]:
-            return serving.version, score_batch(serving.loaded, [(p.fit(serving), answer) for p, answer in pairs])
+            fitted = [(p.fit(serving), answer) for p, answer in pairs]
+            return serving.version, score_batch(serving.loaded, fitted, collate=serving.features.collate)
 
         scored: tuple[str, list[Score]] = await self._model.call(call)
         return scored
@@ -147,7 +192,15 @@ class TransformersEngine:
 
 def _encoder(question: Question) -> Callable[[LoadedModel], Encoded]:
     def encoder(loaded: LoadedModel) -> Encoded:
-        return encode(loaded, render(loaded, question.messages, question.images))
+        prompt = render(loaded, question.messages, question.images)
+        try:
+            encoded = encode(loaded, prompt)
+        except Exception as error:  # processors raise anything, say, for a text that spells the image token
+            raise InvalidInput(
+                f"The model's processor cannot read this prompt ({type(error).__name__}: {error}). "
+                "Leave the model's special tokens out of the text."
+            ) from error
+        return replace(encoded, image_key=image_digest(question.images)) if question.images else encoded
 
     return encoder
 
@@ -158,36 +211,4 @@ def _check_length(prompt: int, answer: int, loaded: LoadedModel) -> None:
             f"The prompt has {prompt} tokens and up to {answer} may be answered; the model reads at most "
             f"{loaded.max_length}: "
             "shorten the prompt or lower max_tokens."
-        )
-
-
-def _load_checked(settings: StudentSettings, folder: Path, smoke: SmokeAnswer | None) -> LoadedModel:
-    torch.set_num_threads(settings.torch_threads)  # counts for this thread only
-    loaded = load_model(
-        folder,
-        dtype=settings.student_dtype,
-        device=settings.student_device,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    _check_finite(loaded.model, folder)
-    if smoke is not None:
-        _check_smoke(loaded, smoke, folder, exact=settings.student_dtype == "float32")
-    return loaded
-
-
-def _check_finite(model: Any, folder: Path) -> None:
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BadCheckpoint(f"{folder}: the weight {name} holds NaN or infinite values. Train it again.")
-
-
-def _check_smoke(loaded: LoadedModel, smoke: SmokeAnswer, folder: Path, *, exact: bool) -> None:
-    """Ask the card's question; ``exact`` where this dtype is the one the answer was recorded with."""
-    image = decode_image(from_data_url(f"data:image/png;base64,{smoke.image_png_base64}"), ImageLimits())
-    encoded = encode(loaded, question_prompt(loaded, image, smoke.question))
-    answer = generate_encoded(loaded, [encoded], [Sampling(max_tokens=SMOKE_TOKENS)])[0].text.strip()
-    if exact and answer != smoke.answer.strip():
-        raise BadCheckpoint(
-            f"{folder} answers {answer!r} to the smoke question {smoke.question!r}; its card says {smoke.answer!r}. "
-            "The files are not what was trained, or another library version reads them differently."
         )

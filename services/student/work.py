@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.vlm.generation import Generated, Piece
+from shared.vlm.image_features import FeatureReuse
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Encoded
 from shared.vlm.sampling import Sampling
@@ -16,10 +18,11 @@ from shared.vlm.sampling import Sampling
 
 @dataclass(frozen=True)
 class Serving:
-    """A checkpoint in memory."""
+    """A checkpoint in memory, and the image features that it has computed."""
 
     version: str
     loaded: LoadedModel
+    features: FeatureReuse = field(default_factory=lambda: FeatureReuse(0))
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Prepared:
     encoded_for: Serving
 
     def fit(self, serving: Serving) -> Encoded:
-        return self.encoded if self.encoded_for is serving else self.encode(serving.loaded)
+        """An encoding is the processor's work alone; checkpoints with the same one share it."""
+        same = self.encoded_for.loaded.processor is serving.loaded.processor
+        return self.encoded if same else self.encode(serving.loaded)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class AnswerWork:
     ) -> None:
         self.prepared, self.samplings, self.on_piece = prepared, tuple(samplings), on_piece
         self.done: Future[tuple[str, list[Generated]]] = Future()
+        self.arrived = time.monotonic()
         self.begun = False
         self._gone = threading.Event()
 

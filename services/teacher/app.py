@@ -3,53 +3,89 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
 from services.teacher.engine import Engine
 from services.teacher.vllm_engine import VllmEngine
-from shared.contracts import ChatRequest, Health, ImagePart, ModelInfo, ModelList
-from shared.errors import InvalidInput, NotFound
-from shared.http import create_app, describe_validation
-from shared.images import ImageLimits, decode_image, from_data_url
+from shared.chat_images import ChatImages
+from shared.contracts import (
+    AttentionRequest,
+    AttentionResponse,
+    ChatMessage,
+    ChatRequest,
+    Health,
+    ModelInfo,
+    ModelList,
+)
+from shared.errors import Forbidden, NotFound
+from shared.http import create_app, invalid_fields
+from shared.images import ImageLimits
 from shared.settings import TeacherSettings
+
+if TYPE_CHECKING:
+    from shared.vlm.probe import AttentionProbe
 
 CLIENT_LEFT = Response(status_code=499)
 
 
 def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI:
     """The service; ``engine`` is made from the settings where none is given. It starts and stops with the app."""
-    limits = ImageLimits.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.engine = running = engine or make_engine(settings)
+        app.state.images = images = ChatImages(
+            settings, max_images=settings.teacher_max_images, setting="MPA_TEACHER_MAX_IMAGES"
+        )
+        app.state.probe = probe = make_probe(settings) if settings.attention_probe else None
         await running.start()
         try:
             yield
         finally:
+            if probe is not None:
+                await probe.aclose()
             await running.stop()
+            images.close()
 
     async def ready(app: FastAPI) -> Health:
         running: Engine = app.state.engine
-        details = {"model": settings.teacher_model, **running.details}
+        details = {"model": settings.teacher_model, "attention": settings.attention_probe, **running.details}
         return Health(service="teacher", ready=running.ready, reason=running.reason, details=details)
 
-    app = create_app("teacher", settings, lifespan=lifespan, ready=ready, openai_errors=True)
+    async def metrics(app: FastAPI) -> bytes:
+        running: Engine = app.state.engine
+        return await running.metrics()
+
+    app = create_app("teacher", settings, lifespan=lifespan, ready=ready, openai_errors=True, more_metrics=metrics)
 
     @app.post("/v1/chat/completions", tags=["chat"])
     async def chat(request: Request) -> Response:
-        """Answer a chat that may hold images (as data URLs)."""
+        """Answer a chat that may hold images, as data URLs or, where the settings allow that, as web addresses."""
         body = await request.body()
         asked = parse_chat(body)
         if asked.model != settings.teacher_name:
             raise NotFound(f"There is no model {asked.model!r} here: ask {settings.teacher_name!r}.")
-        await asyncio.to_thread(check_images, asked, limits)
+        messages, _ = await asyncio.to_thread(request.app.state.images.read, asked.messages)
+        if list(messages) != asked.messages:
+            asked, body = _with_messages(asked, body, messages)
         running: Engine = app.state.engine
         return await _unless_client_leaves(request, running, asked, body)
+
+    @app.post("/v1/attention", tags=["probe"])
+    async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
+        """Where the teacher looks while it gives answers, measured on a transformers copy of it."""
+        probe = request.app.state.probe
+        if probe is None:
+            raise Forbidden("The attention probe is off here: have the operator set MPA_ATTENTION_PROBE=true.")
+        from shared.vlm.attention_route import answer_attention
+
+        return await answer_attention(probe, body, ImageLimits.from_settings(settings))
 
     @app.get("/v1/models", tags=["chat"])
     async def models() -> ModelList:
@@ -68,20 +104,34 @@ def make_engine(settings: TeacherSettings) -> Engine:
     return TransformersEngine(settings)
 
 
+def make_probe(settings: TeacherSettings) -> AttentionProbe:
+    """vLLM gives no attention weights, so the probe runs a copy of the model on transformers, imported only here."""
+    from shared.vlm.loading import local_folder
+    from shared.vlm.probe import AttentionProbe
+
+    return AttentionProbe(
+        lambda: (settings.teacher_model, local_folder(settings.teacher_model)),
+        dtype="float32" if settings.teacher_dtype == "auto" else settings.teacher_dtype,
+        device="auto",
+        idle=settings.attention_idle.total_seconds(),
+        torch_threads=settings.torch_threads,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+
 def parse_chat(body: bytes) -> ChatRequest:
     """Raises InvalidInput naming the fields that are wrong."""
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidInput(describe_validation(error.errors(include_url=False, include_input=False))) from error
+        raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
 
 
-def check_images(asked: ChatRequest, limits: ImageLimits) -> None:
-    """Only readable images in data URLs pass: the server must never fetch a URL that a client chose."""
-    for message in asked.messages:
-        for part in message.content if isinstance(message.content, list) else []:
-            if isinstance(part, ImagePart):
-                decode_image(from_data_url(part.image_url.url), limits)
+def _with_messages(asked: ChatRequest, body: bytes, messages: Sequence[ChatMessage]) -> tuple[ChatRequest, bytes]:
+    """The request with fetched images in place of their addresses: the model server must never fetch one."""
+    content = json.loads(body)
+    content["messages"] = [message.model_dump(mode="json", exclude_none=True) for message in messages]
+    return asked.model_copy(update={"messages": list(messages)}), json.dumps(content).encode()
 
 
 async def _unless_client_leaves(request: Request, engine: Engine, asked: ChatRequest, body: bytes) -> Response:

@@ -28,3 +28,7 @@ class Engine(Protocol):
     async def answer(self, request: ChatRequest, body: bytes) -> Response:
         """OpenAI's response to ``request``; ``body`` is the JSON it was parsed from. Cancelling it frees the model."""
         ...
+
+    async def metrics(self) -> bytes:
+        """The model server's own metrics in Prometheus' text format; empty where there are none at present."""
+        ...

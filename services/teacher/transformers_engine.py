@@ -84,6 +84,9 @@ class TransformersEngine:
             return StreamingResponse(stream_events(request, answers), media_type="text/event-stream")
         return JSONResponse(build_response(request, answers).model_dump(mode="json"))
 
+    async def metrics(self) -> bytes:
+        return b""
+
     async def _all(self, works: list[Work]) -> list[Generated]:
         """Wait for all; whoever stops waiting takes the work out of the queue."""
         try:

@@ -7,21 +7,25 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.teacher.vllm_command import runs_on_gpu, vllm_command, vllm_environment
-from services.teacher.vllm_server import ModelServer, Patience
+from services.teacher.vllm_command import teacher_environment, vllm_command
 from shared.contracts import ChatRequest
 from shared.errors import MPAError, Unavailable, UpstreamError
 from shared.settings import TeacherSettings
+from shared.vllm.environment import runs_on_gpu
+from shared.vllm.loopback import Loopback
+from shared.vllm.server import ModelServer, Patience
 
 CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
 RETRY_AFTER_START = 5.0
-MAX_CONNECTIONS = 1024
+METRICS_TIMEOUT = 2.0
+OWN_METRICS = (b"vllm:", b"# HELP vllm:", b"# TYPE vllm:")
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +36,18 @@ class VllmEngine:
     def __init__(self, server: ModelServer, timeout: float) -> None:
         self.server = server
         self._timeout = timeout
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout, connect=5.0, pool=timeout), limits=limits, trust_env=False
-        )
+        self._whole = Loopback(timeout)
+        # Streams keep their connections for long, so a pool would only make them wait.
+        unbounded = httpx.Limits(max_connections=None, max_keepalive_connections=8)
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5.0), limits=unbounded, trust_env=False)
 
     @classmethod
     def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
-        on_gpu = runs_on_gpu(settings)
+        on_gpu = runs_on_gpu(settings.teacher_vllm_python)
         timeout = settings.teacher_request_timeout.total_seconds()
         server = ModelServer(
             lambda port: vllm_command(settings, port, on_gpu=on_gpu),
-            vllm_environment(settings, os.environ, on_gpu=on_gpu),
+            teacher_environment(settings, os.environ, on_gpu=on_gpu),
             settings.teacher_name,
             # Busy with long requests is not hung: a probe gets half of the time that any request gets.
             Patience(ready=settings.teacher_ready_timeout.total_seconds(), probe=timeout / 2),
@@ -60,40 +64,63 @@ class VllmEngine:
 
     @property
     def details(self) -> dict[str, Any]:
-        return {"engine": "vllm", **self.server.details}
+        return {"engine": "vllm", "model_server": self.server.base_url, **self.server.details}
 
     async def start(self) -> None:
         await self.server.start()
 
     async def stop(self) -> None:
         await self.server.stop()
+        self._whole.close()
         await self._http.aclose()
 
     async def answer(self, request: ChatRequest, body: bytes) -> Response:
         if not self.server.ready:
             raise Unavailable(self.server.reason, retry_after=RETRY_AFTER_START)
-        url = self.server.base_url + CHAT
-        upstream = self._http.build_request("POST", url, content=body, headers={"Content-Type": "application/json"})
         try:
-            response = await self._http.send(upstream, stream=True)
-            if response.status_code == 200 and request.stream:
-                self.server.saw_answer()
-                return _EventStream(self._events(response), response)
-            try:
-                content = await response.aread()
-            finally:
-                await response.aclose()
+            if request.stream:
+                begun = await self._stream(body)
+                if isinstance(begun, Response):
+                    return begun
+                status, content = begun
+            else:
+                port = urlsplit(self.server.base_url).port or 80
+                status, content = await self._whole.post(port, CHAT, body)
         except httpx.HTTPError as error:
             self._failed(error)
-        if response.status_code >= 500:
+        if status >= 500:
             self.server.saw_failure()
-            raise UpstreamError(
-                f"vLLM answered {response.status_code}: {_message(content)}", upstream_status=response.status_code
-            )
+            raise UpstreamError(f"vLLM answered {status}: {_message(content)}", upstream_status=status)
         self.server.saw_answer()
-        if response.status_code >= 400:
-            content = json.dumps(_openai_shape(content, response.status_code)).encode()
-        return Response(content, response.status_code, media_type="application/json")
+        if status >= 400:
+            content = json.dumps(_openai_shape(content, status)).encode()
+        return Response(content, status, media_type="application/json")
+
+    async def _stream(self, body: bytes) -> Response | tuple[int, bytes]:
+        """The stream, or status and content where the server does not begin one."""
+        url, headers = self.server.base_url + CHAT, {"Content-Type": "application/json"}
+        response = await self._http.send(
+            self._http.build_request("POST", url, content=body, headers=headers), stream=True
+        )
+        if response.status_code == 200:
+            self.server.saw_answer()
+            return _EventStream(self._events(response), response)
+        try:
+            return response.status_code, await response.aread()
+        finally:
+            await response.aclose()
+
+    async def metrics(self) -> bytes:
+        """vLLM's metrics, without those of its Python process."""
+        if not self.server.ready:
+            return b""
+        try:
+            response = await self._http.get(self.server.base_url + "/metrics", timeout=METRICS_TIMEOUT)
+        except httpx.HTTPError as error:
+            log.warning("The model server shows no metrics: %s", type(error).__name__)
+            return b""
+        lines = response.content.splitlines(keepends=True) if response.status_code == 200 else []
+        return b"".join(line for line in lines if line.startswith(OWN_METRICS))
 
     async def _events(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """The stream as it comes. When it breaks off, the status has been sent: an error event says so."""

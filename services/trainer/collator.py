@@ -15,7 +15,7 @@ from services.trainer.dataset import Sample
 from services.trainer.losses import IGNORE
 from shared.errors import InvalidInput
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import encode, question_prompt
+from shared.vlm.prompting import Prompt, answer_ids, encode, question_prompt
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Encoder:
         text = self._prompt_of(sample)
         prompt = question_prompt(self._loaded, self._open_image(sample), text)
         served = encode(self._loaded, prompt)
-        answer = answer_ids(self._loaded, text, prompt.text, sample.answer)
+        answer = learnable_ids(self._loaded, prompt, sample.answer)
         tokens, images = {}, {}
         for name, value in served.features.items():
             if _is_per_token(value, served.length):
@@ -108,22 +108,12 @@ class Collator:
         return _stacked([item.tokens[name] for item in encoded], self._encoder.pad_token if name == "input_ids" else 0)
 
 
-def answer_ids(loaded: LoadedModel, text: str, prompt: str, answer: str) -> list[int]:
-    """The ids that should follow ``prompt``: the answer as the chat template writes it (some begin with a space),
-    and the end token.
-
-    ``text`` is the user's turn that ``prompt`` was rendered from. Raises InvalidInput for an answer without tokens.
-    """
-    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
-    turns = [user, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
-    whole = str(loaded.processor.apply_chat_template(turns, tokenize=False))
-    completion = whole[len(prompt) :] if whole.startswith(prompt) else answer
-    ids = [int(token) for token in loaded.tokenizer(completion, add_special_tokens=False)["input_ids"]]
-    ends = [place for place, token in enumerate(ids) if token in loaded.eos_ids]
-    kept = ids[: ends[0]] if ends else ids
-    if not kept:
-        raise InvalidInput(f"The answer {answer!r} to {text!r} has no tokens to learn: leave the pair out of the set.")
-    return [*kept, ids[ends[0]] if ends else loaded.eos_ids[0]]
+def learnable_ids(loaded: LoadedModel, prompt: Prompt, answer: str) -> list[int]:
+    """The ids to learn after ``prompt``, as scoring reads them. Raises InvalidInput for an answer without tokens."""
+    ids = answer_ids(loaded, prompt, answer)
+    if len(ids) == 1:
+        raise InvalidInput(f"The answer {answer!r} has no tokens to learn: leave the pair out of the set.")
+    return ids
 
 
 def concatenated(tensors: Sequence[Tensor]) -> Tensor:

@@ -14,9 +14,9 @@ import pyarrow as pa
 from services.trainer.plan import BatchPlan
 from shared.contracts import Split, TrainSpec, Verdict
 from shared.errors import InvalidInput
-from shared.image_files import WEB_SCHEMES
 from shared.sets import read_set
 from shared.store import Store
+from shared.web_images import WEB_SCHEMES
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from shared.vlm.sampling import RowSampler, Sampling
 
 __all__ = ["Alternative", "Generated", "Listener", "Piece", "Token", "generate", "generate_all", "generate_encoded"]
 
+Collate = Callable[[LoadedModel, Sequence[Encoded]], Mapping[str, Any]]
 _CONFIG: Any = GenerationConfig  # untyped
 
 
@@ -40,10 +41,13 @@ def generate_encoded(
     batch: Sequence[Encoded],
     samplings: Sequence[Sampling],
     listeners: Sequence[Listener] | None = None,
+    *,
+    collate: Collate = collate,
 ) -> list[Generated]:
     """As ``generate``, for prompts encoded before. All rows share one prefill and decode until the last is done.
 
     ``listeners`` (one a row) get each answer as it grows and when it is complete, before the whole batch is.
+    ``collate`` makes the model's inputs.
     """
     sampler = RowSampler(samplings)
     followed: Sequence[Listener | None] = listeners or [None] * len(batch)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +17,24 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
 
 _AUTO_PROCESSOR: Any = AutoProcessor  # untyped
+_NOT_THE_PROCESSORS = ("config.json", "generation_config.json", "model.safetensors.index.json", "mpa_card.json")
+# from_pretrained changes the default dtype and patches torch while it runs, for the whole process.
+_ONE_LOAD_AT_A_TIME = threading.Lock()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode with its processor. ``name`` is the folder or hub id it came from."""
+    """A model in evaluation mode with its processor. ``name`` is the folder or hub id it came from.
+
+    ``processor_digest`` is that of the processor's files, empty if it came from a hub.
+    """
 
     model: Any
     processor: Any
     device: torch.device
     name: str
+    processor_digest: str = ""
 
     @property
     def tokenizer(self) -> Any:
@@ -61,30 +72,75 @@ def local_folder(model: str) -> Path:
 
 
 def load_model(
-    path: str | Path, *, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    like: LoadedModel | None = None,
 ) -> LoadedModel:
     """Load weights (safetensors only) and processor; raises BadCheckpoint if the folder does not hold a loadable
-    model.
+    model. The processor of ``like`` is shared, if its files are the same.
     """
     if dtype not in DTYPES:
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    digest = _processor_digest(Path(path))
+    with _ONE_LOAD_AT_A_TIME:
+        if like is not None and digest and like.processor_digest == digest:
+            processor = like.processor
+        else:
+            processor = load_processor(path, trust_remote_code=trust_remote_code)
+        with _damage_named(path):
+            model = AutoModelForImageTextToText.from_pretrained(
+                str(path), dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
+            )
+    target = pick_device(device)
+    model.requires_grad_(False)
+    torch.nn.Module.to(model, target)
+    if target.type == "cpu":
+        _take_into_memory(model)
+    model.train(False)
+    return LoadedModel(model, processor, target, str(path), digest)
+
+
+def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """The processor in a model's folder, which pads on the left; raises BadCheckpoint."""
+    with _damage_named(path):
+        processor = _AUTO_PROCESSOR.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token_id is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
+
+
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
     try:
-        processor = _AUTO_PROCESSOR.from_pretrained(str(path), **options)
-        model = AutoModelForImageTextToText.from_pretrained(
-            str(path), dtype=DTYPES[dtype], use_safetensors=True, **options
-        )
+        yield
     except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
         words = " ".join(str(error).split())[:500]
         raise BadCheckpoint(
             f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). "
             "Check that the folder is complete and made by save_pretrained."
         ) from error
-    target = pick_device(device)
-    model.requires_grad_(False)
-    torch.nn.Module.to(model, target)
-    model.train(False)
-    processor.tokenizer.padding_side = "left"
-    if processor.tokenizer.pad_token_id is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    return LoadedModel(model, processor, target, str(path))
+
+
+def _processor_digest(folder: Path) -> str:
+    """sha256 of all that a folder holds besides weights and the model's own configuration; empty for a hub id."""
+    if not folder.is_dir():
+        return ""
+    names = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".safetensors")
+    digest = hashlib.sha256()
+    for path in (p for p in names if p.name not in _NOT_THE_PROCESSORS):
+        digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _take_into_memory(model: Any) -> None:
+    """Copy weights that are still mapped from their file, one tensor at a time.
+
+    A mapped file that is truncated or written over kills the process (SIGBUS) or changes its answers.
+    """
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data = tensor.data.clone()

@@ -16,35 +16,47 @@ from shared.vlm.loading import LoadedModel
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered chat ending where the answer begins, and its images in order of appearance."""
+    """A rendered chat ending where the answer begins, its images in order of appearance, and the turns it came from."""
 
     text: str
     images: tuple[Image.Image, ...]
+    turns: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Processor output of one prompt (batch of one, on CPU); ``length`` in tokens."""
+    """Processor output of one prompt (batch of one, on CPU); ``length`` in tokens, ``text`` and ``turns`` as in Prompt.
+
+    ``image_key`` identifies its images for image_features.py; empty: they are not to be recognised.
+    """
 
     features: dict[str, torch.Tensor]
     length: int
+    text: str = ""
+    turns: tuple[dict[str, Any], ...] = ()
+    image_key: str = ""
 
 
 def render(loaded: LoadedModel, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
     """Apply the model's chat template. Raises InvalidInput if it cannot express the messages."""
+    return render_with(loaded.processor, messages, images)
+
+
+def render_with(processor: Any, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
+    """As ``render``, where there is a processor but no model."""
     turns = [{"role": _role(message), "content": _content(message)} for message in messages]
     try:
-        text = loaded.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     except Exception as error:  # templates raise jinja errors of their own for turns they do not allow
         raise InvalidInput(f"The model's chat template refuses these messages: {error}.") from error
-    return Prompt(str(text), tuple(images))
+    return Prompt(str(text), tuple(images), tuple(turns))
 
 
 def question_prompt(loaded: LoadedModel, image: Image.Image, text: str) -> Prompt:
     """One user turn with the image first, then the text."""
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
     rendered = loaded.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-    return Prompt(str(rendered), (image,))
+    return Prompt(str(rendered), (image,), (turn,))
 
 
 def encode(loaded: LoadedModel, prompt: Prompt) -> Encoded:
@@ -54,7 +66,27 @@ def encode(loaded: LoadedModel, prompt: Prompt) -> Encoded:
         text=[prompt.text], images=[images] if images else None, return_tensors="pt", add_special_tokens=False
     )
     features = {name: value for name, value in output.items() if isinstance(value, torch.Tensor)}
-    return Encoded(features, int(features["input_ids"].shape[1]))
+    return Encoded(features, int(features["input_ids"].shape[1]), prompt.text, prompt.turns)
+
+
+def answer_ids(loaded: LoadedModel, prompt: Prompt | Encoded, answer: str) -> list[int]:
+    """The ids that should follow ``prompt``: see `completion_ids`."""
+    return completion_ids(loaded.processor, loaded.eos_ids, prompt, answer)
+
+
+def completion_ids(processor: Any, eos_ids: Sequence[int], prompt: Prompt | Encoded, answer: str) -> list[int]:
+    """The answer as the chat template writes it (some begin with a space), and the token that ends it.
+
+    An answer without tokens gives the end token alone.
+    """
+    completion = answer
+    if prompt.turns:
+        turns = [*prompt.turns, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
+        whole = str(processor.apply_chat_template(turns, tokenize=False))
+        completion = whole[len(prompt.text) :] if whole.startswith(prompt.text) else answer
+    ids = [int(token) for token in processor.tokenizer(completion, add_special_tokens=False)["input_ids"]]
+    end = next((place for place, token in enumerate(ids) if token in eos_ids), None)
+    return [*ids, eos_ids[0]] if end is None else ids[: end + 1]
 
 
 def collate(loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from shared.vlm.generation import Collate
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import Encoded, Prompt, collate, encode
+from shared.vlm.prompting import Encoded, Prompt, answer_ids, collate, encode
 
 BATCH = 32
 
@@ -32,12 +33,6 @@ class Score:
         return self.total / len(self.logprobs)
 
 
-def answer_ids(loaded: LoadedModel, answer: str) -> list[int]:
-    """The tokens that a chat answer consists of, with the token that ends it."""
-    ids: list[int] = loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return [*ids, loaded.eos_ids[0]]
-
-
 def score_answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> list[list[Score]]:
@@ -51,10 +46,12 @@ def score_answers(
     return [[next(rest) for _ in candidates] for candidates in answers]
 
 
-def score_batch(loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]]) -> list[Score]:
-    """Scores of (prompt, answer) pairs in one forward pass."""
-    ids = [answer_ids(loaded, answer) for _, answer in pairs]
-    values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids)
+def score_batch(
+    loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]], *, collate: Collate = collate
+) -> list[Score]:
+    """Scores of (prompt, answer) pairs in one forward pass; ``collate`` makes the model's inputs."""
+    ids = [answer_ids(loaded, encoded, answer) for encoded, answer in pairs]
+    values = token_logprobs(loaded, [encoded for encoded, _ in pairs], ids, collate=collate)
     return [
         Score(answer, tuple(loaded.tokenizer.decode([token]) for token in tokens), tuple(row))
         for (_, answer), tokens, row in zip(pairs, ids, values, strict=True)
@@ -63,10 +60,14 @@ def score_batch(loaded: LoadedModel, pairs: Sequence[tuple[Encoded, str]]) -> li
 
 @torch.inference_mode()
 def token_logprobs(
-    loaded: LoadedModel, prompts: Sequence[Encoded], continuations: Sequence[Sequence[int]]
+    loaded: LoadedModel,
+    prompts: Sequence[Encoded],
+    continuations: Sequence[Sequence[int]],
+    *,
+    collate: Collate = collate,
 ) -> list[list[float]]:
     """Log-probability (nats) of each token of ``continuations``, given its prompt and what is before it."""
-    features = collate(loaded, [_extended(p, ids) for p, ids in zip(prompts, continuations, strict=True)])
+    features = collate(loaded, [extended(p, ids) for p, ids in zip(prompts, continuations, strict=True)])
     longest = max(len(ids) for ids in continuations)
     output: Any = loaded.model(**features, use_cache=False, **_only_last(loaded.model, longest + 1))
     return [_read(row, ids) for row, ids in zip(output.logits, continuations, strict=True)]
@@ -77,7 +78,7 @@ def _only_last(model: Any, places: int) -> dict[str, int]:
     return {"logits_to_keep": places} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
+def extended(encoded: Encoded, answer: Sequence[int]) -> Encoded:
     """The prompt followed by the answer, as one sequence."""
     features = dict(encoded.features)
     shape = features["input_ids"].shape

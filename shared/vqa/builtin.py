@@ -7,10 +7,13 @@ benchmark is about, and has every question answered "with a word or a short phra
 from __future__ import annotations
 
 from shared.vqa.metrics import MetricName
-from shared.vqa.profiles import Prompts, TaskProfile
+from shared.vqa.profiles import PAIR_SCHEMA, Prompts, TaskProfile
 
 _ANSWER = "{question}\nAnswer with a single word or a short phrase, and nothing else."
+_LINE = "Write the question alone, on one line, ending in a question mark."
+_LINE_JSON = 'Write one JSON object and nothing else: {"question": "<your question>"}'
 _LAYOUT = "Write exactly two lines and nothing else:\nQuestion: <your question>\nAnswer: <its answer>"
+_LAYOUT_JSON = 'Write one JSON object and nothing else: {"question": "<your question>", "answer": "<its answer>"}'
 
 
 def _profile(
@@ -18,19 +21,25 @@ def _profile(
 ) -> TaskProfile:
     ask = (
         f"Look at the image and write one question about it. {about} The question must have a single, short, certain "
-        "answer, and nobody should be able to answer it without the image. Write the question alone, on one line, "
-        "ending in a question mark."
+        "answer, and nobody should be able to answer it without the image."
     )
     both = (
         f"Look at the image and write one question about it, together with its answer. {about} The answer must be "
-        f"certain, and a single word, a number or a short phrase. {_LAYOUT}"
+        "certain, and a single word, a number or a short phrase."
     )
     return TaskProfile(
         name=name,
         metric=metric,
-        prompts=Prompts(ask=ask, ask_and_answer=both, answer=answer),
+        prompts=Prompts(
+            ask=f"{ask} {_LINE}",
+            ask_and_answer=f"{both} {_LAYOUT}",
+            answer=answer,
+            ask_json=f"{ask} {_LINE_JSON}",
+            ask_and_answer_json=f"{both} {_LAYOUT_JSON}",
+        ),
         max_answer_tokens=max_answer_tokens,
         description=description,
+        json_schema=PAIR_SCHEMA,
     )
 
 

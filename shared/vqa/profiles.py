@@ -42,18 +42,24 @@ REFUSALS = (
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too."""
+    """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too.
+
+    The ``_json`` ones are used where the server holds the text to a JSON schema; empty: the plain ones are.
+    """
 
     ask: str
     ask_and_answer: str
     answer: str
+    ask_json: str = ""
+    ask_and_answer_json: str = ""
 
 
 @dataclass(frozen=True)
 class TaskProfile:
     """One task.
 
-    Token limits bound what the model may write; ``json_schema``, if given, is what a one-shot pair must look like.
+    Token limits bound what the model may write. ``json_schema``, if given, is what a one-shot pair must look like, and
+    its ``question`` a question alone: servers that can are asked to hold the teacher to it.
     """
 
     name: str
@@ -66,13 +72,27 @@ class TaskProfile:
     description: str = ""
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
-    def ask_prompt(self) -> str:
+    def ask_prompt(self, *, as_json: bool = False) -> str:
         """Asks for a question alone (two-step)."""
-        return self.prompts.ask
+        return (as_json and self.prompts.ask_json) or self.prompts.ask
 
-    def ask_and_answer_prompt(self) -> str:
+    def ask_and_answer_prompt(self, *, as_json: bool = False) -> str:
         """Asks for a question with its answer (one-shot)."""
-        return self.prompts.ask_and_answer
+        return (as_json and self.prompts.ask_and_answer_json) or self.prompts.ask_and_answer
+
+    def response_format(self, *, pair: bool) -> dict[str, Any] | None:
+        """OpenAI's ``response_format`` for a pair or for a question alone; None where the profile has no schema."""
+        if self.json_schema is None:
+            return None
+        name, schema = (
+            ("question_and_answer", dict(self.json_schema)) if pair else ("question", self._question_schema())
+        )
+        return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+
+    def _question_schema(self) -> dict[str, Any]:
+        assert self.json_schema is not None
+        question = {"question": self.json_schema["properties"]["question"]}
+        return {**self.json_schema, "properties": question, "required": ["question"]}
 
     def answer_prompt(self, question: str) -> str:
         """Asks ``question``; braces in it mean nothing."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from shared.contracts import NAME_PATTERN
 from shared.errors import InvalidInput
@@ -27,6 +28,8 @@ class _Prompts(_Strict):
     ask: Text
     ask_and_answer: Text
     answer: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"\{question\}")]
+    ask_json: Text | Literal[""] = ""
+    ask_and_answer_json: Text | Literal[""] = ""
 
 
 class _Task(_Strict):
@@ -38,12 +41,29 @@ class _Task(_Strict):
     max_question_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
     refusals: list[Text] = list(REFUSALS)
+    structured: bool | None = None
+    json_schema: dict[str, Any] | None = None
+
+    @field_validator("json_schema")
+    @classmethod
+    def _describes_a_pair(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        properties = schema.get("properties") if schema is not None else None
+        named = isinstance(properties, dict) and {"question", "answer"} <= properties.keys()
+        if schema is not None and (schema.get("type") != "object" or not named):
+            raise PydanticCustomError("no_pair", "must be the schema of an object with properties question and answer")
+        return schema
 
     def profile(self) -> TaskProfile:
-        values = self.model_dump(exclude={"prompts", "refusals"})
-        schema = PAIR_SCHEMA if self.parser == "json" else None
+        values = self.model_dump(exclude={"prompts", "refusals", "structured", "json_schema"})
+        structured = self.parser == "json" or self.json_schema is not None
+        schema = self.json_schema or PAIR_SCHEMA
         prompts = Prompts(**self.prompts.model_dump())
-        return TaskProfile(**values, prompts=prompts, refusals=tuple(self.refusals), json_schema=schema)
+        return TaskProfile(
+            **values,
+            prompts=prompts,
+            refusals=tuple(self.refusals),
+            json_schema=schema if (structured if self.structured is None else self.structured) else None,
+        )
 
 
 def read_task_file(path: Path, taken: Collection[str] = ()) -> dict[str, TaskProfile]:

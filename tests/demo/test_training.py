@@ -133,6 +133,7 @@ def test_softened_attention_scales_the_queries_of_the_language_model_only() -> N
     assert [masters[name][0, 0].item() for name in names] == [0.75, 1.5]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = (
         Stage("warm", 2, 1, 2, batch=2),

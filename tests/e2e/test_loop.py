@@ -15,6 +15,7 @@ from demo.driver.system import System
 from shared.client import ParityClient, StudentClient
 from shared.contracts import JobState, Outcome, Split, Verdict
 from shared.images import to_data_url
+from shared.sets import read_set
 from shared.store import Store
 from tests.e2e.jobs import all_pairs, finish, small_job
 
@@ -119,3 +120,21 @@ async def test_no_request_fails_while_versions_change_back_and_forth(
     assert result.failed == 0, result.errors[:3]
     assert result.versions[job.checkpoint or ""] > 0
     assert set(result.versions) <= {job.checkpoint, "base", before}
+
+
+async def test_where_both_models_look_is_in_the_set(system: System, data_dir: Path, pile: Path) -> None:
+    gate = {"held_out_fraction": 0.25, "promote": False}
+    wanted = {"attention": True, "grid": 4}
+    async with ParityClient(system.endpoints["parity"]) as client:
+        job = await client.submit(small_job(pile, gate=gate, discrepancies=wanted, train={"max_steps": 2}))
+        job = await finish(client, job)
+    rows = read_set(Store((data_dir / "store").as_uri()), job.id).to_pylist()
+    kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
+    assert kept
+    for row in rows:
+        for name in ("teacher_attention", "student_attention"):
+            if row["verdict"] != Verdict.DISPARITY:
+                assert row[name] is None
+            else:
+                assert len(row[name]) == 16 and sum(row[name]) == pytest.approx(1, abs=0.01)
+    assert all(row["teacher_attention"] != row["student_attention"] for row in kept)

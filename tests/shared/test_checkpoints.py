@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.checkpoints import (
@@ -159,6 +159,7 @@ class TestFolder:
             read_tensor_table(folder)
 
     @given(garbage=st.binary(max_size=200))
+    @example(garbage=b"{}")
     @settings(max_examples=100)
     def test_garbage_never_raises_anything_else(self, tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
         folder = model_folder(tmp_path_factory.mktemp("garbage"))

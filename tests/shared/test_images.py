@@ -64,6 +64,7 @@ def test_bad_images_are_refused_with_a_reason(name: str) -> None:
         decode_image(data, LIMITS)
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_refused_before_decoding() -> None:
     header_only = encoded(Image.new("1", (60_000, 60_000)))
     with pytest.raises(UnreadableImage, match=r"60000×60000|too large"):

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from PIL import Image
 from services.parity.reconciler import Reconciler, ReconcilerRules
 from services.parity.shard_work import ShardWork
 from services.parity.submission import Submitter
+from services.parity.throttle import Throttle
+from services.parity.worker import make_worker
 from shared.contracts import JobSpec, JobState, Split, Verdict
 from shared.queue import make_celery
 from shared.sets import read_set, set_digest, shard_key, shard_numbers
@@ -24,11 +27,15 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
-from tests.scripted_models import Body, ScriptedModel, ServerThread, text_of
+from tests.scripted_models import Body, ScriptedModel, ServerThread, image_of, text_of, wise_teacher
 from tests.services.parity.conftest import png
 
 Spec = Callable[..., dict[str, Any]]
 Model = tuple[ScriptedModel, ServerThread]
+
+
+async def no_check() -> None:
+    """No job here asks for attention."""
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def submit(settings: ParitySettings, store: Store, jobs: JobStore, work: ShardWo
     from services.parity.sources import SourceRules
 
     rules = SourceRules(settings.image_roots, False, 1000)
-    submitter = Submitter(jobs, store, work.profiles, ["student"], rules)
+    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check)
 
     async def run(spec: dict[str, Any]) -> str:
         return (await submitter.submit(JobSpec.model_validate(spec)))[0]
@@ -180,6 +187,55 @@ async def test_bad_images_end_with_reasons_and_the_job_goes_on(
     }.items():
         assert words in reasons[name], reasons[name]
     assert (await work.jobs.get(job_id)).pairs == 2 * (20 + len(reasons))
+
+
+async def test_the_shards_of_a_worker_share_the_limit_of_calls(
+    settings: ParitySettings, jobs: JobStore, submit: Callable[..., Any], spec: Spec, teacher: Model, student: Model
+) -> None:
+    job_id = await submit(spec())
+    teacher[0].delay = student[0].delay = 0.02
+    _, runner = make_worker(settings.model_copy(update={"calls_in_flight": 3}))
+    await asyncio.gather(*(asyncio.to_thread(runner.run, job_id, shard) for shard in range(4)))
+    assert (await jobs.get(job_id)).state is JobState.TRAINING
+    assert 1 < teacher[0].most_in_flight <= 3
+    assert 1 < student[0].most_in_flight <= 3
+
+
+async def test_begun_images_are_finished_before_others_begin(
+    work: ShardWork, submit: Callable[..., Any], spec: Spec, teacher: Model
+) -> None:
+    seen: list[str] = []
+
+    def script(body: Body) -> list[str]:
+        seen.append(image_of(body))
+        return wise_teacher(body)
+
+    teacher[0].script, teacher[0].delay = script, 0.01
+    one_at_a_time = replace(work, models=replace(work.models, teacher_calls=Throttle("teacher", 1)))
+    job_id = await submit(spec(tasks=["chart", "text"]))
+    await collect(one_at_a_time, job_id)
+    open_at_once = max(
+        len({image for image in seen[: at + 1] if image in seen[at + 1 :]}) for at in range(len(seen) - 1)
+    )
+    # While one image waits for the student, another begins; without an order all would be begun before one is done.
+    assert len(set(seen)) == 20
+    assert open_at_once <= 6
+
+
+async def test_the_first_call_about_an_image_goes_alone(
+    work: ShardWork, submit: Callable[..., Any], spec: Spec, teacher: Model
+) -> None:
+    asked_by_then: dict[str, int] = {}
+
+    def script(body: Body) -> list[str]:
+        image = image_of(body)  # called when the answer is given: what has been asked about this image so far?
+        asked_by_then.setdefault(image, [image_of(b) for b in teacher[0].requests].count(image))
+        return wise_teacher(body)
+
+    teacher[0].script, teacher[0].delay = script, 0.02
+    await collect(work, await submit(spec(tasks=["chart", "text"])))
+    assert len(asked_by_then) == 20 and set(asked_by_then.values()) == {1}
+    assert teacher[0].most_in_flight > 1
 
 
 async def test_a_done_shard_is_not_done_again(

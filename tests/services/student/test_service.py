@@ -115,7 +115,7 @@ async def test_answers_name_their_checkpoint(settings: StudentSettings) -> None:
             c.message.content for c in reply.response.choices
         ]
         models = await client.models()
-        assert [(m.id, m.checkpoint) for m in models.data] == [("student", "base")]
+        assert [(m.id, m.checkpoint) for m in models.data] == [("student", "base"), ("student@base", "base")]
 
 
 async def test_concurrent_requests_share_batches_and_keep_their_answers(settings: StudentSettings) -> None:
@@ -271,7 +271,7 @@ async def _answers(http: httpx.AsyncClient) -> bool:
     ("image", "words"),
     [
         ("data:image/png;base64,aGVsbG8=", "Image 1 of 1: The bytes are not an image"),
-        ("https://example.org/x.png", "not a data URL"),
+        ("https://example.org/x.png", "MPA_CHAT_IMAGE_URLS"),
         ("data:image/png;base64," + base64.b64encode(png()[:900]).decode(), "damaged or truncated"),
     ],
 )
@@ -462,10 +462,10 @@ async def test_a_bad_active_version_falls_back_at_start(
 
 
 async def test_another_replicas_promotion_is_followed(
-    settings: StudentSettings, registry: CheckpointRegistry, other: Path, monkeypatch: pytest.MonkeyPatch
+    settings: StudentSettings, registry: CheckpointRegistry, other: Path
 ) -> None:
-    monkeypatch.setattr("services.student.rollout.FOLLOW_SECONDS", 0.05)
-    async with serving(settings) as client:
+    often = settings.model_copy(update={"student_follow_every": timedelta(milliseconds=50)})
+    async with serving(often) as client:
         publish(registry, other, "job-b")
         registry.set_active("job-b", "another replica")
         async with asyncio.timeout(20):

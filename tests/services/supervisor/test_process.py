@@ -114,6 +114,7 @@ async def test_a_grandchild_in_another_session_does_not_survive(children: Childr
     assert all(gone(member.pid) for member in grandchildren)
 
 
+@pytest.mark.slow
 async def test_a_child_that_is_never_ready_is_a_clear_error(children: Children) -> None:
     child = children.make(spec("web", "cold"))
     with pytest.raises(NotReady, match=r"web was not ready after 3 s: still warming up\. It said:\n  cold speaks"):

@@ -103,6 +103,7 @@ def test_a_second_ctrl_c_does_not_wait(start: Start, tmp_path: Path) -> None:
     assert time.monotonic() - started < 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["good", "stubborn", "family"])
 def test_kill_9_of_the_supervisor_leaves_no_process(start: Start, tmp_path: Path, kind: str) -> None:
     process = start(redis="good", student=kind)
@@ -124,6 +125,7 @@ def test_a_killed_service_comes_back(start: Start, tmp_path: Path) -> None:
     assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_start_ends_it_all_with_its_words(start: Start, tmp_path: Path) -> None:
     process = start(redis="good", student="dead")
     output, _ = process.communicate(timeout=40)

@@ -19,6 +19,13 @@ from typing import Any
 
 FOLDER = Path(os.environ["SMALL_FOLDER"])
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "red"}, "logprobs": {"content": []}}]}
+METRICS = b"""# HELP python_gc_objects_collected_total Objects collected during gc
+# TYPE python_gc_objects_collected_total counter
+python_gc_objects_collected_total{generation="0"} 7.0
+# HELP vllm:prefix_cache_hits_total Prefix cache hits, in terms of number of cached tokens.
+# TYPE vllm:prefix_cache_hits_total counter
+vllm:prefix_cache_hits_total{engine="0",model_name="teacher"} 192.0
+"""
 PIECES = [b'data: {"choices": [{"delta": {"content": "re"}}]}\n\n', b'data: {"choices": []}\n\n', b"data: [DONE]\n\n"]
 
 
@@ -35,7 +42,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.reply(200, {})
+        if self.path == "/metrics":
+            self.send(200, METRICS, "text/plain")
+        else:
+            self.reply(200, {})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -77,9 +87,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def reply(self, status: int, content: dict[str, Any]) -> None:
-        data = json.dumps(content).encode()
+        self.send(status, json.dumps(content).encode(), "application/json")
+
+    def send(self, status: int, data: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -14,9 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.polling import wait_until
 from tests.services.teacher.small import Service, SmallModel, chat, gone
+
+pytestmark = pytest.mark.slow  # starts and kills real processes
 
 STOPPED = (0, -signal.SIGTERM)  # uvicorn, having shut down in order, ends by the signal that it was sent
 
@@ -71,6 +74,18 @@ def test_a_chat_is_passed_on_as_it_came_and_its_answer_too(service: Service, sma
 def test_models_names_the_teacher(service: Service) -> None:
     listed = httpx.get(f"{service.url}/v1/models", timeout=10).json()
     assert [model["id"] for model in listed["data"]] == ["teacher"]
+
+
+def test_the_model_servers_metrics_are_shown_beside_the_services_own(service: Service, small: SmallModel) -> None:
+    shown = httpx.get(f"{service.url}/metrics", timeout=10).text
+    assert 'vllm:prefix_cache_hits_total{engine="0",model_name="teacher"} 192.0' in shown
+    assert "mpa_teacher_http_requests_total" in shown and "python_gc" not in shown
+    families = {family.name for family in text_string_to_metric_families(shown)}
+    assert {"vllm:prefix_cache_hits", "mpa_teacher_http_requests"} <= families
+    os.kill(service.readiness()["details"]["pid"], signal.SIGKILL)
+    wait_until(lambda: not service.readiness()["ready"])
+    shown = httpx.get(f"{service.url}/metrics", timeout=10)
+    assert shown.status_code == 200 and "mpa_teacher_http_requests_total" in shown.text
 
 
 @pytest.mark.parametrize(

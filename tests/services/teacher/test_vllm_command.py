@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.teacher.vllm_command import runs_on_gpu, vllm_command, vllm_environment
+from services.teacher.vllm_command import teacher_environment, vllm_command
 from shared.settings import TeacherSettings
+from shared.vllm.environment import runs_on_gpu
 
 
 def test_cpu_flags_and_dtype() -> None:
@@ -42,20 +43,18 @@ def test_remote_code_and_another_interpreter_only_on_request(monkeypatch: pytest
 
 def test_a_local_model_never_asks_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPA_TEACHER_MODEL", str(tmp_path))
-    env = vllm_environment(TeacherSettings(), {"PATH": "/bin", "VLLM_API_KEY": "secret"}, on_gpu=False)
+    env = teacher_environment(TeacherSettings(), {"PATH": "/bin", "VLLM_API_KEY": "secret"}, on_gpu=False)
     assert env["HF_HUB_OFFLINE"] == "1" and env["PATH"] == "/bin" and env["VLLM_NO_USAGE_STATS"] == "1"
     assert "VLLM_API_KEY" not in env
     monkeypatch.setenv("MPA_TEACHER_MODEL", "Qwen/Qwen2-VL-7B-Instruct")
-    assert "HF_HUB_OFFLINE" not in vllm_environment(TeacherSettings(), {}, on_gpu=True)
+    assert "HF_HUB_OFFLINE" not in teacher_environment(TeacherSettings(), {}, on_gpu=True)
 
 
 def test_a_gpu_is_found_by_its_device_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("MPA_TEACHER_VLLM_PYTHON", "/opt/vllm/bin/python")
-    settings = TeacherSettings()
     (tmp_path / "nvidiactl").touch()
-    assert not runs_on_gpu(settings, tmp_path)
+    assert not runs_on_gpu("/opt/vllm/bin/python", tmp_path)
     (tmp_path / "nvidia0").touch()
-    assert runs_on_gpu(settings, tmp_path)
+    assert runs_on_gpu("/opt/vllm/bin/python", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not runs_on_gpu(settings, tmp_path)
+    assert not runs_on_gpu("/opt/vllm/bin/python", tmp_path)

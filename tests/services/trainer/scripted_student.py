@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class ScriptedStudent:
     """Answers the queued (status, detail) first, then 200."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, str]] = []
+        self.asked: list[dict[str, Any]] = []
         self.answers: list[tuple[int, str]] = []
         self.url = ""
 

@@ -58,23 +58,20 @@ def test_the_answer_part_decodes_to_the_answer_and_ends(loaded: LoadedModel) -> 
     assert sum(token in loaded.eos_ids for token in tail) == 1
 
 
-def test_a_template_that_begins_answers_with_a_space_is_followed(loaded: LoadedModel) -> None:
-    from services.trainer.collator import answer_ids
+SPACED = (
+    "{% for m in messages %}{{ m['role'] }}:{% if m['role'] == 'assistant' %} {% endif %}"
+    "{% for p in m['content'] %}{{ p['text'] if p['type'] == 'text' else '<image>' }}{% endfor %}"
+    "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
 
-    template = (
-        "{% for m in messages %}{{ m['role'] }}:{% if m['role'] == 'assistant' %} {% endif %}"
-        "{% for p in m['content'] %}{{ p['text'] if p['type'] == 'text' else '<image>' }}{% endfor %}"
-        "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
-    )
-    before = loaded.processor.chat_template
-    loaded.processor.chat_template = template
-    try:
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "q?"}]}
-        prompt = loaded.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-        ids = answer_ids(loaded, "q?", prompt, "red")
-    finally:
-        loaded.processor.chat_template = before
-    assert loaded.tokenizer.decode(ids) == " red<end_of_utterance>"
+
+def test_a_template_that_begins_answers_with_a_space_is_followed(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded.processor, "chat_template", SPACED)
+    trained = encoder(loaded).encode(sample(0, answer="red"))
+    learned = trained.tokens["input_ids"][trained.prompt :].tolist()
+    assert loaded.tokenizer.decode(learned) == " red<end_of_utterance>"
 
 
 def test_labels_cover_answers_and_nothing_else(loaded: LoadedModel) -> None:

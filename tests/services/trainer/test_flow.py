@@ -184,7 +184,9 @@ async def test_a_worker_that_died_is_continued_where_it_was(
     assert status.outcome is Outcome.PROMOTED
     assert status.checkpoint == "job-j1"
     assert registry.active().version == "job-j1"
-    assert student.asked == [{"path": "/v1/checkpoints/active", "version": "job-j1", "by": "job j1"}]
+    swap = {"path": "/v1/checkpoints/active", "version": "job-j1", "by": "job j1"}
+    deadline = 0.95 * settings.student_swap_timeout.total_seconds()
+    assert student.asked == [{**swap, "deadline_seconds": deadline}]
     again = await run(settings, small_set, jobs, "w2")
     assert again == status
     assert len(student.asked) == 1
@@ -235,6 +237,7 @@ async def test_a_refused_checkpoint_fails_the_job_and_the_old_one_serves(
     assert registry.active().version == "base"
 
 
+@pytest.mark.slow
 async def test_a_student_that_is_down_is_waited_for(
     settings: TrainerSettings,
     small_set: Store,

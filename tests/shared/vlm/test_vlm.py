@@ -20,7 +20,7 @@ from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Prompt, collate, encode, question_prompt, render
 from shared.vlm.rows import _overlap
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers, token_logprobs
+from shared.vlm.scoring import score_answers, score_batch, token_logprobs
 from tests.tiny_models import build_tiny_idefics3
 
 GREEDY = Sampling(max_tokens=6)
@@ -103,6 +103,35 @@ def test_a_score_covers_the_answer_and_its_end(loaded: LoadedModel, prompts: lis
     assert score.tokens[-1] == loaded.tokenizer.decode([loaded.eos_ids[0]])
     assert score.mean == pytest.approx(score.total / len(score.tokens))
     assert score.total < 0
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_scores_do_not_depend_on_batch_size_or_padding(loaded: LoadedModel, prompts: list[Prompt], size: int) -> None:
+    answers = ["red", "a much longer answer 12", "7", "blue sign"]
+    pairs = [(encode(loaded, prompt), answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    assert len({encoded.length for encoded, _ in pairs}) > 1
+    alone = [score_batch(loaded, [pair])[0].logprobs for pair in pairs]
+    together = [s.logprobs for at in range(0, 4, size) for s in score_batch(loaded, pairs[at : at + size])]
+    for one, other in zip(alone, together, strict=True):
+        assert list(other) == pytest.approx(list(one), abs=1e-4)
+
+
+def test_a_score_reads_the_answer_as_the_template_writes_it(
+    loaded: LoadedModel, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = (
+        "{% for m in messages %}{{ m['role'] }}:{% if m['role'] == 'assistant' %} {% endif %}"
+        "{% for p in m['content'] %}{{ p['text'] if p['type'] == 'text' else '<image>' }}{% endfor %}"
+        "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    monkeypatch.setattr(loaded.processor, "chat_template", template)
+    image = prompts[0].images[0]
+    prompt = question_prompt(loaded, image, "what colour is it?")
+    encoded = encode(loaded, prompt)
+    spaced = [*loaded.tokenizer(" red", add_special_tokens=False)["input_ids"], loaded.eos_ids[0]]
+    assert spaced[:-1] != loaded.tokenizer("red", add_special_tokens=False)["input_ids"]
+    expected = token_logprobs(loaded, [encoded], [spaced])[0]
+    assert list(score_answers(loaded, [prompt], [["red"]])[0][0].logprobs) == pytest.approx(expected, abs=1e-6)
 
 
 def test_scoring_several_answers_at_once_equals_one_by_one(loaded: LoadedModel, prompts: list[Prompt]) -> None:

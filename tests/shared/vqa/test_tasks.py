@@ -10,6 +10,7 @@ import yaml
 
 from shared.errors import InvalidInput
 from shared.vqa.metrics import metric_for
+from shared.vqa.profiles import PAIR_SCHEMA
 from shared.vqa.tasks import Prompts, TaskProfile, load_profiles
 
 BUILT_IN = {"textvqa": "vqa", "stvqa": "anls", "chartqa": "relaxed", "okvqa": "vqa"}
@@ -97,6 +98,26 @@ class TestCustom:
         assert signs.parse_pair('{"question": "what?", "answer": "x"}') == ("what?", "x")
         assert signs.parse_pair("question: what? answer: x") is None
 
+    def test_structured_questions_are_wanted_by_parser_schema_or_name(self, tmp_path: Path) -> None:
+        def wanted(**change: Any) -> Any:
+            return load_profiles(write(tmp_path, {**GOOD, **change}))["signs"].response_format(pair=True)
+
+        mine = {**PAIR_SCHEMA, "properties": {"question": {"enum": ["what?"]}, "answer": {"type": "integer"}}}
+        assert wanted() is None
+        assert wanted(parser="json", structured=False) is None
+        assert wanted(parser="json")["json_schema"]["schema"] == PAIR_SCHEMA
+        assert wanted(structured=True)["json_schema"]["schema"] == PAIR_SCHEMA
+        assert wanted(json_schema=mine)["json_schema"]["schema"] == mine
+        signs = load_profiles(write(tmp_path, {**GOOD, "json_schema": mine}))["signs"]
+        alone = signs.response_format(pair=False)
+        assert alone is not None and alone["json_schema"]["schema"]["properties"] == {"question": {"enum": ["what?"]}}
+
+    def test_words_for_json_are_used_only_with_a_schema(self, tmp_path: Path) -> None:
+        prompts = {**GOOD["prompts"], "ask_json": "ask in JSON."}
+        signs = load_profiles(write(tmp_path, {**GOOD, "prompts": prompts}))["signs"]
+        assert (signs.ask_prompt(), signs.ask_prompt(as_json=True)) == ("ask.", "ask in JSON.")
+        assert signs.ask_and_answer_prompt(as_json=True) == "ask and answer."
+
     def test_the_demos_file_is_valid(self) -> None:
         profiles = load_profiles(Path("demo/tasks.yaml"))
         assert {"chart", "text", "sttext", "know"} < profiles.keys()
@@ -122,6 +143,9 @@ class TestCustom:
             ({"max_question_tokens": 1e9}, "field max_question_tokens"),
             ({"refusals": "unanswerable"}, "field refusals"),
             ({"refusals": [""]}, "field refusals.0"),
+            ({"json_schema": {"type": "string"}}, "field json_schema: must be the schema of an object"),
+            ({"json_schema": {"type": "object", "properties": {"question": {}}}}, "properties question and answer"),
+            ({"structured": "yes"}, "field structured"),
         ],
     )
     def test_an_error_names_file_task_and_field(self, tmp_path: Path, change: dict[str, Any], words: str) -> None:

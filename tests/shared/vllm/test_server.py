@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from services.teacher.vllm_server import ModelServer, Patience
+from shared.vllm.server import ModelServer, Patience
 from tests.polling import async_wait_until
 from tests.services.teacher.small import SmallModel, gone
+
+pytestmark = pytest.mark.slow  # starts and kills real processes
 
 QUICK = Patience(
     ready=30, poll=0.05, watch_every=0.1, idle=0.05, probe=0.3, first_backoff=0.05, longest_backoff=0.2, stop=1.0

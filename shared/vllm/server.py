@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from services.teacher.child import Backoff, ModelProcess
-from services.teacher.probing import probe_body, why_no_answer, why_unhealthy
 from shared.ports import free_port
+from shared.vllm.child import Backoff, ModelProcess
+from shared.vllm.probing import probe_body, why_no_answer, why_unhealthy
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class ModelServer:
 
     async def stop(self) -> None:
         """End the server and its whole process group."""
-        self._not_ready("The teacher is shutting down.")
+        self._not_ready("The service is shutting down.")
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -85,6 +85,12 @@ class ModelServer:
         if self._process is not None:
             await self._process.stop(self._patience.stop)
         await self._http.aclose()
+
+    async def restart(self, why: str) -> None:
+        """End the running server; it is started anew at once."""
+        self._not_ready(f"The model server {why}; it is being restarted.")
+        if self._process is not None:
+            self._process.kill()
 
     def saw_answer(self) -> None:
         """Somebody's request was answered: no probe is needed for a while."""

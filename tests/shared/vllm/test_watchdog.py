@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from services.teacher.child import ModelProcess
-from services.teacher.watchdog import Watchdog
+from shared.vllm.child import ModelProcess
+from shared.vllm.watchdog import Watchdog
 from tests.polling import wait_until
 from tests.processes import descendants
 from tests.services.teacher.small import gone
 
+pytestmark = pytest.mark.slow  # starts and kills real processes
 STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -25,7 +26,7 @@ time.sleep(600)
 """
 PARENT = """
 import os, sys, time
-from services.teacher.child import ModelProcess
+from shared.vllm.child import ModelProcess
 ModelProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
 time.sleep(600)
 """

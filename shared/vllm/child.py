@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from services.teacher.watchdog import Watchdog
 from shared.processes import die_with_parent
+from shared.vllm.watchdog import Watchdog
 
 MAX_LINE = 16_384
 POLL_SECONDS = 0.1
@@ -23,7 +23,7 @@ ORPHAN_GRACE = 3.0
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
-log = logging.getLogger("services.teacher.vllm")
+log = logging.getLogger("vllm")
 
 
 class ModelProcess:

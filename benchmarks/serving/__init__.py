@@ -1,0 +1,1 @@
+"""How fast, how steady and how large the model services are: `python -m benchmarks.serving.<name>`."""

@@ -1,0 +1,137 @@
+"""Ask an endpoint a benchmark, keep every prediction, and score what is kept.
+
+A run is a folder: ``run.json`` (what was asked of whom), ``predictions.jsonl`` (one line a question, appended as
+answers come, so that a second call goes on where the first ended), ``scores.json`` and, for benchmarks with a server,
+``submission.json``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import mimetypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.client import ChatClient, image_question
+from shared.errors import InvalidInput
+from shared.vqa.answers import match
+from shared.vqa.benchmarks import OFFICIAL_METRIC, BenchmarkItem
+from shared.vqa.intervals import bootstrap_interval, paired_p_value
+from shared.vqa.metrics import metric_for
+
+WITH_SERVER = ("textvqa", "stvqa", "okvqa")
+
+
+async def answer_all(
+    client: ChatClient,
+    items: Sequence[BenchmarkItem],
+    folder: Path,
+    run: dict[str, Any],
+    *,
+    prompt: str,
+    max_tokens: int,
+    concurrency: int,
+) -> dict[str, str]:
+    """Predictions by question id; questions already in ``folder`` are not asked again.
+
+    Raises InvalidInput if ``folder`` holds another run, and what the endpoint raises (answers so far are kept).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_run(folder / "run.json", run)
+    path = folder / "predictions.jsonl"
+    done = read_predictions(path)
+    path.write_text("".join(_line(key, value) for key, value in done.items()), encoding="utf-8")
+    slots = asyncio.Semaphore(concurrency)
+
+    async def ask(item: BenchmarkItem) -> None:
+        async with slots:
+            url = await asyncio.to_thread(_data_url, item.image)
+            text = prompt.replace("{question}", item.question)
+            request = image_question(client.model, url, text, max_tokens=max_tokens, temperature=0.0)
+            reply = await client.chat(request)
+        done[item.id] = (reply.response.choices[0].message.content or "").strip()
+        with path.open("a", encoding="utf-8") as kept:
+            kept.write(_line(item.id, done[item.id]))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                if item.id not in done:
+                    group.create_task(ask(item))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return done
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """Predictions by question id. A last line cut off by a kill is left out, so that its question is asked again."""
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            found[row["id"]] = row["prediction"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def score(name: str, items: Sequence[BenchmarkItem], predictions: dict[str, str]) -> dict[str, Any]:
+    """Official metric with its interval, the paper's containment accuracy, both overall and by type."""
+    metric = metric_for(OFFICIAL_METRIC[name])
+    official = {i.id: metric(predictions[i.id], list(i.answers)) for i in items}
+    paper = {i.id: _contained(predictions[i.id], i.answers, OFFICIAL_METRIC[name]) for i in items}
+    groups = {kind: [i.id for i in items if i.type == kind] for kind in sorted({i.type for i in items})}
+    return {
+        "benchmark": name,
+        "metric": OFFICIAL_METRIC[name],
+        "overall": _summary([i.id for i in items], official, paper),
+        "types": {kind: _summary(ids, official, paper) for kind, ids in groups.items()},
+        "by_question": official,
+    }
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
+    """Difference of two scored runs and its p-value. Raises InvalidInput unless both asked the same questions."""
+    before, after = first["by_question"], second["by_question"]
+    if first["benchmark"] != second["benchmark"] or set(before) != set(after):
+        raise InvalidInput("The two runs did not ask the same questions: evaluate both on the same files.")
+    pairs = [(before[key], after[key]) for key in before]
+    p = paired_p_value([a for a, _ in pairs], [b for _, b in pairs])
+    return {"difference": sum(b - a for a, b in pairs) / len(pairs), "p_value": p, "questions": len(pairs)}
+
+
+def submission(predictions: dict[str, str], items: Sequence[BenchmarkItem]) -> list[dict[str, Any]]:
+    """What the benchmark's server takes: a list of ``{"question_id", "answer"}``."""
+    return [{"question_id": int(i.id) if i.id.isdigit() else i.id, "answer": predictions[i.id]} for i in items]
+
+
+def _summary(ids: list[str], official: dict[str, float], paper: dict[str, float]) -> dict[str, Any]:
+    scores = [official[key] for key in ids]
+    return {
+        "questions": len(ids),
+        "official": sum(scores) / len(ids),
+        "interval95": bootstrap_interval(scores),
+        "containment": sum(paper[key] for key in ids) / len(ids),
+    }
+
+
+def _contained(prediction: str, answers: Sequence[str], metric: str) -> float:
+    return float(any(match(prediction, answer, mode="paper", metric=metric) for answer in answers))
+
+
+def _same_run(path: Path, run: dict[str, Any]) -> None:
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != run:
+        raise InvalidInput(f"{path.parent} holds another run (see {path.name}): choose another --output.")
+    path.write_text(json.dumps(run, indent=1), encoding="utf-8")
+
+
+def _line(key: str, prediction: str) -> str:
+    return json.dumps({"id": key, "prediction": prediction}, ensure_ascii=False) + "\n"
+
+
+def _data_url(image: Path) -> str:
+    kind = mimetypes.guess_type(image.name)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode('ascii')}"

@@ -1,0 +1,125 @@
+"""`mpa rollout` and `mpa canary`: what serves on which replica, and a candidate beside it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from services.cli.render_rollout import canary_panel, rollout_panel
+from services.cli.session import Exit, fail, out, run, show_json, student_client
+from shared.contracts import CanaryReport, CanaryRequest, CanaryRule, RolloutView, SwapResult
+from shared.settings import ClientSettings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+canary = typer.Typer(
+    help="Serve a candidate beside the active version to a share of the requests.", no_args_is_help=True
+)
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command("rollout")(rollout)
+    app.add_typer(canary, name="canary")
+
+
+def rollout(as_json: Json = False) -> None:
+    """Show all replicas with the version each serves, and the canary."""
+    view = _view()
+    if as_json:
+        show_json(view)
+    else:
+        out.print(rollout_panel(view))
+
+
+@canary.command()
+def start(
+    version: Annotated[str, typer.Argument(help="Checkpoint version.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the requests, 0-1.")] = 0.05,
+    compare: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of its greedy answers to compare.")] = 1.0,
+    rule: Annotated[bool, typer.Option("--rule/--no-rule", help="Let the replicas abort it by rule.")] = True,
+    promote: Annotated[bool, typer.Option("--promote", help="Let the rule promote it, too.")] = False,
+    min_requests: Annotated[int, typer.Option(min=1, help="Candidate answers before the rule judges.")] = 200,
+    min_seconds: Annotated[float, typer.Option(min=0.0, help="Promote no earlier.")] = 0.0,
+    max_seconds: Annotated[float | None, typer.Option(help="Abort what is not decided by then.")] = None,
+    min_agreement: Annotated[float | None, typer.Option(help="Least share of equal answers, 0-1.")] = None,
+    max_error_rate: Annotated[float, typer.Option(help="Most failed answers, 0-1.")] = 0.01,
+    max_latency_ratio: Annotated[float, typer.Option(help="Most p95 latency in units of the active one's.")] = 1.5,
+    as_json: Json = False,
+) -> None:
+    """Begin a canary, or change the share and rule of the one that runs."""
+    if promote and not rule:
+        fail("--promote needs the rule: drop --no-rule.", Exit.BAD_INPUT)
+
+    async def call(settings: ClientSettings) -> CanaryReport:
+        limits = CanaryRule(
+            min_requests=min_requests,
+            min_seconds=min_seconds,
+            max_seconds=max_seconds,
+            min_agreement=min_agreement,
+            max_error_rate=max_error_rate,
+            max_latency_ratio=max_latency_ratio,
+            promote=promote,
+        )
+        request = CanaryRequest(
+            version=version, share=share, compare=compare, rule=limits if rule else None, by=_caller()
+        )
+        async with student_client(settings) as client:
+            return await client.start_canary(request)
+
+    _show(run(call), as_json)
+
+
+@canary.command()
+def status(as_json: Json = False) -> None:
+    """Show the latest canary with its counts."""
+    report = _view().canary
+    if report is None:
+        fail("there was no canary yet: start one with `mpa canary start VERSION`.", Exit.NOT_FOUND)
+    _show(report, as_json)
+
+
+@canary.command()
+def promote(reason: Reason = "by call", as_json: Json = False) -> None:
+    """Make the candidate the active version on all replicas."""
+
+    async def call(settings: ClientSettings) -> SwapResult:
+        async with student_client(settings) as client:
+            return await client.promote_canary(_caller(), reason)
+
+    result = run(call)
+    if as_json:
+        show_json(result)
+    else:
+        typer.echo(f"{result.previous} → {result.version} in {result.seconds:.2f} s")
+
+
+@canary.command()
+def abort(reason: Reason = "by call", as_json: Json = False) -> None:
+    """Send every request to the active version again."""
+
+    async def call(settings: ClientSettings) -> CanaryReport:
+        async with student_client(settings) as client:
+            return await client.abort_canary(_caller(), reason)
+
+    _show(run(call), as_json)
+
+
+def _view() -> RolloutView:
+    async def call(settings: ClientSettings) -> RolloutView:
+        async with student_client(settings) as client:
+            return await client.rollout()
+
+    return run(call)
+
+
+def _show(report: CanaryReport, as_json: bool) -> None:
+    if as_json:
+        show_json(report)
+    else:
+        out.print(canary_panel(report))
+
+
+def _caller() -> str:
+    return f"cli:{os.environ.get('USER', 'unknown')}"

@@ -1,0 +1,96 @@
+"""Where a model looks while it gives an answer: the white-box probe's measure.
+
+The answer is forced after the prompt in one forward pass with plain ("eager") attention, the only kind that shows its
+weights. For every position that predicts a token of the answer, the weights on the image's tokens are averaged over all
+heads of the last half of the language model's layers (early layers mostly attend to the beginning of the sequence),
+then summed over those positions and laid out as the image's tokens lie in the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.errors import InvalidInput
+from shared.vlm.loading import LoadedModel, load_model
+from shared.vlm.prompting import Prompt, answer_ids, collate, encode
+from shared.vlm.scoring import extended
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """``values`` [G, G] float32, rows from the top, sum 1; ``image_share``: the image's part of all attention."""
+
+    values: torch.Tensor
+    image_share: float
+
+
+def load_probe(folder: str | Path, *, dtype: str, device: str, trust_remote_code: bool = False) -> LoadedModel:
+    """A model that shows its attention weights; raises BadCheckpoint."""
+    loaded = load_model(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    loaded.model.set_attn_implementation("eager")
+    return loaded
+
+
+def probed_layers(count: int) -> list[int]:
+    """Indices of the layers that are averaged: the last half of ``count``."""
+    return list(range(count // 2, count))
+
+
+@torch.inference_mode()
+def image_attention(loaded: LoadedModel, prompt: Prompt, answer: str, grid: int) -> AttentionMap:
+    """Where ``loaded`` looks while it answers ``answer``, on a ``grid`` × ``grid`` raster of the prompt's one image.
+
+    Raises InvalidInput for a prompt without exactly one image, and for families whose image tokens lie in an unknown
+    order.
+    """
+    if len(prompt.images) != 1:
+        raise InvalidInput(f"Attention is measured on one image, and this prompt has {len(prompt.images)}.")
+    encoded = encode(loaded, prompt)
+    ids = answer_ids(loaded, prompt, answer)
+    features = collate(loaded, [extended(encoded, ids)])
+    output: Any = loaded.model(**features, use_cache=False, output_attentions=True)
+    weights = output.attentions
+    if not weights or weights[0] is None:
+        raise InvalidInput(f"{loaded.name} shows no attention weights: its family cannot be probed.")
+    chosen = torch.stack([weights[layer][0].float().mean(0) for layer in probed_layers(len(weights))]).mean(0)
+    said = chosen[encoded.length - 1 : encoded.length - 1 + max(1, len(ids) - 1)]
+    on_image = said[:, features["input_ids"][0] == _image_token(loaded)].sum(0)
+    layout = _layout(loaded, on_image, encoded.features)
+    values = _resized(layout, grid)
+    return AttentionMap((values / values.sum()).cpu(), float(on_image.sum() / said.sum()))
+
+
+def _layout(loaded: LoadedModel, on_image: torch.Tensor, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Weights per image token [N] → [h, w]."""
+    if "image_grid_thw" in features:  # Qwen: patches of any shape, merged in squares
+        _, height, width = (int(n) for n in features["image_grid_thw"][0])
+        merged = int(getattr(loaded.processor.image_processor, "merge_size", 1))
+        return on_image.view(height // merged, width // merged)
+    whole = int(getattr(loaded.processor, "image_seq_len", len(on_image)))
+    if len(on_image) % whole == 0:
+        on_image = on_image[-whole:]  # Idefics3 cuts large images into tiles; the view of the whole comes last
+    side = math.isqrt(len(on_image))
+    if side * side != len(on_image) or side == 0:
+        raise InvalidInput(f"{loaded.name} reads an image as {len(on_image)} tokens, which are no square.")
+    return on_image.view(side, side)
+
+
+def _resized(layout: torch.Tensor, grid: int) -> torch.Tensor:
+    resized = torch.nn.functional.interpolate(
+        layout[None, None], size=(grid, grid), mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized[0, 0].clamp_min(0)
+
+
+def _image_token(loaded: LoadedModel) -> int:
+    config = loaded.model.config
+    for name in ("image_token_id", "image_token_index"):
+        if (found := getattr(config, name, None)) is not None:
+            return int(found)
+    raise InvalidInput(f"{loaded.name} does not say which token stands for an image: its family cannot be probed.")

@@ -1,0 +1,197 @@
+"""Image features reused across questions: what the vision tower makes of an image depends on the image alone.
+
+Works for every family whose model computes features apart (``get_image_features``) and takes them in place of pixels
+(``mm_encoder_outputs``), as transformers' own ``generate`` hands them over; for any other, batches hold pixels as
+before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import Encoded, collate
+
+log = logging.getLogger(__name__)
+
+
+def image_digest(images: Sequence[Image.Image]) -> str:
+    """Identifies the pixels of all images of a prompt, in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for image in images:
+        digest.update(f"{image.mode} {image.size};".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of one prompt's images: a tensor [pictures, tokens, width], or one [tokens, width] a picture where their sizes
+    differ.
+    """
+
+    parts: Tensor | tuple[Tensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (self.parts,) if isinstance(self.parts, Tensor) else self.parts
+        return sum(tensor.nbytes for tensor in tensors)
+
+
+class FeatureReuse:
+    """The features of one checkpoint's images, at most ``max_bytes``; those used longest ago go first.
+
+    ``hits`` and ``misses`` count prompts with images. One thread at a time may call ``collate``; ``clear`` any.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[str, Features] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._usable: bool | None = None if max_bytes > 0 else False
+        self.hits = self.misses = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
+    def collate(self, loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, Any]:
+        """As `prompting.collate`, with features in place of pixels where that can be."""
+        if self._usable is None:
+            self._usable = takes_features(loaded.model)
+        with_images = [item for item in batch if any(map(_is_pixels, item.features))]
+        if not self._usable or not with_images or not all(item.image_key for item in with_images):
+            return dict(collate(loaded, batch))
+        found = self._find(loaded, with_images)
+        if found is None:
+            log.info("%s gives no features by picture: images are encoded anew each time", loaded.name)
+            self._usable = False
+            return dict(collate(loaded, batch))
+        inputs: dict[str, Any] = dict(collate(loaded, [_without_pixels(item) for item in batch]))
+        merged: Any = _merge([found[item.image_key] for item in with_images])
+        inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=merged)}
+        return inputs
+
+    def _find(self, loaded: LoadedModel, items: Sequence[Encoded]) -> dict[str, Features] | None:
+        """Features by image key, kept or computed now; each image once, however many prompts show it."""
+        wanted = {item.image_key: item for item in items}
+        found: dict[str, Features] = {}
+        with self._lock:
+            for key in wanted.keys() & self._kept.keys():
+                self._kept.move_to_end(key)
+                found[key] = self._kept[key]
+        missing = {key: item for key, item in wanted.items() if key not in found}
+        if missing:
+            computed = self._compute(loaded, list(missing.values()))
+            if computed is None:
+                return None
+            for key, features in zip(missing, computed, strict=True):
+                found[key] = features
+                self._keep(key, features)
+        self.misses += len(missing)
+        self.hits += len(items) - len(missing)
+        return found
+
+    def _compute(self, loaded: LoadedModel, items: Sequence[Encoded]) -> list[Features] | None:
+        try:
+            return compute_features(loaded, items)
+        except Exception:
+            if self.misses:  # it has gone well before, so this is about these images
+                raise
+            log.exception("%s does not compute features from a prompt's images", loaded.name)
+            return None
+
+    def _keep(self, key: str, features: Features) -> None:
+        if features.nbytes > self._max_bytes:
+            return
+        with self._lock:
+            self._kept[key] = features
+            self._bytes += features.nbytes
+            while self._bytes > self._max_bytes:
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= oldest.nbytes
+
+
+def takes_features(model: Any) -> bool:
+    """Whether the model computes image features apart and takes them in place of pixels."""
+    return (
+        hasattr(model.base_model, "get_image_features")
+        and "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+        and getattr(model.config, "image_token_id", None) is not None
+    )
+
+
+@torch.inference_mode()
+def compute_features(loaded: LoadedModel, items: Sequence[Encoded]) -> list[Features] | None:
+    """Features of each prompt's images in one pass of the vision tower; None where they cannot be told apart."""
+    inputs = collate(loaded, items)
+    encode = loaded.model.base_model.get_image_features
+    names = inspect.signature(encode).parameters
+    output = encode(**{name: value for name, value in inputs.items() if name in names}, return_dict=True)
+    if getattr(output, "deepstack_features", None) is not None:
+        return None
+    places = [int((item.features["input_ids"] == loaded.model.config.image_token_id).sum()) for item in items]
+    pooled = getattr(output, "pooler_output", None)
+    if isinstance(pooled, Tensor):
+        return _rows_of(pooled, places)
+    if isinstance(pooled, (list, tuple)) and all(isinstance(part, Tensor) for part in pooled):
+        return _parts_of(pooled, places)
+    return None
+
+
+def _rows_of(pooled: Tensor, places: Sequence[int]) -> list[Features] | None:
+    """Split [pictures, tokens, width] by each prompt's image ``places``; clones, so that each can be freed alone."""
+    if pooled.dim() != 3 or any(count % pooled.shape[1] for count in places):
+        return None
+    counts = [count // pooled.shape[1] for count in places]
+    if sum(counts) != pooled.shape[0]:
+        return None
+    return [Features(part.clone()) for part in torch.split(pooled, counts)]
+
+
+def _parts_of(pooled: Sequence[Tensor], places: Sequence[int]) -> list[Features] | None:
+    """The same where each picture has [tokens, width] of its own."""
+    rest = list(pooled)
+    found: list[Features] = []
+    for count in places:
+        mine: list[Tensor] = []
+        while sum(len(part) for part in mine) < count and rest:
+            mine.append(rest.pop(0).clone())
+        if sum(len(part) for part in mine) != count:
+            return None
+        found.append(Features(tuple(mine)))
+    return None if rest else found
+
+
+def _merge(features: Sequence[Features]) -> Tensor | list[Tensor]:
+    whole = [one.parts for one in features if isinstance(one.parts, Tensor)]
+    if len(whole) == len(features):
+        return torch.cat(whole)
+    return [part for one in features for part in one.parts]
+
+
+def _is_pixels(name: str) -> bool:
+    return name.startswith("pixel_")
+
+
+def _without_pixels(item: Encoded) -> Encoded:
+    kept = {name: value for name, value in item.features.items() if not _is_pixels(name)}
+    return Encoded(kept, item.length, item.image_key)

@@ -1,0 +1,219 @@
+"""Benchmarks as published: TextVQA v0.5.1, ST-VQA task 1, ChartQA, OK-VQA, and a generic JSONL.
+
+Sources of the formats: textvqa.org (dataset JSON), rrc.cvc.uab.es challenge 11 (ST-VQA), github.com/vis-nlp/ChartQA
+(``<split>_human.json``, ``<split>_augmented.json``), okvqa.allenai.org (VQA v2 questions and annotations). Labels are
+read for evaluation only: nothing on the way from images to a checkpoint imports this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from shared.errors import InvalidInput
+from shared.vqa.metrics import MetricName
+
+BenchmarkName = Literal["textvqa", "stvqa", "chartqa", "okvqa", "jsonl"]
+BENCHMARK_NAMES: tuple[str, ...] = get_args(BenchmarkName)
+OFFICIAL_METRIC: Mapping[str, MetricName] = {
+    "textvqa": "vqa",
+    "stvqa": "anls",
+    "chartqa": "relaxed",
+    "okvqa": "vqa",
+    "jsonl": "exact",
+}
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BenchmarkItem:
+    """One question; ``answers`` is empty where labels are not public, ``type`` is what a breakdown groups by."""
+
+    id: str
+    image: Path
+    question: str
+    answers: tuple[str, ...]
+    type: str
+
+
+def load_benchmark(
+    name: str,
+    annotations: list[Path],
+    images: Path,
+    *,
+    split: str | None = None,
+    needs_answers: bool = True,
+) -> list[BenchmarkItem]:
+    """All questions of ``annotations`` in file order.
+
+    OK-VQA takes its questions file and its annotations file, in either order; the others any number of files. Raises
+    InvalidInput, naming file and question, for an unknown benchmark, a file that is not in the published format, a
+    split other than ``split``, duplicate ids, missing images, and missing answers unless ``needs_answers`` is False.
+    """
+    if name not in BENCHMARK_NAMES:
+        raise InvalidInput(f"There is no benchmark {name!r}: use one of {', '.join(BENCHMARK_NAMES)}.")
+    if not annotations:
+        raise InvalidInput(f"{name}: no annotation file is given.")
+    if name == "okvqa":
+        items = list(_okvqa(annotations, images, split, needs_answers))
+    else:
+        read = _READERS[name]
+        items = [item for path in annotations for item in read(path, images, split)]
+    _check(name, items, needs_answers)
+    return items
+
+
+def _textvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
+    for where, row in _rows(path, "data"):
+        _same_split(where, _text(row, "set_name", where), split)
+        image = images / f"{_text(row, 'image_id', where)}.jpg"
+        yield _item(row, where, image, _text(row, "question", where), "all")
+
+
+def _stvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
+    for where, row in _rows(path, "data"):
+        _same_split(where, _text(row, "set_name", where), split)
+        image = images / _text(row, "file_path", where)
+        yield _item(row, where, image, _text(row, "question", where), str(row.get("dataset", "all")))
+
+
+def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
+    """ChartQA has no ids and no split inside its files: both come from the file's name and the row's place."""
+    found, _, kind = path.stem.partition("_")
+    if kind not in ("human", "augmented"):
+        raise InvalidInput(f"{path}: a ChartQA file is named <split>_human.json or <split>_augmented.json.")
+    _same_split(str(path), found, split)
+    for index, (where, row) in enumerate(_rows(path, None)):
+        image = images / _text(row, "imgname", where)
+        answers = (str(row["label"]),) if row.get("label") not in (None, "") else ()
+        yield BenchmarkItem(f"{found}-{kind}-{index}", image, _text(row, "query", where), answers, kind)
+
+
+def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
+    """``{"image", "question", "answers": […], "question_id"?, "type"?, "split"?}`` a line."""
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        row = _object(_parse(line, where), where)
+        if "split" in row:
+            _same_split(where, str(row["split"]), split)
+        image = images / _text(row, "image", where)
+        row = {"question_id": f"{path.stem}-{number}"} | row
+        yield _item(row, where, image, _text(row, "question", where), str(row.get("type", "all")))
+
+
+def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bool) -> Iterator[BenchmarkItem]:
+    parsed = [(path, _object(_parse(_read(path), str(path)), str(path))) for path in paths]
+    questions = [(path, body) for path, body in parsed if "questions" in body]
+    labels = [(path, body) for path, body in parsed if "annotations" in body]
+    if len(questions) != 1 or len(labels) > 1 or len(questions) + len(labels) != len(parsed):
+        raise InvalidInput("okvqa: give one questions file and one annotations file (the latter only to score).")
+    if needs_answers and not labels:
+        raise InvalidInput(f"okvqa: {questions[0][0]} has no answers: give the annotations file too.")
+    by_id: dict[str, Record] = {}
+    types: Record = {}
+    for path, body in labels:
+        _same_split(str(path), str(body.get("data_subtype", "")), split)
+        types = _object(body.get("question_types", {}), f"{path}, question_types")
+        for where, row in _listed(body, "annotations", path):
+            key = _text(row, "question_id", where)
+            if key in by_id:
+                raise InvalidInput(f"{where}: question_id {key} is there twice.")
+            by_id[key] = row
+    path, body = questions[0]
+    subtype = str(body.get("data_subtype", ""))
+    _same_split(str(path), subtype, split)
+    if labels and str(labels[0][1].get("data_subtype", "")) != subtype:
+        raise InvalidInput(f"{path} is of {subtype!r}, {labels[0][0]} of another split: give two files of one split.")
+    for where, row in _listed(body, "questions", path):
+        label = by_id.get(_text(row, "question_id", where), {})
+        number = _text(row, "image_id", where)
+        image = images / f"COCO_{subtype}_{number.zfill(12)}.jpg"
+        kind = str(label.get("question_type", "all"))
+        merged = row | {"answers": [_answer_text(a, where) for a in label.get("answers", [])]}
+        yield _item(merged, where, image, _text(row, "question", where), str(types.get(kind, kind)))
+
+
+_READERS: dict[str, Callable[[Path, Path, str | None], Iterator[BenchmarkItem]]] = {
+    "textvqa": _textvqa,
+    "stvqa": _stvqa,
+    "chartqa": _chartqa,
+    "jsonl": _jsonl,
+}
+
+
+def _item(row: Record, where: str, image: Path, question: str, kind: str) -> BenchmarkItem:
+    answers = row.get("answers", [])
+    if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
+        raise InvalidInput(f"{where}: answers must be a list of texts.")
+    return BenchmarkItem(_text(row, "question_id", where), image, question, tuple(answers), kind)
+
+
+def _check(name: str, items: list[BenchmarkItem], needs_answers: bool) -> None:
+    if not items:
+        raise InvalidInput(f"{name}: the annotation files hold no question.")
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise InvalidInput(f"{name}: question id {item.id} is there twice: give each file once.")
+        seen.add(item.id)
+        if needs_answers and not item.answers:
+            raise InvalidInput(f"{name}: question {item.id} has no answers: only a labelled split can be scored.")
+    missing = sorted({str(item.image) for item in items if not item.image.is_file()})
+    if missing:
+        raise InvalidInput(f"{name}: {len(missing)} images are missing, the first is {missing[0]}: check the folder.")
+
+
+def _same_split(where: str, found: str, wanted: str | None) -> None:
+    if wanted is not None and found != wanted:
+        raise InvalidInput(f"{where}: the split is {found!r}, not {wanted!r}: give the {wanted} file.")
+
+
+def _rows(path: Path, key: str | None) -> Iterator[tuple[str, Record]]:
+    body = _parse(_read(path), str(path))
+    return _listed({"rows": body}, "rows", path) if key is None else _listed(_object(body, str(path)), key, path)
+
+
+def _listed(body: Record, key: str, path: Path) -> Iterator[tuple[str, Record]]:
+    rows = body.get(key)
+    if not isinstance(rows, list):
+        raise InvalidInput(f"{path}: {key} must be a list of questions, as the benchmark publishes it.")
+    for index, row in enumerate(rows):
+        where = f"{path}, {key}[{index}]"
+        yield where, _object(row, where)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}.") from error
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{where}: not JSON: {error}.") from error
+    return value
+
+
+def _object(value: object, where: str) -> Record:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where}: an object is expected.")
+    return value
+
+
+def _text(row: Record, key: str, where: str) -> str:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        raise InvalidInput(f"{where}: {key} is missing or not a text.")
+    return str(value)
+
+
+def _answer_text(answer: object, where: str) -> str:
+    return _text(_object(answer, where), "answer", where)
