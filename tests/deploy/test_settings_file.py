@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,13 @@ def test_the_environment_wins_over_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MPA_API_KEY", "from-the-environment")
     settings = ParitySettings()
     assert settings.api_key is not None and settings.api_key.get_secret_value() == "from-the-environment"
+
+
+def test_what_is_generated_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts/configuration.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_setting_is_described() -> None:
+    bare = {name for cls in CLASSES for name, field in cls.model_fields.items() if not field.description}
+    assert not bare
