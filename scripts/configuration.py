@@ -1,11 +1,12 @@
 """Write what the code says about its settings: docs/configuration.md whole, and the defaults in k8s/base/settings.env.
 
-``python scripts/configuration.py`` writes, ``--check`` only compares (exit code 1: they differ). In settings.env the lines
-that set something stay; what is commented out is a setting with its default.
+``python scripts/configuration.py`` writes, ``--check`` only compares (exit code 1: they differ). In settings.env the
+lines that set something stay; what is commented out is a setting with its default.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -30,10 +31,11 @@ INTRODUCTION = f"""# Configuration
 
 <!-- Written by `make configuration` from shared/settings.py; CI fails when it is out of date. -->
 
-Every setting is an environment variable. A service reads the groups that its own group names, and ignores the rest, so one file serves all of them
-([k8s/base/settings.env](../k8s/base/settings.env)). Durations are seconds (`30`) or ISO 8601 (`PT30S`); sizes are bytes or `25MB`, `1GiB`; lists are JSON.
-Whatever the environment does not set may come from a file named like the variable in lower case (`mpa_api_key`) in the folder that `{SECRETS_DIR_VARIABLE}`
-names, which is the way for keys. A service that finds bad values says all of them and does not start.
+Every setting is an environment variable. A service reads the groups that its own group names, and ignores the rest, so
+one file serves all of them ([k8s/base/settings.env](../k8s/base/settings.env)). Durations are seconds (`30`) or ISO
+8601 (`PT30S`); sizes are bytes or `25MB`, `1GiB`; lists are JSON. Whatever the environment does not set may come from a
+file named like the variable in lower case (`mpa_api_key`) in the folder that `{SECRETS_DIR_VARIABLE}` names, which is
+the way for keys. A service that finds bad values says all of them and does not start.
 """
 
 
@@ -46,7 +48,7 @@ def groups() -> list[type[CommonSettings]]:
 def own_fields(group: type[CommonSettings]) -> Iterator[tuple[str, FieldInfo]]:
     """The fields that the class itself declares, with their variables' names."""
     for name, field in group.model_fields.items():
-        if name in group.__dict__.get("__annotations__", {}):
+        if name in inspect.get_annotations(group):
             yield f"MPA_{name.upper()}", field
 
 

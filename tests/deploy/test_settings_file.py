@@ -93,7 +93,8 @@ def test_the_environment_wins_over_a_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_generated_is_up_to_date() -> None:
-    done = subprocess.run([sys.executable, ROOT / "scripts/configuration.py", "--check"], capture_output=True, text=True)
+    command = [sys.executable, ROOT / "scripts/configuration.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
