@@ -25,11 +25,13 @@ demo-models: setup ## Train the demo's teacher and student again, from nothing
 	$(OFFLINE) $(PY) -m demo.training
 
 test: setup ## Run all tests: fast, then slow, then the whole system and its faults
+	@scripts/kubectl.sh
 	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
 	$(OFFLINE) $(PYTEST) -m "slow and not e2e and not fault"
 	$(OFFLINE) $(PYTEST) -m "e2e or fault"
 
 test-fast: setup ## Run the fast tests only
+	@scripts/kubectl.sh
 	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
 
 lint: setup ## Check style, types and who imports whom

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,9 @@ components: [../batch]
 @cache
 def build(overlay: str) -> list[dict[str, Any]]:
     """``kubectl kustomize``, with the batch component on top. A machine without kubectl fails: nothing is skipped."""
-    kubectl = shutil.which("kubectl")
-    assert kubectl, "these tests need kubectl 1.27 or newer (Debian 12 has 1.20, which knows no components)"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    kubectl = shutil.which("kubectl", path=path)
+    assert kubectl, "these tests need kubectl 1.27 or newer: scripts/kubectl.sh gets it"
     folder = ROOT / "k8s" / f".test-{overlay}"
     folder.mkdir(exist_ok=True)
     try:
