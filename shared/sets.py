@@ -51,7 +51,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -187,7 +186,7 @@ def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> S
 
 def _maps(row: Row) -> dict[str, Any]:
     maps = {"teacher_attention": row.teacher_attention, "student_attention": row.student_attention}
-    return {name: None if values is None else list(np.array(values, np.float16)) for name, values in maps.items()}
+    return {name: None if values is None else list(values) for name, values in maps.items()}
 
 
 def read_shard(store: Store, job_id: str, shard: int) -> pa.Table:
