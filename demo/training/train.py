@@ -69,7 +69,7 @@ class Training:
         """
         if self._rank == 0 and load_state(self._work) is None:
             weights = load_file(finished / "model.safetensors")
-            for name, parameter in self._model.named_parameters():
+            for name, _ in self._model.named_parameters():
                 self._masters[name].copy_(weights[name])
             before = self._recipe.stages[-2]
             save_state(self._work, before.name, before.steps, self._prefixed_masters())
