@@ -9,17 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from demo.ablation.arms import ARMS, NOTHING, Arm, Pairs
 from demo.ablation.report import show, show_labels, summarise
-from demo.ablation.running import Settings, prepare, run_arm
+from demo.ablation.running import Settings, one_thread, prepare, run_arm
 from demo.ablation.testing import answered_right, questions
 from demo.world.vocabulary import Split
 
@@ -42,7 +40,7 @@ def main() -> int:
     arms += [Arm(name, Pairs(kind), train) for name, kind, train in map(json.loads, options.extra)]
     console = Console(width=150)
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads
-    with ProcessPoolExecutor(options.processes, context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(options.processes, context, initializer=one_thread) as pool:
         mined = list(pool.map(prepare, [settings] * len(options.seeds), options.seeds))
         # the longest first, so that no process waits long for the other at the end
         order = sorted(arms, key=lambda arm: -arm.rounds)
@@ -63,11 +61,6 @@ def main() -> int:
     show_labels(mined, console)
     console.print(f"Written to {path}")
     return 0
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def _options() -> argparse.Namespace:

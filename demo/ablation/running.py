@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from demo.ablation.arms import Arm, Pairs
 from demo.ablation.labels import label_quality
 from demo.ablation.mining import Mined, draw, mine, write_set
@@ -58,6 +60,11 @@ class Settings:
     def of_arms(self) -> dict[str, Any]:
         """What an arm's result depends on beside the arm and the seed."""
         return self.of_mining() | {"steps": self.steps, "split": str(self.split), "test_images": self.test_images}
+
+
+def one_thread() -> None:
+    """For worker processes: two with several threads each are far slower than two with one."""
+    torch.set_num_threads(1)
 
 
 def prepare(settings: Settings, seed: int) -> dict[str, Any]:

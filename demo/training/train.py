@@ -73,7 +73,8 @@ class Training:
                 self._masters[name].copy_(weights[name])
             before = self._recipe.stages[-2]
             save_state(self._work, before.name, before.steps, self._prefixed_masters())
-        dist.barrier()
+        if self._processes > 1:
+            dist.barrier()
 
     def _run_stage(self, stage: Stage, done: int, tensors: dict[str, Tensor]) -> None:
         recipe = self._recipe
