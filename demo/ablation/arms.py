@@ -48,6 +48,7 @@ BASE: dict[str, Any] = {
     "batch_size": 48,
     "replay_fraction": 0.5,
     "freeze_vision": True,
+    "precision": "bf16",
     "save_every_steps": 1000,
 }
 _PLAIN: dict[str, Any] = {"replay_fraction": 0.0, "loss": {"preset": "paper"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,6 +131,8 @@ def _measured(pile: Pile, mined: list[Mined], strong: Answerer, teacher: Path, s
             student_rationale_logprob=by["student_reason"].logprob,
             teacher_attention=there,
             student_attention=here,
+            confidence_gap=max(0.0, math.exp(by["teacher_label"].logprob) - math.exp(by["student_label"].logprob)),
+            reasoning_gap=max(0.0, math.exp(by["teacher_reason"].logprob) - math.exp(by["student_reason"].logprob)),
         )
         found[place] = replace(mined[place], row=measured)
     return found

@@ -21,6 +21,7 @@ from demo.world.vocabulary import FAMILIES, Split
 from services.trainer.child import run_phase
 from services.trainer.config import RunConfig, TrainResult, load
 from shared.contracts import FolderSource, JobSpec, TrainSpec
+from shared.sets import set_digest
 from shared.store import Store
 
 TASKS_FILE = Path(__file__).resolve().parents[1] / "tasks.yaml"
@@ -140,7 +141,7 @@ def _config(settings: Settings, arm: Arm, seed: int, job_id: str, student: Path,
         base_folder=student.resolve(),
         store_url=settings.store_url(seed),
         cache_dir=folder.resolve() / "cache",
-        set_digest="",
+        set_digest=set_digest(settings.store(seed), job_id),
         tasks_file=TASKS_FILE,
         device="cpu",
     )
