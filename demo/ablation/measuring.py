@@ -17,8 +17,8 @@ from shared.vlm.prompting import Encoded, Prompt, answer_ids, collate, encode, q
 from shared.vlm.scoring import extended
 
 BATCH = 64
-Item = tuple[Pixels, str, str]
-"""uint8 [96, 96, 3], the user's turn, and the answer that is forced after it."""
+Asked = tuple[Pixels, str]
+"""uint8 [96, 96, 3] and the user's turn."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,34 @@ class Meter:
         self._loaded: LoadedModel = load_model(folder)
         self._loaded.model.set_attn_implementation("eager")  # shows its weights, and is faster for short sequences
 
-    def forced(self, items: Sequence[Item], top: int = 0) -> list[Forced]:
-        """What the model thinks of each answer, with ``top`` alternatives a token, likeliest first."""
-        found: list[Forced] = [Forced(0.0, ())] * len(items)
-        order = sorted(range(len(items)), key=lambda place: len(items[place][1]))
+    def forced(self, asked: Sequence[Asked], answers: Sequence[Sequence[str]], top: int = 0) -> list[list[Forced]]:
+        """What the model thinks of the ``answers`` to each question, with ``top`` alternatives a token, likeliest
+        first; [question][answer].
+        """
+        found: list[list[Forced]] = [[] for _ in asked]
+        order = sorted(range(len(asked)), key=lambda place: len(asked[place][1]))
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
-            for place, one in zip(part, self._batch([items[place] for place in part], top), strict=True):
-                found[place] = one
+            prompts = [self._prompt(*asked[place]) for place in part]
+            encoded = [encode(self._loaded, prompt) for prompt in prompts]
+            for number in range(len(answers[0])):
+                ids = [
+                    answer_ids(self._loaded, prompt, answers[place][number])
+                    for prompt, place in zip(prompts, part, strict=True)
+                ]
+                for place, one in zip(part, self._batch(encoded, ids, top), strict=True):
+                    found[place].append(one)
         return found
 
-    def attention(self, items: Sequence[Item], grid: int) -> list[tuple[float, ...]]:
+    def attention(self, asked: Sequence[Asked], answers: Sequence[str], grid: int) -> list[tuple[float, ...]]:
         """Where the model looks while it gives each answer: grid * grid values, row by row from the top, sum 1."""
         return [
-            tuple(image_attention(self._loaded, self._prompt(pixels, text), answer, grid).values.flatten().tolist())
-            for pixels, text, answer in items
+            tuple(image_attention(self._loaded, self._prompt(*one), answer, grid).values.flatten().tolist())
+            for one, answer in zip(asked, answers, strict=True)
         ]
 
     @torch.inference_mode()
-    def _batch(self, items: Sequence[Item], top: int) -> list[Forced]:
-        encoded: list[Encoded] = []
-        ids: list[list[int]] = []
-        for pixels, text, answer in items:
-            prompt = self._prompt(pixels, text)
-            encoded.append(encode(self._loaded, prompt))
-            ids.append(answer_ids(self._loaded, prompt, answer))
+    def _batch(self, encoded: Sequence[Encoded], ids: Sequence[list[int]], top: int) -> list[Forced]:
         features = collate(self._loaded, [extended(one, tail) for one, tail in zip(encoded, ids, strict=True)])
         longest = max(len(tail) for tail in ids)
         logits = self._loaded.model(**features, use_cache=False, logits_to_keep=longest + 1).logits

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.ablation.arms import Pairs
-from demo.ablation.measuring import Item, Meter
-from demo.answering import Answerer, Sampling
+from demo.ablation.gaps import attention_gap, confidence_gap, reasoning_gap
+from demo.ablation.measuring import Meter
+from demo.answering import Answerer, Pixels, Sampling
 from demo.simulation.pairs import annotate
 from demo.world.export import MANIFEST, write_pile
 from demo.world.generator import pile
@@ -59,21 +59,26 @@ def draw(folder: Path, images: int, seed: int) -> Pile:
     return Pile(folder, pictures, paths, [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths])
 
 
-def mine(pile: Pile, teacher: Path, student: Path, questions: int, seed: int, round_: int = 1) -> list[Mined]:
-    """Ask, answer, compare and vote; where the two disagree, measure everything. Refused questions are left out.
+@dataclass(frozen=True)
+class Wanted:
+    """What is found out beside the answers. ``votes_on_all``: also on pairs that the student has right."""
 
-    Every pair is voted on, because one arm wants to know which labels are self-consistent whatever the student says.
-    """
+    votes_on_all: bool = True
+    reasoning: bool = True
+    attention: bool = True
+
+
+def mine(
+    pile: Pile, teacher: Path, student: Path, questions: int, seed: int, round_: int = 1, wanted: Wanted | None = None
+) -> list[Mined]:
+    """Ask, answer, compare and vote; where the two disagree, measure. Refused questions are left out."""
     strong, weak = Answerer(teacher), Answerer(student)
     # one round must not ask what another asked
     pairs = [p for p in annotate(strong, pile.pictures, questions, seed * 100 + round_) if p.teacher != REFUSAL]
-    images = [pile.pictures[pair.index].pixels for pair in pairs]
-    asked = [pair.question for pair in pairs]
-    answers = weak.answer(images, asked)
-    rounds = [strong.answer(images, asked, sampling=Sampling(1.0)) for _ in range(VOTES)]
+    answers = weak.answer(_images(pile, [pair.index for pair in pairs]), [pair.question for pair in pairs])
     slots: dict[int, int] = {}
     mined = []
-    for pair, said, *votes in zip(pairs, answers, *rounds, strict=True):
+    for pair, said in zip(pairs, answers, strict=True):
         slots[pair.index] = slots.get(pair.index, -1) + 1
         picture = pile.pictures[pair.index]
         row = Row(
@@ -90,52 +95,82 @@ def mine(pile: Pile, teacher: Path, student: Path, questions: int, seed: int, ro
             teacher_answer=pair.teacher,
             student_answer=said,
             student_version="base" if round_ == 1 else f"round-{round_ - 1}",
-            votes=tuple(votes),
-            vote_share=votes.count(pair.teacher) / len(votes),
             teacher_model="teacher",
             round=round_,
         )
         mined.append(Mined(row, picture.truth(pair.question)))
-    return _measured(pile, mined, strong, teacher, student)
+    wanted = wanted or Wanted()
+    voted = _voted(pile, mined, strong, wanted)
+    return _measured(pile, voted, strong, Meter(teacher), Meter(student), wanted)
 
 
-def _measured(pile: Pile, mined: list[Mined], strong: Answerer, teacher: Path, student: Path) -> list[Mined]:
+def _voted(pile: Pile, mined: list[Mined], strong: Answerer, wanted: Wanted) -> list[Mined]:
+    found = list(mined)
+    places = [place for place, one in enumerate(mined) if wanted.votes_on_all or not one.student_right]
+    rows = [mined[place].row for place in places]
+    images, asked = _images(pile, [row.image_index for row in rows]), [str(row.question) for row in rows]
+    rounds = [strong.answer(images, asked, sampling=Sampling(1.0)) for _ in range(VOTES)]
+    for place, row, *votes in zip(places, rows, *rounds, strict=True):
+        share = votes.count(row.teacher_answer) / VOTES
+        found[place] = replace(mined[place], row=replace(row, votes=tuple(votes), vote_share=share))
+    return found
+
+
+def _measured(
+    pile: Pile, mined: list[Mined], strong: Answerer, above: Meter, below: Meter, wanted: Wanted
+) -> list[Mined]:
+    found = list(mined)
     places = [place for place, one in enumerate(mined) if not one.student_right]
     rows = [mined[place].row for place in places]
-    images = [pile.pictures[row.image_index].pixels for row in rows]
-    whys = [EXPLAIN.format(question=row.question, answer=row.teacher_answer) for row in rows]
-    rationales = strong.answer(images, whys, max_new_tokens=RATIONALE_TOKENS)
-    labels: list[Item] = [(i, str(r.question), str(r.teacher_answer)) for i, r in zip(images, rows, strict=True)]
-    reasons: list[Item] = list(zip(images, whys, rationales, strict=True))
-    given: list[Item] = [(i, str(r.question), str(r.student_answer)) for i, r in zip(images, rows, strict=True)]
-    above, below = Meter(teacher), Meter(student)
-    columns = {
-        "teacher_label": above.forced(labels, TOP_K),
-        "student_label": below.forced(labels),
-        "student_own": below.forced(given),
-        "teacher_reason": above.forced(reasons),
-        "student_reason": below.forced(reasons),
-    }
-    maps = zip(above.attention(labels, GRID), below.attention(labels, GRID), strict=True)
-    found = list(mined)
-    for number, (place, row, (there, here)) in enumerate(zip(places, rows, maps, strict=True)):
-        by = {name: values[number] for name, values in columns.items()}
-        measured = replace(
-            row,
-            teacher_logprob=by["teacher_label"].logprob,
-            teacher_top=by["teacher_label"].top,
-            student_logprob=by["student_own"].logprob,
-            gap_logprob=by["student_label"].logprob,
-            rationale=rationales[number] or None,
-            teacher_rationale_logprob=by["teacher_reason"].logprob,
-            student_rationale_logprob=by["student_reason"].logprob,
-            teacher_attention=there,
-            student_attention=here,
-            confidence_gap=max(0.0, math.exp(by["teacher_label"].logprob) - math.exp(by["student_label"].logprob)),
-            reasoning_gap=max(0.0, math.exp(by["teacher_reason"].logprob) - math.exp(by["student_reason"].logprob)),
+    images = _images(pile, [row.image_index for row in rows])
+    asked = [(image, str(row.question)) for image, row in zip(images, rows, strict=True)]
+    labels = [str(row.teacher_answer) for row in rows]
+    tops = above.forced(asked, [[label] for label in labels], TOP_K)
+    gaps = below.forced(asked, [[label, str(row.student_answer)] for label, row in zip(labels, rows, strict=True)])
+    for number, (top,), (gap, own) in zip(range(len(rows)), tops, gaps, strict=True):
+        rows[number] = replace(
+            rows[number],
+            teacher_logprob=top.logprob,
+            teacher_top=top.top,
+            gap_logprob=gap.logprob,
+            student_logprob=own.logprob,
+            confidence_gap=confidence_gap(top.logprob, gap.logprob),
         )
-        found[place] = replace(mined[place], row=measured)
+    if wanted.reasoning:
+        rows = _explained(rows, images, strong, above, below)
+    if wanted.attention:
+        maps = zip(above.attention(asked, labels, GRID), below.attention(asked, labels, GRID), strict=True)
+        rows = [
+            replace(row, teacher_attention=there, student_attention=here, attention_gap=attention_gap(there, here))
+            for row, (there, here) in zip(rows, maps, strict=True)
+        ]
+    for place, row in zip(places, rows, strict=True):
+        found[place] = replace(mined[place], row=row)
     return found
+
+
+def _explained(
+    rows: Sequence[Row], images: Sequence[Pixels], strong: Answerer, above: Meter, below: Meter
+) -> list[Row]:
+    whys = [EXPLAIN.format(question=row.question, answer=row.teacher_answer) for row in rows]
+    asked = list(zip(images, whys, strict=True))
+    said = strong.answer(images, whys, max_new_tokens=RATIONALE_TOKENS)
+    there = above.forced(asked, [[one] for one in said])
+    here = below.forced(asked, [[one] for one in said])
+    return [
+        replace(
+            row,
+            rationale=one or None,
+            teacher_rationale_logprob=strongly.logprob,
+            student_rationale_logprob=weakly.logprob,
+            reasoning_gap=reasoning_gap(strongly.logprob, weakly.logprob),
+        )
+        for row, one, (strongly,), (weakly,) in zip(rows, said, there, here, strict=True)
+    ]
+
+
+def _images(pile: Pile, indices: Sequence[int]) -> list[Pixels]:
+    return [pile.pictures[index].pixels for index in indices]
 
 
 def write_set(store: Store, job_id: str, mined: Sequence[Mined], pairs: Pairs) -> int:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 
 from demo.ablation.arms import Arm, Pairs
 from demo.ablation.labels import label_quality
-from demo.ablation.mining import Mined, draw, mine, write_set
+from demo.ablation.mining import Wanted, draw, mine, write_set
 from demo.ablation.testing import answered_right, questions
 from demo.world.vocabulary import FAMILIES, Split
 from services.trainer.child import run_phase
@@ -122,7 +121,9 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> dict[str, Any]:
 def _mine_again(settings: Settings, arm: Arm, seed: int, number: int, student: Path) -> str:
     """The same images, new questions, and the student of the round before; the job's id."""
     pile = draw(settings.folder(seed) / "pile", settings.images, PILE_SEED + seed)
-    mined: Sequence[Mined] = mine(pile, settings.teacher, student, settings.questions, seed, number)
+    mined = mine(
+        pile, settings.teacher, student, settings.questions, seed, number, Wanted(votes_on_all=False, attention=False)
+    )
     job_id = f"{arm.name.replace(' ', '-')}-{settings.split}-{number}"
     store = settings.store(seed)
     shutil.rmtree(settings.folder(seed) / "store" / "jobs" / job_id, ignore_errors=True)
