@@ -183,6 +183,13 @@ class TrainSpec(Contract):
     loss: LossSpec = LossSpec()
     lora: LoraSpec | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_paper_has_no_replay(cls, data: Any) -> Any:
+        loss = data.get("loss") if isinstance(data, dict) else None
+        preset = loss.get("preset") if isinstance(loss, dict) else getattr(loss, "preset", None)
+        return {"replay_fraction": 0.0, **data} if preset == "paper" else data
+
     @model_validator(mode="after")
     def _lora_only_with_method(self) -> TrainSpec:
         if self.lora is not None and self.method != "lora":

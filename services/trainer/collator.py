@@ -4,6 +4,7 @@ token only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from services.trainer.dataset import Sample
-from services.trainer.losses import IGNORE
+from services.trainer.losses import IGNORE, Kind
+from services.trainer.rows import Row, RowMaker, answer_row
+from services.trainer.teacher_tokens import Placed, TeacherTokens
 from shared.errors import InvalidInput
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Prompt, answer_ids, encode, question_prompt
@@ -36,7 +39,7 @@ class Encoder:
     def __init__(
         self,
         loaded: LoadedModel,
-        prompt_of: Callable[[Sample], str],
+        prompt_of: Callable[[Row], str],
         open_image: Callable[[Sample], Image.Image],
         *,
         cache_bytes: int,
@@ -44,26 +47,35 @@ class Encoder:
         self._loaded = loaded
         self._prompt_of, self._open_image = prompt_of, open_image
         self._left = cache_bytes
-        self._tokens: dict[str, tuple[dict[str, Tensor], int]] = {}
+        self._tokens: dict[tuple[str, int, str], tuple[dict[str, Tensor], int]] = {}
         self._images: dict[str, dict[str, Tensor]] = {}
 
     @property
     def pad_token(self) -> int:
         return int(self._loaded.tokenizer.pad_token_id)
 
-    def encode(self, sample: Sample) -> Encoded:
-        """Model inputs of ``sample``; raises UnreadableImage and InvalidInput."""
-        tokens, images = self._tokens.get(sample.pair_id), self._images.get(sample.image_key)
+    @property
+    def loaded(self) -> LoadedModel:
+        return self._loaded
+
+    def encode(self, row: Row) -> Encoded:
+        """Model inputs of ``row``; raises UnreadableImage and InvalidInput."""
+        tokens, images = self._tokens.get(_key(row)), self._images.get(row.sample.image_key)
         if tokens is None or images is None:
-            tokens, images = self._process(sample)
-            self._remember(sample, tokens, images)
+            tokens, images = self._process(row)
+            self._remember(row, tokens, images)
         return Encoded(tokens[0], images, tokens[1])
 
-    def _process(self, sample: Sample) -> tuple[tuple[dict[str, Tensor], int], dict[str, Tensor]]:
-        text = self._prompt_of(sample)
-        prompt = question_prompt(self._loaded, self._open_image(sample), text)
+    def answer_ids(self, sample: Sample) -> list[int]:
+        """What is learned as the sample's answer, its end token included."""
+        encoded = self.encode(answer_row(sample))
+        ids: list[int] = encoded.tokens["input_ids"][encoded.prompt :].tolist()
+        return ids
+
+    def _process(self, row: Row) -> tuple[tuple[dict[str, Tensor], int], dict[str, Tensor]]:
+        prompt = question_prompt(self._loaded, self._open_image(row.sample), self._prompt_of(row))
         served = encode(self._loaded, prompt)
-        answer = learnable_ids(self._loaded, prompt, sample.answer)
+        answer = learnable_ids(self._loaded, prompt, row.text)
         tokens, images = {}, {}
         for name, value in served.features.items():
             if _is_per_token(value, served.length):
@@ -72,37 +84,73 @@ class Encoder:
                 images[name] = _compact(name, value)
         return (tokens, served.length), images
 
-    def _remember(self, sample: Sample, tokens: tuple[dict[str, Tensor], int], images: dict[str, Tensor]) -> None:
-        new = 0 if sample.image_key in self._images else sum(t.nbytes for t in images.values())
+    def _remember(self, row: Row, tokens: tuple[dict[str, Tensor], int], images: dict[str, Tensor]) -> None:
+        new = 0 if row.sample.image_key in self._images else sum(t.nbytes for t in images.values())
         new += sum(t.nbytes for t in tokens[0].values())
         if new <= self._left:
             self._left -= new
-            self._tokens[sample.pair_id] = tokens
-            self._images.setdefault(sample.image_key, images)
+            self._tokens[_key(row)] = tokens
+            self._images.setdefault(row.sample.image_key, images)
 
 
 class Collator:
-    """A batch of samples as model inputs, padded on the right, plus ``labels``, ``is_replay`` and ``weights``.
+    """A batch of samples as model inputs, padded on the right, and what the loss needs of it (losses/predictions.py).
 
-    With ``features`` (see features.py) the picture's tensors are replaced by ``image_features``.
+    With ``features`` (see features.py) the picture's tensors are replaced by ``image_features``. ``maker`` and ``tops``
+    belong to an alignment with terms beside the answer; without them every sample is one row.
     """
 
-    def __init__(self, encoder: Encoder, features: Mapping[str, Tensor] | None = None) -> None:
-        self._encoder = encoder
-        self._features = features
+    def __init__(
+        self,
+        encoder: Encoder,
+        features: Mapping[str, Tensor] | None = None,
+        *,
+        maker: RowMaker | None = None,
+        tops: TeacherTokens | None = None,
+        maps: bool = False,
+    ) -> None:
+        self._encoder, self._features = encoder, features
+        self._maker, self._tops, self._maps = maker, tops, maps
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        encoded = [self._encoder.encode(sample) for sample in samples]
+        expanded = [self._rows(sample) for sample in samples]
+        rows = [row for several in expanded for row in several]
+        encoded = [self._encoder.encode(row) for row in rows]
         batch = {name: self._padded(name, encoded) for name in encoded[0].tokens}
         batch["labels"] = _stacked([_labels(item) for item in encoded], IGNORE)
         if self._features is None:
             for name in encoded[0].images:
                 batch[name] = concatenated([item.images[name] for item in encoded])
         else:
-            batch["image_features"] = torch.cat([self._features[sample.image_key] for sample in samples])
+            batch["image_features"] = torch.cat([self._features[row.sample.image_key] for row in rows])
         batch["is_replay"] = torch.tensor([sample.is_replay for sample in samples])
         batch["weights"] = torch.tensor([sample.weight for sample in samples], dtype=torch.float32)
-        return batch
+        batch["kind"] = torch.tensor([int(row.kind) for row in rows])
+        batch["sample"] = torch.tensor([number for number, several in enumerate(expanded) for _ in several])
+        return batch | self._of_teacher(samples, rows, encoded, batch["labels"].shape[1])
+
+    def _rows(self, sample: Sample) -> list[Row]:
+        return [answer_row(sample)] if self._maker is None else self._maker.rows(sample)
+
+    def _of_teacher(
+        self, samples: Sequence[Sample], rows: Sequence[Row], encoded: Sequence[Encoded], width: int
+    ) -> dict[str, Tensor]:
+        """What the teacher thinks of the rows, where a term asks for it."""
+        found: dict[str, Tensor] = {}
+        if any(not math.isnan(row.share) for row in rows):
+            found["shares"] = torch.tensor([row.share for row in rows], dtype=torch.float32)
+        if self._maker is not None and self._tops is not None:
+            wanted = [row.kind == Kind.ANSWER and self._maker.uses_top(row.sample) for row in rows]
+            placed = [self._tops.read(row.sample) if use else None for row, use in zip(rows, wanted, strict=True)]
+            if any(placed):
+                found["top_ids"], found["top_logprobs"] = _laid_out(placed, encoded, width)
+        if self._maps:
+            size = next((len(s.teacher_attention) for s in samples if s.teacher_attention is not None), 0)
+            empty = (math.nan,) * size
+            values = [empty if s.is_replay else s.teacher_attention or empty for s in samples]
+            if size and any(value is not empty for value in values):
+                found["teacher_maps"] = torch.tensor(values, dtype=torch.float32)
+        return found
 
     def _padded(self, name: str, encoded: Sequence[Encoded]) -> Tensor:
         return _stacked([item.tokens[name] for item in encoded], self._encoder.pad_token if name == "input_ids" else 0)
@@ -161,3 +209,19 @@ def _stacked(rows: Sequence[Tensor], fill: int) -> Tensor:
     for place, row in enumerate(rows):
         out[place, : len(row)] = row
     return out
+
+
+def _laid_out(placed: Sequence[Placed | None], encoded: Sequence[Encoded], width: int) -> tuple[Tensor, Tensor]:
+    """The teacher's alternatives where the labels are: ids [R, width, K] and log-probabilities, padded with -inf."""
+    most = max(len(ids) for row in placed if row for ids, _ in row)
+    ids = torch.zeros(len(placed), width, most, dtype=torch.long)
+    logprobs = torch.full((len(placed), width, most), -math.inf)
+    for number, (row, item) in enumerate(zip(placed, encoded, strict=True)):
+        for offset, (tokens, values) in enumerate(row or []):
+            ids[number, item.prompt + offset, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+            logprobs[number, item.prompt + offset, : len(values)] = torch.tensor(values)
+    return ids, logprobs
+
+
+def _key(row: Row) -> tuple[str, int, str]:
+    return row.sample.pair_id, int(row.kind), row.text

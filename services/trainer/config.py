@@ -87,13 +87,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of ``progress.jsonl``, one a step."""
+    """One line of ``progress.jsonl``, one a step. ``terms``: means of the loss's terms, before their λ and weights."""
 
     step: int
     steps: int
     loss: float
     samples_per_second: float | None = None
     eta_seconds: float | None = None
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 def save(path: Path, value: RunConfig | TrainResult | EvaluationResult | Failure) -> None:

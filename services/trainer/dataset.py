@@ -4,17 +4,19 @@ from forgetting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from services.trainer.losses.weights import pair_weights
 from services.trainer.plan import BatchPlan
+from shared.alignment import Alignment, Discrepancy
 from shared.contracts import Split, TrainSpec, Verdict
 from shared.errors import InvalidInput
-from shared.sets import read_set
+from shared.sets import Alternative, read_set
 from shared.store import Store
 from shared.web_images import WEB_SCHEMES
 
@@ -22,7 +24,7 @@ from shared.web_images import WEB_SCHEMES
 @dataclass(frozen=True)
 class Sample:
     """One question with the answer to learn (the teacher's) about one image, whose file had ``image_sha256`` when it
-    was asked.
+    was asked; and what the set knows of the pair beside it (see shared/sets.py), as far as the loss has a use for it.
     """
 
     pair_id: str
@@ -33,6 +35,12 @@ class Sample:
     answer: str
     is_replay: bool = False
     weight: float = 1.0
+    student_answer: str | None = None
+    votes: tuple[str, ...] = ()
+    discrepancies: Mapping[Discrepancy, float | None] = field(default_factory=dict)
+    rationale: str | None = None
+    teacher_top: tuple[tuple[Alternative, ...], ...] | None = None
+    teacher_attention: tuple[float, ...] | None = None
 
     @property
     def image_key(self) -> str:
@@ -65,6 +73,13 @@ class TrainingSet:
 
     def plan(self, spec: TrainSpec, seed: int) -> BatchPlan:
         return BatchPlan(self.disparity, self.replay_pools(), spec.batch_size, spec.replay_fraction, seed)
+
+    def weighted(self, alignment: Alignment) -> TrainingSet:
+        """The set with its disparity pairs' weights; replay pairs count 1."""
+        pairs = self.samples[: self.disparity]
+        weights = pair_weights([pair.discrepancies for pair in pairs], alignment.weigh_by)
+        heavy = [replace(pair, weight=weight) for pair, weight in zip(pairs, weights, strict=True)]
+        return TrainingSet((*heavy, *self.samples[self.disparity :]), self.disparity)
 
     def image_keys(self) -> list[str]:
         return sorted({sample.image_key for sample in self.samples})
@@ -107,7 +122,24 @@ def _samples(table: pa.Table, *, is_replay: bool) -> list[Sample]:
             question=row["question"],
             answer=row["teacher_answer"],
             is_replay=is_replay,
+            student_answer=row["student_answer"],
+            votes=tuple(row["votes"] or ()),
+            discrepancies={
+                "vote_share": row["vote_share"],
+                "confidence": row["confidence_gap"],
+                "reasoning": row["reasoning_gap"],
+                "attention": row["attention_gap"],
+            },
+            rationale=row["rationale"],
+            teacher_top=_alternatives(row["teacher_top"]),
+            teacher_attention=None if row["teacher_attention"] is None else tuple(map(float, row["teacher_attention"])),
         )
         for row in rows
         if row["question"] and row["teacher_answer"]
     ]
+
+
+def _alternatives(column: list[list[dict[str, Any]]] | None) -> tuple[tuple[Alternative, ...], ...] | None:
+    if column is None:
+        return None
+    return tuple(tuple(Alternative(entry["token"], entry["logprob"]) for entry in place) for place in column)

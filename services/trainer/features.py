@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from services.trainer.collator import Encoder, concatenated
 from services.trainer.dataset import Sample
 from services.trainer.models import language_model
+from services.trainer.rows import answer_row
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def compute_features(
 
 @torch.no_grad()
 def _features(model: Any, encoder: Encoder, samples: Sequence[Sample]) -> list[Tensor] | None:
-    images = [encoder.encode(sample).images for sample in samples]
+    images = [encoder.encode(answer_row(sample)).images for sample in samples]
     rows = [_pictures(item["pixel_values"]) for item in images if "pixel_values" in item]
     if len(rows) != len(images) or any(count is None for count in rows):
         return None

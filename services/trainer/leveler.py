@@ -10,7 +10,7 @@ import inspect
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,30 @@ from services.trainer.collator import Collator, Encoder
 from services.trainer.config import TrainResult
 from services.trainer.dataset import TrainingSet
 from services.trainer.features import compute_features, freeze_vision
-from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, alignment_loss
+from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, TopTokens, alignment_loss, terms_of
 from services.trainer.meter import Meter
 from services.trainer.models import add_lora, save_candidate
 from services.trainer.plan import BatchPlan, optimiser_steps
+from services.trainer.rows import RowMaker
+from services.trainer.student_maps import StudentMaps
+from services.trainer.teacher_tokens import TeacherTokens
+from shared.alignment import Alignment, resolve
 from shared.contracts import LoraSpec, TrainSpec
 
 logger = logging.getLogger(__name__)
 
 _COMPLETE = "complete"
+_FOR_THE_LOSS = (
+    "labels",
+    "sample",
+    "kind",
+    "is_replay",
+    "weights",
+    "shares",
+    "top_ids",
+    "top_logprobs",
+    "teacher_maps",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ def train(
     seed: int,
     cpu: bool,
     cache_bytes: int,
+    can_explain: Callable[[str], bool] = lambda _: False,
 ) -> TrainResult:
     """Train ``model`` (float32), write the candidate folder, say how it went. Resumes from the last complete step in
     ``steps``.
@@ -71,6 +87,9 @@ def train(
     Raises TrainingDiverged, InvalidInput, BadCheckpoint.
     """
     set_seed(seed)
+    alignment = resolve(spec.loss)
+    aids = _aids(alignment, model, encoder, data, can_explain)
+    data = data.weighted(alignment)
     features = None
     if spec.freeze_vision:
         freeze_vision(model)
@@ -84,11 +103,13 @@ def train(
         model=model,
         args=_arguments(spec, folders.steps, steps, seed=seed, cpu=cpu),
         data=data,
-        collator=Collator(encoder, features),
+        collator=Collator(encoder, features, maker=aids.maker, tops=aids.tops, maps=aids.maps is not None),
         micro_batches=steps * spec.gradient_accumulation,
         plan_seed=seed,
         spec=spec,
         meter=meter,
+        terms=terms_of(alignment),
+        maps=aids.maps,
     )
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     save_candidate(trainer.accelerator.unwrap_model(trainer.model), folders.base, folders.candidate)
@@ -98,8 +119,32 @@ def train(
         samples_per_second=meter.rate() or 0.0,
         disparity_pairs=data.disparity,
         replay_pairs=data.replay,
-        loss_weights={term.name: term.weight for term in PLAIN},
+        loss_weights={term.name: term.weight for term in terms_of(alignment)},
     )
+
+
+@dataclass(frozen=True)
+class _Aids:
+    """What an alignment with terms beside the answer needs; all None for one that has none."""
+
+    maker: RowMaker | None = None
+    tops: TeacherTokens | None = None
+    maps: StudentMaps | None = None
+
+
+def _aids(
+    alignment: Alignment, model: Any, encoder: Encoder, data: TrainingSet, can_explain: Callable[[str], bool]
+) -> _Aids:
+    """Raises InvalidInput where the set lacks what the alignment asks for."""
+    if alignment == Alignment():
+        return _Aids()
+    tops = TeacherTokens(encoder.loaded, encoder.answer_ids)
+    maker = RowMaker(alignment, tops.has, can_explain)
+    maker.check(data)
+    if alignment.attention <= 0:
+        return _Aids(maker, tops)
+    model.set_attn_implementation("eager")  # the only kind that shows its weights
+    return _Aids(maker, tops, StudentMaps(encoder.loaded))
 
 
 class PlanSampler(Sampler[list[int]]):
@@ -133,12 +178,13 @@ class Leveler(Trainer):
         spec: TrainSpec,
         meter: Meter,
         terms: tuple[Term, ...] = PLAIN,
+        maps: StudentMaps | None = None,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         self.loss_is_scaled_for_ga = False
         self.model_accepts_loss_kwargs = False
         self._sampler = PlanSampler(data.plan(spec, plan_seed), micro_batches)
-        self._terms = terms
+        self._terms, self._maps = terms, maps
         self._meter = meter
         self._vocabulary = _vocabulary_size(model)
         unwrapped = self.accelerator.unwrap_model(model)
@@ -165,16 +211,33 @@ class Leveler(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Mean over the batch's samples of their losses; samples of all sizes count the same."""
-        labels, is_replay, weights = (inputs.pop(name) for name in ("labels", "is_replay", "weights"))
+        aside = {name: inputs.pop(name, None) for name in _FOR_THE_LOSS}
+        labels, sample, teacher_maps = aside["labels"], aside["sample"], aside["teacher_maps"]
         first = int((labels != IGNORE).any(0).nonzero()[0])
         inputs |= _given_features(inputs.pop("image_features", None))
         kept = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
         if self._keeps_some_logits:
             inputs["logits_to_keep"] = kept
+        if teacher_maps is not None:
+            inputs["output_attentions"] = True
         outputs = model(**inputs, use_cache=False)
-        logits = outputs.logits if self._keeps_some_logits else outputs.logits[:, kept]
-        loss = alignment_loss(Predictions(logits, labels[:, first:], is_replay, weights), self._terms)
-        self._meter.saw(float(loss.detach()), self._vocabulary, self.state.global_step)
+        student_maps = None
+        if teacher_maps is not None and self._maps is not None:
+            student_maps = self._maps.of(outputs.attentions, inputs, labels, sample, teacher_maps)
+        predictions = Predictions(
+            logits=outputs.logits if self._keeps_some_logits else outputs.logits[:, kept],
+            labels=labels[:, first:],
+            sample=sample,
+            kind=aside["kind"],
+            is_replay=aside["is_replay"],
+            weights=aside["weights"],
+            shares=aside["shares"],
+            top=_top_tokens(aside["top_ids"], aside["top_logprobs"], first),
+            teacher_maps=teacher_maps,
+            student_maps=student_maps,
+        )
+        loss, terms = alignment_loss(predictions, self._terms)
+        self._meter.saw(float(loss.detach()), self._vocabulary, self.state.global_step, terms)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -236,6 +299,10 @@ def _arguments(spec: TrainSpec, folder: Path, steps: int, *, seed: int, cpu: boo
         # One device a process: several devices are for several processes, not for DataParallel.
         arguments._n_gpu = 1
     return arguments
+
+
+def _top_tokens(ids: Tensor | None, logprobs: Tensor | None, first: int) -> TopTokens | None:
+    return None if ids is None or logprobs is None else TopTokens(ids[:, first:], logprobs[:, first:])
 
 
 def _given_features(features: Tensor | None) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,15 +23,17 @@ class Meter:
         self._file, self._steps, self._samples = file, steps, samples_per_step
         self._losses: list[float] = []
         self._micro: list[float] = []
+        self._micro_terms: list[dict[str, float]] = []
         self._ends: deque[float] = deque([time.monotonic()], maxlen=_RATE_STEPS + 1)
         self._average: float | None = None
         self._keep_until(resumed_at)
 
-    def saw(self, loss: float, vocabulary: int, step: int) -> None:
+    def saw(self, loss: float, vocabulary: int, step: int, terms: Mapping[str, float] | None = None) -> None:
         """Note a micro-batch's loss; raises TrainingDiverged if it is no number, or lastingly worse than twice
         guessing.
         """
         self._micro.append(loss)
+        self._micro_terms.append(dict(terms or {}))
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"The loss became {loss} at step {step + 1}: lower train.learning_rate, or train in fp32. "
@@ -45,12 +48,14 @@ class Meter:
 
     def step_done(self, step: int) -> None:
         loss = sum(self._micro) / max(1, len(self._micro))
+        terms = _means(self._micro_terms)
         self._micro.clear()
+        self._micro_terms.clear()
         self._losses.append(loss)
         self._ends.append(time.monotonic())
         rate = self.rate()
         left = (self._steps - step) * self._samples
-        line = Progress(step, self._steps, round(loss, 6), rate, round(left / rate, 1) if rate else None)
+        line = Progress(step, self._steps, round(loss, 6), rate, round(left / rate, 1) if rate else None, terms)
         with self._file.open("a") as file:
             file.write(json.dumps(asdict(line)) + "\n")
 
@@ -70,3 +75,9 @@ class Meter:
         self._losses = [line.loss for line in kept]
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text("".join(json.dumps(asdict(line)) + "\n" for line in kept))
+
+
+def _means(several: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each term over the micro-batches of a step."""
+    names = dict.fromkeys(name for terms in several for name in terms)
+    return {name: round(sum(terms.get(name, 0.0) for terms in several) / len(several), 6) for name in names}

@@ -29,11 +29,14 @@ from services.trainer.dataset import Sample, check_images, read_held_out, read_t
 from services.trainer.errors import can_be_retried
 from services.trainer.evaluate import evaluate
 from services.trainer.leveler import TrainFolders, train
+from services.trainer.losses import Kind
 from services.trainer.pictures import Pictures
+from services.trainer.rows import Row
 from shared.client import ChatClient
 from shared.errors import InvalidInput, MPAError, Unavailable
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
+from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.store import Store
 from shared.telemetry import setup_logging
@@ -76,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 def run_training(config: RunConfig) -> TrainResult:
     """Train and write the candidate folder."""
     store = Store(config.store_url, config.cache_dir)
+    _check_digest(config, store)
     data = read_training_set(store, config.job_id)
     if data.disparity == 0:
         raise InvalidInput("The set has no disparity pair to train on.")
@@ -88,7 +92,7 @@ def run_training(config: RunConfig) -> TrainResult:
         asker = Asker(pictures, _limits(config), profiles)
         encoder = Encoder(
             loaded,
-            lambda sample: asker.prompt(_question(sample)),
+            lambda row: _prompt(asker, row),
             pictures.open,
             cache_bytes=config.cache_bytes // 2,
         )
@@ -104,7 +108,25 @@ def run_training(config: RunConfig) -> TrainResult:
             seed=config.spec.seed,
             cpu=loaded.device.type == "cpu",
             cache_bytes=config.cache_bytes // 2,
+            can_explain=lambda task: bool(asker.profile(task).prompts.explain),
         )
+
+
+def _check_digest(config: RunConfig, store: Store) -> None:
+    """A set that is not the one that the training began with must not be mixed with it."""
+    found = set_digest(store, config.job_id) if config.set_digest else ""
+    if found != config.set_digest:
+        raise InvalidInput(
+            f"The set of job {config.job_id} has digest {found[:12]}, but the training began with "
+            f"{config.set_digest[:12]}: somebody changed its shards. Submit the job again."
+        )
+
+
+def _prompt(asker: Asker, row: Row) -> str:
+    """The user's turn that ``row``'s text answers."""
+    if row.kind == Kind.RATIONALE:
+        return asker.profile(row.sample.task).explain_prompt(row.sample.question, row.sample.answer)
+    return asker.prompt(_question(row.sample))
 
 
 def run_evaluation(config: RunConfig) -> EvaluationResult:

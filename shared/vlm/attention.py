@@ -9,7 +9,7 @@ then summed over those positions and laid out as the image's tokens lie in the i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,25 @@ def image_attention(loaded: LoadedModel, prompt: Prompt, answer: str, grid: int)
     weights = output.attentions
     if not weights or weights[0] is None:
         raise InvalidInput(f"{loaded.name} shows no attention weights: its family cannot be probed.")
-    chosen = torch.stack([weights[layer][0].float().mean(0) for layer in probed_layers(len(weights))]).mean(0)
-    said = chosen[encoded.length - 1 : encoded.length - 1 + max(1, len(ids) - 1)]
-    on_image = said[:, features["input_ids"][0] == _image_token(loaded)].sum(0)
-    layout = _layout(loaded, on_image, encoded.features)
-    values = _resized(layout, grid)
-    return AttentionMap((values / values.sum()).cpu(), float(on_image.sum() / said.sum()))
+    said = torch.arange(encoded.length - 1, encoded.length - 1 + max(1, len(ids) - 1), device=loaded.device)
+    on_image = answer_attention(weights, 0, said, features["input_ids"][0] == image_token(loaded))
+    values = resized(lay_out(loaded, on_image, encoded.features), grid)
+    # a row of attention weights sums to 1, so all attention is the number of positions
+    return AttentionMap((values / values.sum()).cpu(), float(on_image.sum() / len(said)))
 
 
-def _layout(loaded: LoadedModel, on_image: torch.Tensor, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def answer_attention(
+    weights: Sequence[torch.Tensor], row: int, positions: torch.Tensor, on_image: torch.Tensor
+) -> torch.Tensor:
+    """Attention on each image token [N] of one row of a batch.
+
+    ``weights``: [R, heads, L, L] a layer; ``positions`` [P] predict the answer; ``on_image`` [L] marks image tokens.
+    """
+    chosen = [weights[layer][row][:, positions].float().mean(0) for layer in probed_layers(len(weights))]
+    return torch.stack(chosen).mean(0)[:, on_image].sum(0)
+
+
+def lay_out(loaded: LoadedModel, on_image: torch.Tensor, features: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Weights per image token [N] → [h, w]."""
     if "image_grid_thw" in features:  # Qwen: patches of any shape, merged in squares
         _, height, width = (int(n) for n in features["image_grid_thw"][0])
@@ -81,14 +91,14 @@ def _layout(loaded: LoadedModel, on_image: torch.Tensor, features: Mapping[str, 
     return on_image.view(side, side)
 
 
-def _resized(layout: torch.Tensor, grid: int) -> torch.Tensor:
+def resized(layout: torch.Tensor, grid: int) -> torch.Tensor:
     resized = torch.nn.functional.interpolate(
         layout[None, None], size=(grid, grid), mode="bilinear", antialias=True, align_corners=False
     )
     return resized[0, 0].clamp_min(0)
 
 
-def _image_token(loaded: LoadedModel) -> int:
+def image_token(loaded: LoadedModel) -> int:
     config = loaded.model.config
     for name in ("image_token_id", "image_token_index"):
         if (found := getattr(config, name, None)) is not None:

@@ -10,6 +10,10 @@ from shared.vqa.metrics import MetricName
 from shared.vqa.profiles import PAIR_SCHEMA, Prompts, TaskProfile
 
 _ANSWER = "{question}\nAnswer with a single word or a short phrase, and nothing else."
+_EXPLAIN = (
+    "{question}\nThe answer is: {answer}\nWrite one short sentence that says what in the image, or what known fact, "
+    "makes this the answer, and nothing else."
+)
 _LINE = "Write the question alone, on one line, ending in a question mark."
 _LINE_JSON = 'Write one JSON object and nothing else: {"question": "<your question>"}'
 _LAYOUT = "Write exactly two lines and nothing else:\nQuestion: <your question>\nAnswer: <its answer>"
@@ -36,6 +40,7 @@ def _profile(
             answer=answer,
             ask_json=f"{ask} {_LINE_JSON}",
             ask_and_answer_json=f"{both} {_LAYOUT_JSON}",
+            explain=_EXPLAIN,
         ),
         max_answer_tokens=max_answer_tokens,
         description=description,

@@ -45,6 +45,8 @@ class Prompts:
     """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too.
 
     The ``_json`` ones are used where the server holds the text to a JSON schema; empty: the plain ones are.
+    ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``; empty: the task has no
+    rationales.
     """
 
     ask: str
@@ -52,6 +54,7 @@ class Prompts:
     answer: str
     ask_json: str = ""
     ask_and_answer_json: str = ""
+    explain: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class TaskProfile:
     parser: ParserKind = "tagged"
     max_question_tokens: int = 64
     max_answer_tokens: int = 24
+    max_rationale_tokens: int = 64
     refusals: tuple[str, ...] = REFUSALS
     description: str = ""
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
@@ -97,6 +101,12 @@ class TaskProfile:
     def answer_prompt(self, question: str) -> str:
         """Asks ``question``; braces in it mean nothing."""
         return self.prompts.answer.replace("{question}", question)
+
+    def explain_prompt(self, question: str, answer: str) -> str:
+        """Asks why ``answer`` is right; "" where the task has no rationales. Braces in either mean nothing."""
+        parts = re.split(r"(\{question\}|\{answer\})", self.prompts.explain)
+        given = {"{question}": question, "{answer}": answer}
+        return "".join(given.get(part, part) for part in parts)
 
     def parse_question(self, text: str) -> str | None:
         """The question the teacher wrote, None if there is none."""

@@ -30,6 +30,9 @@ class _Prompts(_Strict):
     answer: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"\{question\}")]
     ask_json: Text | Literal[""] = ""
     ask_and_answer_json: Text | Literal[""] = ""
+    explain: (
+        Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"(?s)\{question\}.*\{answer\}")] | Literal[""]
+    ) = ""
 
 
 class _Task(_Strict):
@@ -40,6 +43,7 @@ class _Task(_Strict):
     parser: Literal["tagged", "json"] = "tagged"
     max_question_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
+    max_rationale_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     refusals: list[Text] = list(REFUSALS)
     structured: bool | None = None
     json_schema: dict[str, Any] | None = None

@@ -1,0 +1,59 @@
+"""Answer-level consistency: teacher's vote shares against the student's probabilities of the same answers.
+
+It needs neither logits nor a shared tokenizer, so hosted teachers allow it. The candidates of a pair are the teacher's
+answer, the other answers among its votes, and what the student said. The student's probability of a candidate is the
+softmax of its sequence log-probabilities over the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from services.trainer.losses.predictions import Predictions
+
+SMOOTHING = 0.1
+"""Votes that every candidate gets for free: three votes are too few to call anything impossible."""
+MOST = 4
+
+
+def vote_shares(answer: str, votes: Sequence[str], student_answer: str | None) -> dict[str, float]:
+    """The candidates with the teacher's smoothed shares (sum 1), its answer first, at most `MOST`.
+
+    The answer itself, which the teacher gave before the votes, counts as one. Texts that differ in case or outer
+    space alone are one candidate.
+    """
+    counts: dict[str, tuple[str, int]] = {_key(answer): (answer, 1)}
+    for vote in votes:
+        text, number = counts.get(_key(vote), (vote, 0))
+        counts[_key(vote)] = (text, number + 1)
+    if student_answer:
+        counts.setdefault(_key(student_answer), (student_answer, 0))
+    first, *others = counts.values()
+    said = [entry for entry in others if student_answer and _key(entry[0]) == _key(student_answer)]
+    rest = sorted((entry for entry in others if entry not in said and entry[0].strip()), key=lambda entry: -entry[1])
+    chosen = [first, *[entry for entry in said if entry[0].strip()], *rest][:MOST]
+    total = sum(number + SMOOTHING for _, number in chosen)
+    return {text: (number + SMOOTHING) / total for text, number in chosen}
+
+
+def candidate_divergence(predictions: Predictions) -> Tensor:
+    """KL(teacher ‖ student) over each sample's candidates: [B], nats, 0 for samples with fewer than two."""
+    shares = predictions.shares
+    if shares is None:
+        return predictions.logits.new_zeros(predictions.samples, dtype=torch.float32)
+    rows = ~shares.isnan()
+    whole, sample, teacher = predictions.logprobs.sum(1)[rows], predictions.sample[rows], shares[rows]
+    # softmax over rows of one sample, by its largest value for safety
+    largest = whole.new_full((predictions.samples,), -torch.inf)
+    largest = largest.scatter_reduce(0, sample, whole.detach(), "amax")[sample]
+    scaled = whole - largest
+    total = scaled.new_zeros(predictions.samples).index_add(0, sample, scaled.exp())
+    student = scaled - total.clamp(min=1e-30).log()[sample]
+    return scaled.new_zeros(predictions.samples).index_add(0, sample, teacher * (teacher.log() - student))
+
+
+def _key(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -1,0 +1,80 @@
+"""One batch as the loss terms see it.
+
+A sample of the batch (B of them) is trained on one or more rows (R): its answer, and where a term asks for them the
+teacher's rationale and other candidate answers. All rows go through one forward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE = -100
+
+
+class Kind(IntEnum):
+    """What a row's text is to its sample."""
+
+    ANSWER = 0
+    RATIONALE = 1
+    CANDIDATE = 2
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """The teacher's likeliest tokens where a row's labels are: ``ids`` and ``logprobs`` [R, T, K]; -inf is padding.
+
+    A position whose log-probabilities are all -inf has none.
+    """
+
+    ids: Tensor
+    logprobs: Tensor
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """``logits`` [R, T, V] predict ``labels`` [R, T]; labels that are IGNORE are no text to learn.
+
+    ``sample`` and ``kind`` [R] say whose row it is and what it holds; ``shares`` [R] is the teacher's probability of
+    the text among its sample's candidates, NaN for rows that are none. ``is_replay`` and ``weights`` are [B]. The maps are
+    [B, G * G] with sum 1, NaN where there is none.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    sample: Tensor
+    kind: Tensor
+    is_replay: Tensor
+    weights: Tensor
+    shares: Tensor | None = None
+    top: TopTokens | None = None
+    teacher_maps: Tensor | None = None
+    student_maps: Tensor | None = None
+
+    @property
+    def samples(self) -> int:
+        return len(self.is_replay)
+
+    @cached_property
+    def logprobs(self) -> Tensor:
+        """Log-probability (nats, float32) of each label, [R, T]; 0 where there is none."""
+        chosen = self.labels != IGNORE
+        values = torch.zeros(self.labels.shape, dtype=torch.float32, device=self.labels.device)
+        values[chosen] = -functional.cross_entropy(self.logits[chosen].float(), self.labels[chosen], reduction="none")
+        return values
+
+    def mean_loss(self, kind: Kind) -> Tensor:
+        """Cross-entropy of the rows of ``kind``, mean over their tokens: [B], nats; 0 for samples without one."""
+        lengths = (self.labels != IGNORE).sum(1).clamp(min=1)
+        rows = self.kind == kind
+        return self.by_sample((-self.logprobs.sum(1) / lengths)[rows], rows)
+
+    def by_sample(self, values: Tensor, rows: Tensor) -> Tensor:
+        """``values`` of the chosen ``rows`` [R, bool], at most one a sample, laid out by sample: [B]."""
+        laid = torch.zeros(self.samples, dtype=values.dtype, device=values.device)
+        return laid.index_add(0, self.sample[rows], values)

@@ -1,0 +1,17 @@
+"""Cross-entropy of the teacher's rationale, asked for with the task's ``explain`` prompt.
+
+The rationale is a row of its own with a prompt of its own, so the student never learns to be long-winded when it is
+asked a question: after Hsieh et al., "Distilling Step-by-Step!" (arXiv 2305.02301), who train label and rationale as
+two tasks told apart by the prompt.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from services.trainer.losses.predictions import Kind, Predictions
+
+
+def rationale_cross_entropy(predictions: Predictions) -> Tensor:
+    """Cross-entropy of the rationale, mean over its tokens: [B], nats, 0 for samples that have none."""
+    return predictions.mean_loss(Kind.RATIONALE)
