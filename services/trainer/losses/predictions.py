@@ -41,8 +41,8 @@ class Predictions:
     """``logits`` [R, T, V] predict ``labels`` [R, T]; labels that are IGNORE are no text to learn.
 
     ``sample`` and ``kind`` [R] say whose row it is and what it holds; ``shares`` [R] is the teacher's probability of
-    the text among its sample's candidates, NaN for rows that are none. ``is_replay`` and ``weights`` are [B]. The maps are
-    [B, G * G] with sum 1, NaN where there is none.
+    the text among its sample's candidates, NaN for rows that are none. ``is_replay`` and ``weights`` are [B]. The maps
+    are [B, G * G] with sum 1, NaN where there is none.
     """
 
     logits: Tensor
@@ -69,7 +69,7 @@ class Predictions:
         return values
 
     def mean_loss(self, kind: Kind) -> Tensor:
-        """Cross-entropy of the rows of ``kind``, mean over their tokens: [B], nats; 0 for samples without one."""
+        """Cross-entropy of the rows of ``kind``, mean over their tokens: [B], nats; 0 where there is none."""
         lengths = (self.labels != IGNORE).sum(1).clamp(min=1)
         rows = self.kind == kind
         return self.by_sample((-self.logprobs.sum(1) / lengths)[rows], rows)
