@@ -42,9 +42,7 @@ def main() -> int:
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads
     with ProcessPoolExecutor(options.processes, context, initializer=one_thread) as pool:
         mined = list(pool.map(prepare, [settings] * len(options.seeds), options.seeds))
-        # the longest first, so that no process waits long for the other at the end
-        order = sorted(arms, key=lambda arm: -arm.rounds)
-        runs = {(arm.name, seed): pool.submit(run_arm, settings, arm, seed) for seed in options.seeds for arm in order}
+        runs = {(arm.name, seed): pool.submit(run_arm, settings, arm, seed) for arm in arms for seed in options.seeds}
         teacher = pool.submit(answered_right, settings.teacher, questions(settings.split, settings.test_images))
         for (name, seed), run in runs.items():
             console.print(f"seed {seed}, {name}: {run.result()['seconds']:.0f} s")
