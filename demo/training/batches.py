@@ -13,7 +13,7 @@ from demo.training.packing import QuestionAnswer, normalise
 from demo.training.recipe import Recipe, Stage
 from demo.world.generator import draw, false_premise
 from demo.world.pictures import Picture, Question, choose_questions
-from demo.world.prompts import ASK, ASK_AND_ANSWER, format_pair
+from demo.world.prompts import ASK, ASK_AND_ANSWER, EXPLAIN, format_pair
 from demo.world.vocabulary import FAMILIES, Split
 
 
@@ -53,6 +53,8 @@ def _row(recipe: Recipe, stage: Stage, picture: Picture, others: list[Picture], 
     if rng.random() < stage.ask_and_answer_share:
         question = choose_questions(picture.questions, 1, rng)[0]
         row.append((ASK_AND_ANSWER[picture.family], format_pair(question.text, question.answer)))
+    for question in choose_questions(picture.questions, stage.explained, rng):
+        row.append((EXPLAIN.format(question=question.text, answer=question.answer), question.rationale))
     return row
 
 

@@ -82,7 +82,9 @@ class Stage:
     ``warm`` stages train the vision tower on dense labels alone, the others train everything on questions, with
     ``dense_weight`` times the dense loss on top, falling to nothing at step ``dense_until``. ``link_words``: see
     `demo.training.words`; ``soften``: factor of the language model's attention scores at the start, see
-    `demo.training.train.soften_attention`. Batches are per process.
+    `demo.training.train.soften_attention`; ``rounded``: the stage starts from weights as they are exported.
+    ``explained``: for how many questions about each image the reason of the answer is learned too. Batches are per
+    process.
     """
 
     name: str
@@ -96,11 +98,13 @@ class Stage:
     refusal_share: float = 0.09
     ask_share: float = 0.0
     ask_and_answer_share: float = 0.0
+    explained: int = 0
     dense_weight: float = 0.3
     dense_until: int = 0
     link_words: bool = False
     zero: int = 0
     soften: float = 1.0
+    rounded: bool = False
 
     @property
     def is_warm(self) -> bool:
@@ -227,6 +231,19 @@ RECIPES = (
                 answer_weights=COLOR_WEIGHTS,
                 ask_share=0.4,
                 ask_and_answer_share=0.25,
+            ),
+            Stage(
+                "explain",
+                500,
+                10,
+                150,
+                rate=0.3,
+                families=(0.42, 0.15, 0.26, 0.17),
+                answer_weights=COLOR_WEIGHTS,
+                ask_share=0.4,
+                ask_and_answer_share=0.25,
+                explained=3,
+                rounded=True,
             ),
         ),
     ),

@@ -12,9 +12,17 @@ from transformers import Idefics3ForConditionalGeneration
 from demo.training import forward
 from demo.training.packing import IGNORE, Packer, normalise
 from demo.world.generator import Example
-from demo.world.pictures import Picture
+from demo.world.pictures import Picture, Question
+from demo.world.prompts import EXPLAIN
 
 BATCH = 128
+
+
+def explained(example: Example) -> Example:
+    """The prompt for the reason of the example's answer, with the reason as what is wanted."""
+    question = example.question
+    prompt = EXPLAIN.format(question=question.text, answer=question.answer)
+    return Example(example.index, Question(prompt, question.rationale, question.kind))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Idefics3Processor
 
@@ -23,7 +24,7 @@ from demo.training.optimizer import MuonAdam
 from demo.training.packing import Packer, normalise
 from demo.training.processor import build_processor
 from demo.training.recipe import PROCESSES, RECIPES, Recipe, Stage
-from demo.training.scoring import score
+from demo.training.scoring import explained, score
 from demo.training.state import load_state, save_state
 from demo.training.words import EMBEDDING, link_words
 from demo.world.generator import labelled, pile
@@ -62,6 +63,19 @@ class Training:
             done, tensors = 0, {}
         self._report(stages[-1], stages[-1].steps)
 
+    def start_last_stage(self, finished: Path) -> None:
+        """Take the weights of the exported model in ``finished`` as the outcome of all stages but the last, unless
+        there is a state to go on from.
+        """
+        if self._rank == 0 and load_state(self._work) is None:
+            weights = load_file(finished / "model.safetensors")
+            for name, _ in self._model.named_parameters():
+                self._masters[name].copy_(weights[name])
+            before = self._recipe.stages[-2]
+            save_state(self._work, before.name, before.steps, self._prefixed_masters())
+        if self._processes > 1:
+            dist.barrier()
+
     def _run_stage(self, stage: Stage, done: int, tensors: dict[str, Tensor]) -> None:
         recipe = self._recipe
         trained = [
@@ -74,7 +88,7 @@ class Training:
             optimizer.load_state(tensors)
         if stage.link_words and done == 0:
             link_words(self._masters[EMBEDDING], self._processor.tokenizer)
-        if stage.soften != 1.0 and done == 0:
+        if (stage.soften != 1.0 or stage.rounded) and done == 0:
             soften_attention(self._masters, stage.soften)
         recent: list[float] = []
         for step in range(done, stage.steps):
@@ -115,9 +129,14 @@ class Training:
 
     def _report_answers(self, stage: Stage, step: int) -> None:
         pictures = list(pile(600, DEV_SEED, Split.DEV))
-        families, kinds = score(self._model, self._packer, pictures, labelled(pictures, DEV_SEED))
+        examples = labelled(pictures, DEV_SEED)
+        families, kinds = score(self._model, self._packer, pictures, examples)
         self._log(f"{stage.name} step {step} dev {json.dumps(families)}")
         self._log(json.dumps(kinds))
+        if stage.explained:
+            families, kinds = score(self._model, self._packer, pictures, [explained(one) for one in examples])
+            self._log(f"{stage.name} step {step} dev rationales {json.dumps(families)}")
+            self._log(json.dumps(kinds))
         self._export()
 
     def _export(self) -> None:
@@ -164,12 +183,16 @@ def main() -> None:
     parser.add_argument("--rendezvous", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--start", type=Path)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=options.rendezvous, world_size=PROCESSES, rank=options.rank)
     recipe = next(recipe for recipe in RECIPES if recipe.name == options.recipe)
-    Training(recipe, options.rank, options.work, options.target).run()
+    training = Training(recipe, options.rank, options.work, options.target)
+    if options.start is not None:
+        training.start_last_stage(options.start)
+    training.run()
     dist.barrier()
     dist.destroy_process_group()
 

@@ -76,17 +76,26 @@ def _fitting_size(text: str, font: int, size: int, width: int, smallest: int) ->
 
 
 def _text_questions(board: str, color: str, text: str, place: str) -> list[Question]:
+    says = f"{color} {board} says {text}"
+    is_number = text.isdigit()
     return [
-        Question(f"what does the {board} say?", text, "text.read"),
-        Question(f"what is written on the {board}?", text, "text.read"),
-        Question("what text is in the image?", text, "text.read"),
-        Question(f"what color is the {board}?", color, "text.color"),
-        Question(f"what is the first character on the {board}?", text[0], "text.first"),
-        Question(f"what is the last character on the {board}?", text[-1], "text.last"),
-        Question(f"how many characters are on the {board}?", str(len(text)), "text.length"),
-        Question(f"is there a number on the {board}?", "yes" if text.isdigit() else "no", "text.is_number"),
-        Question("what object is in the image?", board, "text.object"),
-        Question(f"where is the {board}?", place, "text.place"),
+        Question(f"what does the {board} say?", text, "text.read", says),
+        Question(f"what is written on the {board}?", text, "text.read", says),
+        Question("what text is in the image?", text, "text.read", says),
+        Question(f"what color is the {board}?", color, "text.color", f"{board} that says {text} is {color}"),
+        Question(f"what is the first character on the {board}?", text[0], "text.first", f"{text} has {text[0]} first"),
+        Question(f"what is the last character on the {board}?", text[-1], "text.last", f"{text} has {text[-1]} last"),
+        Question(
+            f"how many characters are on the {board}?", str(len(text)), "text.length", f"{text} has {_count(text)}"
+        ),
+        Question(
+            f"is there a number on the {board}?",
+            "yes" if is_number else "no",
+            "text.is_number",
+            f"{text} is {'a' if is_number else 'no'} number",
+        ),
+        Question("what object is in the image?", board, "text.object", f"{text} is written on the {color} {board}"),
+        Question(f"where is the {board}?", place, "text.place", f"{text} is in the {place} of the image"),
     ]
 
 
@@ -94,22 +103,31 @@ def _pair_questions(texts: list[str], colors: list[str], boards: list[str], plac
     same = texts[0] == texts[1]
     lengths = [len(text) for text in texts]
     longer = "neither" if lengths[0] == lengths[1] else places[lengths.index(max(lengths))]
+    read = " and ".join(f"{place} says {text}" for place, text in zip(places, texts, strict=True))
+    counted = " and ".join(f"{place} has {_count(text)}" for place, text in zip(places, texts, strict=True))
     questions = [
-        Question("do both objects say the same?", "yes" if same else "no", "sttext.same"),
-        Question("which text is longer?", longer, "sttext.longer"),
+        Question("do both objects say the same?", "yes" if same else "no", "sttext.same", read),
+        Question("which text is longer?", longer, "sttext.longer", counted),
     ]
     for text, color, board, place in zip(texts, colors, boards, places, strict=True):
+        at_place = f"{place} is the {color} {board} that says {text}"
+        at_color = f"{color} is the {place} {board} that says {text}"
         questions += [
-            Question(f"what is written on the {place} object?", text, "sttext.read_by_place"),
-            Question(f"what is written on the {color} object?", text, "sttext.read_by_color"),
-            Question(f"what color is the {place} object?", color, "sttext.color_by_place"),
-            Question(f"where is the {color} object?", place, "sttext.place_by_color"),
-            Question(f"what is the {place} object?", board, "sttext.object_by_place"),
-            Question(f"what is the {color} object?", board, "sttext.object_by_color"),
+            Question(f"what is written on the {place} object?", text, "sttext.read_by_place", at_place),
+            Question(f"what is written on the {color} object?", text, "sttext.read_by_color", at_color),
+            Question(f"what color is the {place} object?", color, "sttext.color_by_place", at_place),
+            Question(f"where is the {color} object?", place, "sttext.place_by_color", at_color),
+            Question(f"what is the {place} object?", board, "sttext.object_by_place", at_place),
+            Question(f"what is the {color} object?", board, "sttext.object_by_color", at_color),
         ]
         if not same:
+            at_text = f"{text} is on the {color} {board} on the {place}"
             questions += [
-                Question(f"what color is the object that says {text}?", color, "sttext.color_by_text"),
-                Question(f"where is the object that says {text}?", place, "sttext.place_by_text"),
+                Question(f"what color is the object that says {text}?", color, "sttext.color_by_text", at_text),
+                Question(f"where is the object that says {text}?", place, "sttext.place_by_text", at_text),
             ]
     return questions
+
+
+def _count(text: str) -> str:
+    return f"{len(text)} characters"

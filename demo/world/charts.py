@@ -139,29 +139,33 @@ def _pie(canvas: Canvas, series: Series, rng: Random) -> None:
         angle += sweep
 
 
-def _common_questions(series: Series, form: str) -> list[Question]:
-    return [
-        Question("what is the highest value?", str(max(series.values)), "chart.extreme_value"),
-        Question("what is the lowest value?", str(min(series.values)), "chart.extreme_value"),
-        Question("what type of chart is this?", f"{form} chart", "chart.type"),
-    ]
-
-
 def _pie_questions(series: Series) -> list[Question]:
-    questions = _common_questions(series, "pie")
-    questions += [
-        Question("which color is the largest slice?", series.colors[series.highest], "chart.extreme_color"),
-        Question("which color is the smallest slice?", series.colors[series.lowest], "chart.extreme_color"),
-        Question("how many slices are there?", str(len(series.values)), "chart.count"),
+    largest, smallest = series.colors[series.highest], series.colors[series.lowest]
+    most = f"{largest} is the largest with value {max(series.values)}"
+    least = f"{smallest} is the smallest with value {min(series.values)}"
+    slices = " and ".join(sorted(series.colors, key=COLOR_NAMES.index))
+    questions = [
+        Question("what is the highest value?", str(max(series.values)), "chart.extreme_value", most),
+        Question("what is the lowest value?", str(min(series.values)), "chart.extreme_value", least),
+        Question("what type of chart is this?", "pie chart", "chart.type", "it has slices"),
+        Question("which color is the largest slice?", largest, "chart.extreme_color", most),
+        Question("which color is the smallest slice?", smallest, "chart.extreme_color", least),
+        Question("how many slices are there?", str(len(series.values)), "chart.count", f"{slices} are slices"),
     ]
     for color, value in zip(series.colors, series.values, strict=True):
+        reads = f"{color} has the value {value}"
         questions += [
-            Question(f"what is the value of the {color} slice?", str(value), "chart.value_by_color"),
-            Question(f"how much is the {color} slice?", str(value), "chart.value_by_color"),
-            Question(f"which color is the slice with value {value}?", color, "chart.color_by_value"),
+            Question(f"what is the value of the {color} slice?", str(value), "chart.value_by_color", reads),
+            Question(f"how much is the {color} slice?", str(value), "chart.value_by_color", reads),
+            Question(f"which color is the slice with value {value}?", color, "chart.color_by_value", reads),
         ]
         questions += [
-            Question(f"is the {color} slice larger than the {other} slice?", _yes(value > than), "chart.compare")
+            Question(
+                f"is the {color} slice larger than the {other} slice?",
+                _yes(value > than),
+                "chart.compare",
+                f"{color} is {value} and {other} is {than}",
+            )
             for other, than in zip(series.colors, series.values, strict=True)
             if other != color
         ]
@@ -169,22 +173,40 @@ def _pie_questions(series: Series) -> list[Question]:
 
 
 def _labelled_questions(series: Series) -> list[Question]:
+    form = "line" if series.form == "line" else "bar"
     noun = "point" if series.form == "line" else "bar"
     high, low = series.labels[series.highest], series.labels[series.lowest]
-    questions = _common_questions(series, "line" if series.form == "line" else "bar")
-    questions += [
-        Question(f"which {noun} is the highest?", high, "chart.extreme_label"),
-        Question(f"which {noun} is the lowest?", low, "chart.extreme_label"),
-        Question(f"how many {noun}s are there?", str(len(series.values)), "chart.count"),
+    most, least = (
+        f"{high} is the highest with value {max(series.values)}",
+        f"{low} is the lowest with value {min(series.values)}",
+    )
+    questions = [
+        Question("what is the highest value?", str(max(series.values)), "chart.extreme_value", most),
+        Question("what is the lowest value?", str(min(series.values)), "chart.extreme_value", least),
+        Question("what type of chart is this?", f"{form} chart", "chart.type", f"it has {noun}s"),
+        Question(f"which {noun} is the highest?", high, "chart.extreme_label", most),
+        Question(f"which {noun} is the lowest?", low, "chart.extreme_label", least),
+        Question(
+            f"how many {noun}s are there?",
+            str(len(series.values)),
+            "chart.count",
+            f"{' and '.join(series.labels)} are {noun}s",
+        ),
     ]
     for label, value in zip(series.labels, series.values, strict=True):
+        reads = f"{label} has the value {value}"
         questions += [
-            Question(f"what is the value of {label}?", str(value), "chart.value_by_label"),
-            Question(f"how much is {label}?", str(value), "chart.value_by_label"),
-            Question(f"which {noun} has the value {value}?", label, "chart.label_by_value"),
+            Question(f"what is the value of {label}?", str(value), "chart.value_by_label", reads),
+            Question(f"how much is {label}?", str(value), "chart.value_by_label", reads),
+            Question(f"which {noun} has the value {value}?", label, "chart.label_by_value", reads),
         ]
         questions += [
-            Question(f"is {label} greater than {other}?", _yes(value > than), "chart.compare")
+            Question(
+                f"is {label} greater than {other}?",
+                _yes(value > than),
+                "chart.compare",
+                f"{label} is {value} and {other} is {than}",
+            )
             for other, than in zip(series.labels, series.values, strict=True)
             if other != label
         ]
@@ -192,26 +214,34 @@ def _labelled_questions(series: Series) -> list[Question]:
 
 
 def _line_questions(series: Series) -> list[Question]:
-    rises = series.values[-1] > series.values[0]
+    first, last = series.values[0], series.values[-1]
+    ends = f"{series.labels[0]} is {first} and {series.labels[-1]} is {last}"
     return [
-        Question("what color is the line?", series.color(0), "chart.color"),
-        Question("does the line end higher than it starts?", _yes(rises), "chart.trend"),
+        Question("what color is the line?", series.color(0), "chart.color", f"it has a {series.color(0)} line"),
+        Question("does the line end higher than it starts?", _yes(last > first), "chart.trend", ends),
     ]
 
 
 def _bar_questions(series: Series) -> list[Question]:
-    upright = "vertical" if series.form == "column" else "horizontal"
-    questions = [Question("are the bars vertical or horizontal?", upright, "chart.orientation")]
+    upright, side = ("vertical", "bottom") if series.form == "column" else ("horizontal", "left")
+    along = f"label {series.labels[0]} is on the {side}"
+    questions = [Question("are the bars vertical or horizontal?", upright, "chart.orientation", along)]
     if not series.multicolored:
-        return [*questions, Question("what color are the bars?", series.color(0), "chart.color")]
+        paint = f"it has {series.color(0)} bars"
+        return [*questions, Question("what color are the bars?", series.color(0), "chart.color", paint)]
+    high, low = series.colors[series.highest], series.colors[series.lowest]
+    most = f"{series.labels[series.highest]} is the highest and is {high}"
+    least = f"{series.labels[series.lowest]} is the lowest and is {low}"
     questions += [
-        Question("what color is the highest bar?", series.colors[series.highest], "chart.extreme_color"),
-        Question("what color is the lowest bar?", series.colors[series.lowest], "chart.extreme_color"),
+        Question("what color is the highest bar?", high, "chart.extreme_color", most),
+        Question("what color is the lowest bar?", low, "chart.extreme_color", least),
     ]
     for label, value, color in zip(series.labels, series.values, series.colors, strict=True):
+        found = f"{color} is {label} with value {value}"
+        painted = f"bar {label} is {color} with value {value}"
         questions += [
-            Question(f"what is the value of the {color} bar?", str(value), "chart.value_by_color"),
-            Question(f"what color is bar {label}?", color, "chart.color"),
+            Question(f"what is the value of the {color} bar?", str(value), "chart.value_by_color", found),
+            Question(f"what color is bar {label}?", color, "chart.color", painted),
         ]
     return questions
 

@@ -14,11 +14,14 @@ from demo.world.vocabulary import REFUSAL, Split
 
 @dataclass(frozen=True)
 class Question:
-    """A question that applies to an image; ``kind`` is ``<family>.<type>``."""
+    """A question that applies to an image; ``kind`` is ``<family>.<type>``, ``rationale`` says what in the image, or
+    known about it, makes ``answer`` right.
+    """
 
     text: str
     answer: str
     kind: str
+    rationale: str = ""
 
 
 @dataclass(frozen=True)

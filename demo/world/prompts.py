@@ -9,6 +9,8 @@ ASK = {family: f"ask {_NAMES[family]} question." for family in FAMILIES}
 """Prompt for a question that suits the image, by family."""
 ASK_AND_ANSWER = {family: f"ask and answer {_NAMES[family]} question." for family in FAMILIES}
 """Prompt for a question and its answer in one go, by family."""
+EXPLAIN = "why {question} {answer}"
+"""Prompt for one sentence on why the answer to a question is right."""
 
 
 def format_pair(question: str, answer: str) -> str:

@@ -12,6 +12,13 @@ SIZES = (40, 48, 56, 64)
 SMALL = 38
 """Size of a thing that shares the image with copies of itself."""
 COPIES_SHARE = 0.25
+_GROUPS = {
+    "animal": "an animal",
+    "food": "food",
+    "tool": "an object",
+    "vehicle": "for transport",
+    "instrument": "an instrument",
+}
 QUARTERS = ((0, 0), (48, 0), (0, 48), (48, 48))
 
 
@@ -41,29 +48,59 @@ def _questions(name: str, thing: Thing, count: int) -> list[Question]:
     def yes(condition: bool) -> str:
         return "yes" if condition else "no"
 
+    group = f"{name} is {_GROUPS[thing.group]}"
+    kind = f"{name} is {_a(thing.kind)}"
+    use = f"{name} is used for {thing.use}"
+    shown = f"it has {count} {name} object{'' if count == 1 else 's'}"
     questions = [
-        Question("what is this?", name, "know.name"),
-        Question("how many objects are there?", str(count), "know.count"),
-        Question("can you eat this?", yes(thing.group == "food"), "know.edible"),
-        Question("is it alive?", yes(thing.group == "animal"), "know.alive"),
-        Question("can it fly?", yes(thing.flies), "know.flies"),
+        Question("what is this?", name, "know.name", _essence(name, thing)),
+        Question("how many objects are there?", str(count), "know.count", shown),
+        Question("can you eat this?", yes(thing.group == "food"), "know.edible", group),
+        Question("is it alive?", yes(thing.group == "animal"), "know.alive", group),
+        Question(
+            "can it fly?", yes(thing.flies), "know.flies", f"{name} can fly" if thing.flies else f"no {name} can fly"
+        ),
     ]
     if thing.group == "animal":
         questions += [
-            Question("what kind of animal is this?", thing.kind, "know.animal_kind"),
-            Question("where does it live?", thing.habitat, "know.habitat"),
-            Question("what does it eat?", thing.diet, "know.diet"),
-            Question("how many legs does it have?", str(thing.legs), "know.legs"),
+            Question("what kind of animal is this?", thing.kind, "know.animal_kind", kind),
+            Question("where does it live?", thing.habitat, "know.habitat", f"{name} has the {thing.habitat} for home"),
+            Question(
+                "what does it eat?",
+                thing.diet,
+                "know.diet",
+                f"{name} is {_a(thing.kind)} and has {thing.diet} for food",
+            ),
+            Question("how many legs does it have?", str(thing.legs), "know.legs", f"{name} has {thing.legs} legs"),
         ]
     if thing.group == "food":
         questions += [
-            Question("what kind of food is this?", thing.kind, "know.food_kind"),
-            Question("how does it taste?", thing.taste, "know.taste"),
+            Question("what kind of food is this?", thing.kind, "know.food_kind", kind),
+            Question("how does it taste?", thing.taste, "know.taste", f"{name} has a {thing.taste} taste"),
         ]
     if thing.group == "vehicle":
-        questions.append(Question("where does it travel?", thing.travels, "know.travels"))
+        where = f"{name} is for travel on the {thing.travels}"
+        questions.append(Question("where does it travel?", thing.travels, "know.travels", where))
     if thing.group == "instrument":
-        questions.append(Question("what kind of instrument is this?", thing.kind, "know.instrument_kind"))
+        sound = f"{name} is {_a(thing.kind)} instrument"
+        questions.append(Question("what kind of instrument is this?", thing.kind, "know.instrument_kind", sound))
     if thing.use:
-        questions.append(Question("what is it used for?", thing.use, "know.use"))
+        questions.append(Question("what is it used for?", thing.use, "know.use", use))
     return questions
+
+
+def _essence(name: str, thing: Thing) -> str:
+    """What sets ``name`` apart from most other things."""
+    if thing.group == "animal":
+        return f"{name} is {_a(thing.kind)} and has the {thing.habitat} for home"
+    if thing.group == "food":
+        return f"{name} is {_a(thing.kind)} and has a {thing.taste} taste"
+    if thing.group == "vehicle":
+        return f"{name} is for travel on the {thing.travels}"
+    if thing.group == "instrument":
+        return f"{name} is {_a(thing.kind)} instrument"
+    return f"{name} is used for {thing.use}"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"

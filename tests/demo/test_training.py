@@ -37,6 +37,12 @@ def test_words_of_the_world_are_single_tokens(processor: Idefics3Processor) -> N
         assert len(processor.tokenizer(word)["input_ids"]) == 1, word
 
 
+def test_rationales_are_words_that_the_tokenizer_knows_whole(processor: Idefics3Processor) -> None:
+    seen = {word for picture in pile(200, 4, Split.TRAIN) for q in picture.questions for word in q.rationale.split()}
+    for word in seen:
+        assert word.isdigit() or len(processor.tokenizer(f" {word}")["input_ids"]) == 1, word
+
+
 def test_the_fast_forward_is_transformers_forward(processor: Idefics3Processor, tmp_path: Path) -> None:
     build_model(STUDENT, processor, 0).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
@@ -131,6 +137,32 @@ def test_softened_attention_scales_the_queries_of_the_language_model_only() -> N
     masters = {name: torch.full((2, 2), 1.5) for name in names}
     soften_attention(masters, 0.5)
     assert [masters[name][0, 0].item() for name in names] == [0.75, 1.5]
+
+
+def test_the_explain_stage_teaches_the_reasons_of_answers() -> None:
+    stage = replace(TEACHER_RECIPE.stages[-1], batch=4)
+    assert stage.explained
+    whys = [
+        (p, said) for row in make_batch(TEACHER_RECIPE, stage, 3, 0).rows for p, said in row if p.startswith("why ")
+    ]
+    assert len(whys) == 4 * stage.explained
+    assert all(len(said.split()) >= 3 for _, said in whys)
+    assert not STUDENT_RECIPE.stages[-1].explained
+
+
+def test_the_last_stage_starts_from_finished_weights(
+    processor: Idefics3Processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Training, "_report", lambda self, stage, step: self._export())
+    finished = build_model(TINY, processor, 7).to(torch.bfloat16)
+    finished.save_pretrained(tmp_path / "finished")
+    stages = (Stage("joint", 3, 1, 3, batch=2), Stage("explain", 1, 1, 1, batch=2, rate=0.0, explained=1, rounded=True))
+    training = Training(Recipe("teacher", TINY, 0, stages), 0, tmp_path / "work", tmp_path / "model", processes=1)
+    training.start_last_stage(tmp_path / "finished")
+    training.run()
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("finished", "model"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.slow

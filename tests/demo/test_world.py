@@ -174,3 +174,27 @@ def test_labelled_examples_are_true(pictures: list[Picture]) -> None:
 def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(KeyError):
         draw("maps", Random(0), Split.TRAIN)
+
+
+def test_every_question_has_a_short_rationale_that_goes_beyond_its_prompt(pictures: list[Picture]) -> None:
+    for picture in pictures:
+        for question in picture.questions:
+            assert 3 <= len(question.rationale.split()) <= 12, question
+            assert not question.rationale.endswith("."), question
+
+
+def test_rationales_name_what_the_answer_rests_on(pictures: list[Picture]) -> None:
+    for picture in pictures:
+        for question in picture.questions:
+            if question.kind == "chart.compare":
+                (first, one), (second, two) = (part.split(" is ") for part in question.rationale.split(" and "))
+                assert question.answer == ("yes" if int(one) > int(two) else "no")
+                assert first in question.text
+                assert second in question.text
+            if question.kind in ("know.name", "know.use", "know.diet"):
+                assert question.rationale.startswith(picture.truth("what is this?"))
+            if question.kind == "sttext.same":
+                words = [part.split(" says ")[1] for part in question.rationale.split(" and ")]
+                assert question.answer == ("yes" if words[0] == words[1] else "no")
+            if question.kind in ("text.read", "sttext.read_by_place", "chart.value_by_label"):
+                assert question.answer in question.rationale

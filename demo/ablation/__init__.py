@@ -1,0 +1,1 @@
+"""What each part of the method adds, measured on the demo world: ``python -m demo.ablation``, or ``make ablation``."""
