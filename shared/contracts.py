@@ -127,7 +127,7 @@ class AnnotatorSpec(Contract):
 
 class IdentifierSpec(Contract):
     """Parity Identifier. A pair is kept iff the student is wrong and the teacher's vote share over ``votes`` is >=
-    ``threshold``.
+    ``threshold``; and, where asked for, the teacher is sure of its answer and stands by it in another question.
     """
 
     verify: Literal["disagreements", "all"] = "disagreements"
@@ -135,6 +135,12 @@ class IdentifierSpec(Contract):
     votes: int = Field(3, ge=1, le=16)
     threshold: float = Field(0.66, ge=0, le=1)
     vote_temperature: float = Field(1.0, ge=0, le=2)
+    min_confidence: float = Field(
+        0.0, ge=0, le=1, description="least probability (mean over tokens) of its answer to the teacher; 0: any"
+    )
+    cross_check: bool = Field(
+        False, description="ask the teacher in a second question whether its answer is right; needs the task's `check`"
+    )
 
 
 class LoraSpec(Contract):

@@ -51,7 +51,7 @@ class Submitter:
         check_discrepancies(spec.train.loss, spec.discrepancies)
         if spec.discrepancies.attention:
             await self.check_probes()
-        if needs_logprobs(spec.train.loss):
+        if needs_logprobs(spec.train.loss) or spec.identifier.min_confidence > 0:
             await self.check_logprobs()
         stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
         return stored.job_id, await self.jobs.create(stored)
@@ -101,16 +101,19 @@ class Submitter:
         if any(source.tasks == [] for source in spec.images):
             raise InvalidInput("images.tasks: an empty list asks nothing: leave it out to use the spec's tasks.")
         if spec.discrepancies.reasoning:
-            self._check_explanations(spec)
+            self._check_prompts(spec, "discrepancies.reasoning", "explain")
+        if spec.identifier.cross_check:
+            self._check_prompts(spec, "identifier.cross_check", "check")
         if spec.benchmark is not None and not allowed(Path(spec.benchmark), self.rules.roots).is_file():
             raise InvalidInput(f"benchmark: {spec.benchmark} is not a file: give a labelled JSONL file.")
 
-    def _check_explanations(self, spec: JobSpec) -> None:
+    def _check_prompts(self, spec: JobSpec, field: str, prompt: str) -> None:
+        """Some task of the job must have a prompt of this kind: the pairs of the others do without."""
         asked = {*spec.tasks, *(task for source in spec.images for task in source.tasks or ())}
-        if not any(self.profiles[task].prompts.explain for task in asked):
+        if not any(getattr(self.profiles[task].prompts, prompt) for task in asked):
             raise InvalidInput(
-                f"discrepancies.reasoning: none of the tasks {', '.join(sorted(asked))} has a prompt that asks for "
-                "reasons: give one prompts.explain in the file of MPA_TASKS_FILE, or leave reasoning and rationale out."
+                f"{field}: none of the tasks {', '.join(sorted(asked))} has the prompt it needs: add prompts.{prompt} "
+                f"to one in the file of MPA_TASKS_FILE, or leave {field} out."
             )
 
     def _check_tasks(self, tasks: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from tests.scripted_models import Body, ScriptedModel, ServerThread, text_of, wi
 Spec = Callable[..., dict[str, Any]]
 Server = tuple[ScriptedModel, ServerThread]
 EVERYTHING = {"confidence": True, "reasoning": True, "top_k": 3}
-EXPLAIN = ', explain: "why {question} {answer}"}'
+EXPLAIN = ', explain: "why {question} {answer}", check: "is the answer to {question} {answer}?"}'
 
 
 @pytest.fixture
@@ -153,7 +153,9 @@ async def test_contradictions_between_loss_and_measures_are_refused(api: ParityC
 
 
 async def test_reasons_need_a_task_that_asks_for_them(api: ParityClient, spec: Spec, settings: ParitySettings) -> None:
-    with pytest.raises(UpstreamError, match="none of the tasks okvqa-plain has a prompt"):
+    with pytest.raises(
+        UpstreamError, match=r"none of the tasks okvqa-plain has the prompt it needs: add prompts\.explain"
+    ):
         await api.submit(spec(tasks=["okvqa-plain"], discrepancies={"reasoning": True}))
 
 
@@ -163,3 +165,43 @@ def a_task_without_reasons(settings: ParitySettings) -> None:
     prompts = '{ask: "ask", ask_and_answer: "ask and answer.", answer: "{question}"}'
     with settings.tasks_file.open("a") as file:
         file.write(f"  - {{name: okvqa-plain, metric: exact, prompts: {prompts}}}\n")
+
+
+async def test_a_teacher_that_is_not_sure_is_not_asked_to_vote(
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server
+) -> None:
+    """The scripted teacher gives each token a probability of e^-0.5, which is 61 %."""
+    identifier = {"votes": 3, "threshold": 0.6}
+    kept = await rows_of(api, work, store, spec(identifier={**identifier, "min_confidence": 0.6}))
+    assert any(row["verdict"] == Verdict.DISPARITY for row in kept)
+    voted = len(teacher[0].requests)
+    rows = await rows_of(api, work, store, spec(identifier={**identifier, "min_confidence": 0.62}))
+    unsure = [row for row in rows if row["verdict"] == Verdict.TEACHER_INCONSISTENT]
+    assert unsure and not any(row["verdict"] == Verdict.DISPARITY for row in rows)
+    assert {row["reason"] for row in unsure} == {"The teacher gives its own answer 61%, less than 62%."}
+    assert not [body for body in teacher[0].requests[voted:] if body.get("n") == 3 and body["temperature"] == 1.0]
+
+
+async def test_an_answer_that_the_teacher_takes_back_is_not_kept(
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server
+) -> None:
+    identifier = {"votes": 3, "threshold": 0.6, "cross_check": True}
+
+    def doubting(body: Body) -> list[str]:
+        asked = text_of(body)
+        if not asked.startswith("is the answer"):
+            return wise_teacher(body)
+        return ["Yes." if int(asked.rstrip("?").split()[-1]) % 2 else "no, it is not"]
+
+    teacher[0].script = doubting
+    job = await api.submit(spec(identifier=identifier))
+    for shard in range(4):
+        await work.run(job.id, shard)
+    rows = read_set(store, job.id).to_pylist()
+    kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
+    assert kept and all(int(row["teacher_answer"]) % 2 for row in kept)
+    taken_back = [row for row in rows if row["reason"].startswith("Asked whether")]
+    assert taken_back and all(row["verdict"] == Verdict.TEACHER_INCONSISTENT for row in taken_back)
+    assert taken_back[0]["reason"].endswith("the teacher says 'no, it is not'.")
+    with pytest.raises(UpstreamError, match="okvqa-plain has the prompt it needs"):
+        await api.submit(spec(tasks=["okvqa-plain"], identifier=identifier))
