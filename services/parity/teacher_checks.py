@@ -46,6 +46,6 @@ def _tells(response: ChatResponse) -> bool:
 def _without(teacher: ChatClient, why: str) -> InvalidInput:
     return InvalidInput(
         f"train.loss or identifier.min_confidence asks for the teacher's log-probabilities, and {teacher.base_url} "
-        f"tells none ({why}): leave min_confidence out, use train.loss.consistency_by 'candidates' and weigh_by vote_share "
+        f"tells none ({why}): leave min_confidence out, use consistency_by 'candidates' and weigh_by vote_share "
         "alone, or train.loss.preset 'replay' or 'discrepancy', which need none."
     )
