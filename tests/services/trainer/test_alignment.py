@@ -16,6 +16,7 @@ from services.trainer.collator import Collator, Encoder
 from services.trainer.config import RunConfig, read_progress
 from services.trainer.dataset import Sample, TrainingSet, read_training_set
 from services.trainer.losses import Kind
+from services.trainer.losses.attention import jensen_shannon
 from services.trainer.rows import RowMaker
 from services.trainer.run import run_training
 from services.trainer.student_maps import StudentMaps
@@ -246,6 +247,30 @@ def test_training_maps_are_the_probes(tmp_path: Path, tiny_student: Path) -> Non
         prompt = question_prompt(loaded, _open(tmp_path), sample.question)
         expected = image_attention(loaded, prompt, sample.answer, 4).values.flatten()
         assert torch.allclose(values, expected, atol=1e-5)
+
+
+def test_the_maps_gradient_survives_gradient_checkpointing(tmp_path: Path, tiny_student: Path) -> None:
+    teacher = torch.rand(1, 16, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    sample = Sample("p", "image", None, "chart", "what?", "red", teacher_attention=tuple(teacher[0].tolist()))
+
+    def gradients(checkpointing: bool) -> dict[str, torch.Tensor]:
+        loaded = load_probe(tiny_student, dtype="float32", device="cpu")
+        loaded.model.requires_grad_(True).train()
+        if checkpointing:
+            loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+        batch = Collator(encoder, maps=True)([sample])
+        labels, row, stored = (batch.pop(name) for name in ("labels", "sample", "teacher_maps"))
+        inputs = {name: batch[name] for name in batch if name not in ("is_replay", "weights", "kind")}
+        output = loaded.model(**inputs, use_cache=False, output_attentions=True)
+        found = StudentMaps(loaded).of(output.attentions, inputs, labels, row, stored)
+        jensen_shannon(stored, found).sum().backward()
+        return {name: p.grad for name, p in loaded.model.named_parameters() if p.grad is not None}
+
+    plain, frugal = gradients(checkpointing=False), gradients(checkpointing=True)
+    assert plain.keys() == frugal.keys()
+    assert any("self_attn" in name and value.abs().max() > 0 for name, value in plain.items())
+    assert all(torch.allclose(value, frugal[name]) for name, value in plain.items())
 
 
 @pytest.mark.parametrize("attentions", [None, (), (None, None)])
