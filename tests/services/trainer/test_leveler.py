@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from services.trainer.config import read_progress
@@ -117,6 +118,21 @@ def test_merged_lora_answers_like_the_adapter(tmp_path: Path, tiny_student: Path
         merged = load_model(tmp_path / "merged").model(input_ids=ids).logits
     assert torch.allclose(merged, adapted, atol=1e-4)
     assert not torch.allclose(merged, base, atol=1e-2)
+
+
+def test_a_student_without_layers_for_lora_is_refused() -> None:
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.LayerNorm(4), nn.GRU(4, 4)])
+
+    class Student(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision, self.language_model = nn.Linear(4, 4), Decoder()
+
+    with pytest.raises(InvalidInput, match="no linear layer for LoRA"):
+        add_lora(Student(), LoraSpec(), seed=0)
 
 
 def test_lora_modules_that_do_not_exist_are_refused(tiny_student: Path) -> None:
