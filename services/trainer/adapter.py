@@ -26,4 +26,3 @@ def save_adapter(model: PeftModel, checkpoint: Path) -> None:
     written = json.loads((folder / ADAPTER_CONFIG).read_text())
     written["base_model_name_or_path"] = None  # a path of the machine that trained it means nothing elsewhere
     (folder / ADAPTER_CONFIG).write_text(json.dumps(written, indent=2, sort_keys=True))
-
