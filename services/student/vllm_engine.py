@@ -13,7 +13,7 @@ from services.student.engine import Answered, Engine, Question, Scored
 from services.student.vllm_adapters import Adapters, Served, Unadaptable, adapter_of
 from services.student.vllm_candidate import VllmCandidate
 from services.student.vllm_child import VllmChild
-from services.student.vllm_files import check_finite, check_same_start, end_ids
+from services.student.vllm_files import check_finite, check_same_start, end_ids, read_start
 from services.student.vllm_requests import VllmRequests
 from services.student.vllm_trial import check_smoke, find_misalignment
 from services.student.work import StreamPiece
@@ -41,9 +41,10 @@ class VllmEngine:
         version: str,
         folder: Path,
         processor: Any,
-        on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
+        on_batch: Callable[[int], None],
     ) -> None:
-        self._settings = settings
+        """Reads small files of ``folder``; ``processor`` is its own."""
+        self._settings, self._started_with = settings, read_start(folder)
         self._weights = self._serving = Served(version, folder, settings.student_name)
         self._previous: Served | None = None
         self._changing = asyncio.Lock()
@@ -109,7 +110,7 @@ class VllmEngine:
         return await self._requests.score(lambda: self._serving, items)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
-        await asyncio.to_thread(check_same_start, self._serving.folder, folder)
+        await asyncio.to_thread(check_same_start, self._started_with, folder)
         given_up = asyncio.Event()
         swapping = asyncio.create_task(self._swap(version, folder, smoke, given_up))
         try:
@@ -134,7 +135,7 @@ class VllmEngine:
 
         Raises BadCheckpoint if it has none that fits: a second copy of the weights does not fit in one vLLM.
         """
-        await asyncio.to_thread(check_same_start, self._serving.folder, folder)
+        await asyncio.to_thread(check_same_start, self._started_with, folder)
         async with self._changing:
             try:
                 served = await self._load_adapter(version, folder, smoke)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,22 @@ KEPT_AT_START = (
 IGNORED_KEYS = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
 
 
-def check_same_start(serving: Path, folder: Path) -> None:
+def read_start(folder: Path) -> dict[str, str]:
+    """Name → digest of the files that vLLM reads when it starts on ``folder``."""
+    paths = {path for pattern in KEPT_AT_START for path in folder.glob(pattern) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(paths)}
+
+
+def check_same_start(started_with: Mapping[str, str], folder: Path) -> None:
     """Raises BadCheckpoint unless ``folder`` has the configuration, tokenizer, templates and processors of
-    ``serving``.
+    ``started_with``.
 
     vLLM would serve the new weights with the old ones of these: wrong answers, and no error.
     """
-    old, new = _start_files(serving), _start_files(folder)
-    for name in sorted(old.keys() | new.keys()):
-        if name not in old or name not in new or not _equal(old[name], new[name]):
-            how = "is missing in it" if name not in new else "is new in it" if name not in old else "differs"
+    found = read_start(folder)
+    for name in sorted(started_with.keys() | found.keys()):
+        if started_with.get(name) != found.get(name):
+            how = "is missing" if name not in found else "is new" if name not in started_with else "differs"
             raise BadCheckpoint(
                 f"{folder} cannot be swapped into a running vLLM: its {name} is not that of the serving checkpoint (it "
                 f"{how}), and vLLM keeps what it started with. Start a student service with this checkpoint as "
@@ -55,21 +64,13 @@ def end_ids(folder: Path, default: int) -> tuple[int, ...]:
     return tuple(int(token) for token in found) if isinstance(found, list) else (int(found),)
 
 
-def _start_files(folder: Path) -> dict[str, Path]:
-    paths = {path for pattern in KEPT_AT_START for path in folder.glob(pattern) if path.is_file()}
-    return {path.relative_to(folder).as_posix(): path for path in paths}
-
-
-def _equal(one: Path, other: Path) -> bool:
-    first, second = one.read_bytes(), other.read_bytes()
-    if first == second:
-        return True
-    if one.suffix != ".json":
-        return False
-    try:  # written anew by another release, the same may look different
-        return bool(_essence(json.loads(first)) == _essence(json.loads(second)))
-    except ValueError:
-        return False
+def _digest(path: Path) -> str:
+    """Of what a JSON file says: written anew by another release, the same may look different."""
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        with suppress(ValueError):
+            content = json.dumps(_essence(json.loads(content)), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _essence(value: Any) -> Any:
