@@ -68,7 +68,7 @@ def adapted(base: Path, folder: Path, seed: int, spec: LoraSpec | None = None) -
     torch.manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.08)
+            torch.nn.init.normal_(parameter, std=0.4)
     save_candidate(model, base, folder)
     return folder
 
