@@ -61,7 +61,7 @@ class VllmCandidate:
 
     @property
     def _gone(self) -> str:
-        return f"The weights below the adapter of {self.version} were swapped."
+        return f"{self.version} is no candidate any more: it was closed, or the weights below it were swapped."
 
     def _pick(self) -> Served:
         if not self._adapters.holds(self._served):
