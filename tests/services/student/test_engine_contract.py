@@ -33,6 +33,7 @@ from shared.vlm.scoring import score_answers
 from tests.polling import async_wait_until
 from tests.processes import descendants, find_descendant
 from tests.services.student.engine_cases import (
+    ENDLESS,
     GREEDY,
     SERVER,
     Case,
@@ -200,33 +201,33 @@ async def test_bad_checkpoints_are_refused_and_the_old_one_serves(
     assert await texts(engine, cases) == [a.text for a in reference["base"]]
 
 
-async def at_work(expected: bool) -> bool:
-    """Whether vLLM itself has requests, or has none."""
-    return (await vllm_requests() > 0) is expected
+async def working(engine: Engine) -> bool:
+    return await vllm_requests() > 0 if isinstance(engine, VllmEngine) else engine.queued > 0
 
 
-async def test_a_request_that_nobody_waits_for_leaves_no_trace(engine: Engine, cases: list[Case]) -> None:
-    long = Sampling(max_tokens=300, temperature=2.0, seed=1)  # rambles
-    asking = [asyncio.create_task(engine.answer(case.question, [long] * 2)) for case in cases]
-    on_vllm = isinstance(engine, VllmEngine)
-    if on_vllm:
-        await async_wait_until(lambda: at_work(True), 30)
-    else:
-        await until(lambda: engine.queued > 0 or all(task.done() for task in asking))
+async def test_work_that_nobody_waits_for_ends(engine: Engine, cases: list[Case]) -> None:
+    async def idle() -> bool:
+        return engine.queued == 0 and not await working(engine)
+
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS] * 2)) for case in cases]
+    await async_wait_until(lambda: working(engine), 30)
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
-    await until(lambda: engine.queued == 0)
-    if on_vllm:
-        await async_wait_until(lambda: at_work(False), 30)
+    await async_wait_until(idle, 30)
+    async with aclosing(engine.stream(cases[0].question, [ENDLESS] * 8)) as pieces:
+        await anext(pieces)
+        if isinstance(engine, VllmEngine):
+            assert await working(engine)
+    await async_wait_until(idle, 30)
     assert (await engine.answer(cases[0].question, [GREEDY])).answers
 
 
 async def test_abandoned_answers_leave_nothing_of_the_old_checkpoint_behind(
     engine: Engine, cases: list[Case], other: Path, reference: dict[str, list[Generated]]
 ) -> None:
-    asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
-    await asyncio.sleep(0)
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS])) for case in cases]
+    await async_wait_until(lambda: working(engine), 30)
     for task in asking:
         task.cancel()
     await engine.swap("other", other, None)
@@ -275,7 +276,8 @@ async def test_a_killed_vllm_is_a_503_and_comes_back_with_the_active_checkpoint(
     await engine.swap("other", other, None)
     server = find_descendant(os.getpid(), SERVER)
     family = [server, *descendants(server)]
-    asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS])) for case in cases]
+    await async_wait_until(lambda: working(engine), 30)
     os.kill(server, signal.SIGKILL)
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert any(isinstance(r, Unavailable) and r.retry_after for r in results)

@@ -32,11 +32,21 @@ from shared.store import Store
 from shared.vlm.generation import Generated
 from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
-from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import score_answers
 from tests.polling import async_wait_until
 from tests.processes import find_descendant
-from tests.services.student.engine_cases import GREEDY, SERVER, Case, expected, make_cases, texts, until, vllm_url
+from tests.services.student.engine_cases import (
+    ENDLESS,
+    GREEDY,
+    SERVER,
+    Case,
+    expected,
+    make_cases,
+    texts,
+    until,
+    vllm_requests,
+    vllm_url,
+)
 from tests.services.student.small_replica import Running, canary, publish, running
 from tests.tiny_models import DEMO_STUDENT
 
@@ -125,6 +135,10 @@ async def adapters() -> list[str]:
     async with httpx.AsyncClient(trust_env=False) as http:
         models = (await http.get(f"{vllm_url()}/v1/models", timeout=30)).json()["data"]
     return sorted(m["id"].removeprefix("student@").partition("#")[0] for m in models if m["id"] != "student")
+
+
+async def working() -> bool:
+    return await vllm_requests() > 0
 
 
 async def in_memory() -> int:
@@ -328,14 +342,30 @@ async def test_adapters_that_are_wrong_change_nothing(engine: VllmEngine, world:
     assert engine.version == "base" and await texts(engine, world.cases) == world.said("base")
 
 
+async def test_an_adapter_that_an_abandoned_request_uses_goes_all_the_same(
+    replica: Running, engine: VllmEngine, world: World
+) -> None:
+    await replica.client.activate("first", by="test")
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS] * 2)) for case in world.cases]
+    await async_wait_until(working, 30)
+    for task in asking:
+        task.cancel()
+    await replica.client.activate("second", by="test")
+    await replica.client.activate("base", by="test")
+    await until_only(["second"])
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert await texts(engine, world.cases) == world.said("base")
+
+
 async def test_a_killed_vllm_comes_back_with_the_active_adapter(
     replica: Running, engine: VllmEngine, world: World
 ) -> None:
     await replica.client.activate("second", by="test")
-    rambling = Sampling(max_tokens=300, temperature=2.0, seed=1)
-    asking = [asyncio.create_task(engine.answer(case.question, [rambling])) for case in world.cases]
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS])) for case in world.cases]
+    await async_wait_until(working, 30)
     os.kill(find_descendant(os.getpid(), SERVER), signal.SIGKILL)
-    await asyncio.gather(*asking, return_exceptions=True)
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(result, Unavailable) and result.retry_after for result in results)
     await until(lambda: not engine.alive and bool(engine.trouble))
     await until(lambda: engine.alive, 300)
     assert engine.version == "second" and "second" in await adapters()
