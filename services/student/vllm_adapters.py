@@ -105,7 +105,7 @@ class Adapters:
     async def restore(self) -> str | None:
         """Load all that are held again, under new names, into a vLLM that has lost them; returns what went wrong."""
         async with self._changing:
-            for served in self._held:
+            for served in list(self._held):
                 with suppress(MPAError):  # a vLLM that was started anew never knew it
                     await self._child.unload_adapter(served.model)
                 served.model = self._new_name(served.version)

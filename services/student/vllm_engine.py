@@ -12,7 +12,7 @@ from typing import Any
 from services.student.engine import Answered, Engine, Question, Scored
 from services.student.vllm_adapters import Adapters, Served, Unadaptable, adapter_of
 from services.student.vllm_candidate import VllmCandidate
-from services.student.vllm_child import VllmChild
+from services.student.vllm_child import RETRY_AFTER, VllmChild
 from services.student.vllm_files import check_finite, check_same_start, end_ids, read_start
 from services.student.vllm_requests import VllmRequests
 from services.student.vllm_trial import check_smoke, find_misalignment
@@ -170,6 +170,8 @@ class VllmEngine:
 
     async def _load_adapter(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> Served:
         """An adapter that answers as its card says. Raises Unadaptable, then nothing has changed."""
+        if not self.alive:
+            raise Unavailable(self.trouble, retry_after=RETRY_AFTER)
         if not self._settings.student_vllm_lora:
             raise Unadaptable("MPA_STUDENT_VLLM_LORA is off.")
         card = await asyncio.to_thread(adapter_of, folder)
