@@ -30,6 +30,8 @@ RETRY_AFTER = 2.0
 MAX_CONNECTIONS = 1024
 SWAP_ROUTES = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
 """For vLLM's environment: its routes that change weights and adapters. It listens on loopback only."""
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM allows as the largest rank."""
 ADAPTER_SLOTS = 5
 """Room for adapters in vLLM. Three are used; the last one must stay empty: on a CPU vLLM takes it for requests without
 an adapter that share a batch with others. The one before it is for an adapter that an abandoned request brought back.
@@ -202,7 +204,8 @@ def vllm_command(settings: StudentSettings, folder: Path, port: int, *, on_gpu: 
         *QUIET_FLAGS,
     ]
     if settings.student_vllm_lora:
-        command += ["--enable-lora", f"--max-lora-rank={settings.student_vllm_lora_rank}"]
+        rank = next(rank for rank in LORA_RANKS if rank >= settings.student_vllm_lora_rank)
+        command += ["--enable-lora", f"--max-lora-rank={rank}"]
         command += [f"--max-loras={ADAPTER_SLOTS}", f"--max-cpu-loras={ADAPTER_SLOTS}"]
     if settings.student_max_model_len is not None:
         command.append(f"--max-model-len={settings.student_max_model_len}")
