@@ -502,6 +502,15 @@ class SmokeAnswer(Contract):
     image_png_base64: str
 
 
+class CardAdapter(Contract):
+    """A LoRA adapter in the checkpoint's folder ``adapter/`` (PEFT's files): ``base`` with it answers as the merged
+    weights do.
+    """
+
+    base: str = Field(description="version to whose weights it applies")
+    rank: int = Field(ge=1, description="the largest rank of its modules")
+
+
 class CheckpointCard(Contract):
     """``mpa_card.json``: the lineage of a checkpoint."""
 
@@ -524,6 +533,7 @@ class CheckpointCard(Contract):
         default_factory=dict, description="versions of torch, transformers, … that made it"
     )
     teacher: str | None = None
+    adapter: CardAdapter | None = Field(None, description="the same change as an adapter, where it was trained as one")
 
 
 class ActivePointer(Contract):

@@ -136,6 +136,15 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     )
     student_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
     student_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
+    student_vllm_lora: bool = Field(
+        False, description="load LoRA checkpoints as adapters at run time; slower answers on a CPU, see docs/engines.md"
+    )
+    student_vllm_lora_rank: int = Field(
+        16,
+        ge=1,
+        le=512,
+        description="largest rank of adapters; checkpoints of a larger one are swapped as whole weights",
+    )
     student_max_model_len: int | None = Field(None, description="longest prompt and answer on vLLM; None: the model's")
     student_ready_timeout: Duration = Field(timedelta(seconds=300), description="for vLLM to load and answer")
     student_dtype: Literal["float32", "bfloat16", "float16"] = Field(

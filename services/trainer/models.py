@@ -14,6 +14,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from services.trainer.adapter import save_adapter
+from shared.adapter_files import ADAPTER_FOLDER
 from shared.checkpoints import (
     CARD_NAME,
     TensorInfo,
@@ -67,14 +69,16 @@ def add_lora(model: Any, spec: LoraSpec, seed: int) -> PeftModel:
 
 def save_candidate(model: Any, base: Path, folder: Path) -> None:
     """Write ``model`` (adapters merged) to ``folder`` with the base's config and processor files, tensor by tensor
-    in its dtypes.
+    in its dtypes; adapters also as they are, beside it.
 
     Raises BadCheckpoint if the result would not have the base's tensor names, shapes and dtypes.
     """
-    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _copy_all_but_weights(base, folder)
+    if isinstance(model, PeftModel):
+        save_adapter(model, folder)
+    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     expected = read_tensor_table(base)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-weights-") as scratch:
         merged.save_pretrained(scratch, safe_serialization=True)
@@ -109,7 +113,7 @@ def _as_stored(tensor: Tensor, info: TensorInfo | None) -> Tensor:
 def _copy_all_but_weights(base: Path, folder: Path) -> None:
     for path in checkpoint_files(base):
         relative = path.relative_to(base)
-        if path.suffix == ".safetensors" or path.name in (_INDEX, CARD_NAME):
+        if path.suffix == ".safetensors" or path.name in (_INDEX, CARD_NAME) or relative.parts[0] == ADAPTER_FOLDER:
             continue
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / relative)
