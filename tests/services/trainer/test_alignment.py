@@ -142,9 +142,9 @@ def test_a_loss_of_many_terms_is_not_taken_for_divergence(tmp_path: Path) -> Non
     meter = Meter(tmp_path / "progress.jsonl", 10, 8, resumed_at=0)
     for _ in range(10):
         meter.saw(50.0, 100, 0, {"answer": 4.0, "consistency": 30.0, "rationale": 5.0})
+    worse = Meter(tmp_path / "progress.jsonl", 10, 8, resumed_at=0)
     with pytest.raises(TrainingDiverged, match="worse than guessing"):
-        for _ in range(50):
-            meter.saw(50.0, 100, 0, {"answer": 20.0, "consistency": 30.0})
+        worse.saw(4.0, 100, 0, {"answer": 20.0, "consistency": -16.0})
 
 
 def test_a_set_with_one_row_trains_whatever_is_on(tmp_path: Path, tiny_student: Path) -> None:
