@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 # A candidate whose job died is freed after this time; while a shard is in work it is asked for again well before.
 LIFETIME = 900.0
+LOAD_SECONDS = 300.0
 TAKEN, NEVER = 409, 404
 # How long a shard is left alone while another canary has the place: it must not keep a worker from other jobs.
 POSTPONED = 15.0
@@ -67,10 +68,13 @@ class PrivateStudent(StudentClient):
         self._check(looked.version)
         return looked
 
-    async def admitted(self) -> None:
-        """Have the candidate loaded before anything is asked. Raises NoPlace; a student that is down is asked later."""
+    async def admitted(self, timeout: float) -> None:
+        """Have the candidate loaded before anything is asked, if that takes no longer than ``timeout`` seconds.
+
+        Raises NoPlace; a student that is down, or takes its time, is waited for by those who ask.
+        """
         try:
-            await self._hold()
+            await self._hold(timeout)
         except NoPlace:
             raise
         except Unavailable as error:
@@ -96,11 +100,11 @@ class PrivateStudent(StudentClient):
         # Of several replicas, others than the one that was just asked follow within seconds.
         raise Unavailable(f"{self.model} is being loaded.", retry_after=0.5, upstream_status=TURNED_AWAY)
 
-    async def _hold(self) -> None:
+    async def _hold(self, timeout: float = LOAD_SECONDS) -> None:
         """Have the candidate served. Raises Unavailable while that cannot be, and UpstreamError if it never can."""
         request = CanaryRequest(version=self.version, share=0.0, compare=0.0, lifetime_seconds=LIFETIME, by=self._owner)
         try:
-            await self.start_canary(request)
+            await self.start_canary(request, timeout)
         except UpstreamError as error:
             if error.upstream_status == TAKEN:
                 if (await self.checkpoints()).active == self.version:

@@ -114,7 +114,7 @@ class ShardWork:
             return
         assert plan.last.candidate is not None
         async with self.private_student(job_id, plan.last.candidate) as student:
-            await student.admitted()
+            await student.admitted(self.lease / 2)  # nobody renews the lease yet
             keeping = asyncio.create_task(student.keep())
             try:
                 yield replace(self.models, student=student)
