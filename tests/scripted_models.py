@@ -73,6 +73,8 @@ class ScriptedModel:
     """Versions that are served beside, to those who ask for ``name@version``."""
     canaries: list[Body] = field(default_factory=list)
     """What was asked of the rollout; each is served from then on."""
+    loading: float = 0.0
+    """Seconds that a candidate takes to load."""
     occupied: str = ""
     """Why no candidate is taken at present, in words."""
     room: str | None = None
@@ -126,6 +128,7 @@ class ScriptedModel:
             body: Body = await request.json()
             if self.occupied:
                 return JSONResponse({"detail": self.occupied}, 409)
+            await asyncio.sleep(self.loading if body["version"] not in self.beside else 0.0)
             self.canaries.append(body)
             self.beside.add(body["version"])
             return JSONResponse(canary_report(body, self.version))

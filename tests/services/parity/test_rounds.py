@@ -229,6 +229,18 @@ async def test_a_candidate_that_is_taken_away_in_the_middle_is_waited_for(
     assert read_set(store, job.id, verdicts=[Verdict.REFUSED], rounds=[2]).num_rows == 0
 
 
+async def test_a_candidate_that_loads_longer_than_a_lease_lasts_is_waited_for_under_it(
+    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
+) -> None:
+    job = await api.submit(spec(rounds=TWO))
+    await collect(work, job.id)
+    await train(jobs, store, job.id, goes_on=True)
+    student[0].loading = 2.5
+    await replace(work, lease=2.0).run(job.id, SHARDS)
+    done = (await jobs.snapshot(job.id)).shard(SHARDS)
+    assert (done.result is not None, done.attempts) == (True, 1)
+
+
 async def test_a_candidate_that_somebody_promoted_meanwhile_needs_no_place(
     api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
 ) -> None:
