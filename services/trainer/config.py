@@ -43,6 +43,8 @@ class RunConfig:
     teacher_url: str = ""
     teacher_name: str = "teacher"
     call_timeout: float = 120.0
+    accelerate_config: Path | None = None
+    report_to: tuple[str, ...] = ()
 
     @property
     def step_folder(self) -> Path:
@@ -55,6 +57,11 @@ class RunConfig:
     @property
     def progress_file(self) -> Path:
         return self.folder / "progress.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """TensorBoard's event files."""
+        return self.folder / "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ class Progress:
     loss: float
     samples_per_second: float | None = None
     eta_seconds: float | None = None
+    memory_bytes: int | None = None
+    gradient_norm: float | None = None
     terms: dict[str, float] = field(default_factory=dict)
 
 

@@ -34,6 +34,7 @@ class Workspace:
     def __init__(self, store: Store, job_id: str) -> None:
         self._store = store
         self._prefix = f"training/{job_id}"
+        self._curves = f"jobs/{job_id}/tensorboard"
         self._is_local = local_path(store, self._prefix) is not None
         self._mirrored: set[str] = set()
 
@@ -63,6 +64,11 @@ class Workspace:
             if name not in self._mirrored:
                 self._store.publish_dir(marker.parent, f"{self._prefix}/{name}", last=_SAVED)
                 self._mirrored.add(name)
+
+    def publish_curves(self, folder: Path) -> None:
+        """Copy TensorBoard's files, if there are any, beside the job's report."""
+        if folder.is_dir():
+            self._store.publish_dir(folder, self._curves)
 
     def discard_steps(self, folder: Path) -> None:
         """The Trainer's own files are of no use once the training is over; logs and results stay."""
