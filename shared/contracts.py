@@ -175,8 +175,8 @@ class TrainSpec(Contract):
 
     method: Literal["full", "lora"] = "full"
     learning_rate: float = Field(5e-4, gt=0, le=1)
-    batch_size: int = Field(32, ge=1, le=4096)
-    gradient_accumulation: int = Field(1, ge=1, le=1024)
+    batch_size: int = Field(32, ge=1, le=4096, description="samples of a batch, whatever processes share it")
+    gradient_accumulation: int = Field(1, ge=1, le=1024, description="batches of an optimiser step")
     epochs: float = Field(3.0, gt=0, le=1000)
     max_steps: int | None = Field(None, ge=1)
     warmup_fraction: float = Field(0.05, ge=0, le=1)
@@ -185,6 +185,12 @@ class TrainSpec(Contract):
     replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of each batch that is student_right pairs")
     freeze_vision: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    length_bucketing: bool = Field(
+        False, description="batches of samples of like length: less padding, but less mixed within a batch"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, about a third slower"
+    )
     save_every_steps: int = Field(100, ge=1)
     loss: LossSpec = LossSpec()
     lora: LoraSpec | None = None
@@ -334,6 +340,11 @@ class TrainingProgress(Contract):
     loss: float | None = None
     samples_per_second: float | None = None
     eta_seconds: float | None = None
+    memory_bytes: int | None = Field(
+        None, description="most memory that a process of the training took so far: of its GPU, else of the machine"
+    )
+    gradient_norm: float | None = Field(None, description="before clipping")
+    terms: dict[str, float] = Field(default_factory=dict, description="loss terms by name, before their weights")
 
 
 class TaskScore(Contract):

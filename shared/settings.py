@@ -228,8 +228,16 @@ class TrainerSettings(HttpSettings, ImageSettings):
     teacher_name: str = Field("teacher", description="model name sent to the teacher")
     tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
     train_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
-    train_threads: int = Field(2, ge=1, description="torch threads of the training process")
-    train_cache: ByteSize = Field(_size("2GiB"), description="memory for prepared images and frozen image features")
+    train_threads: int = Field(2, ge=1, description="torch threads of a training, shared by its processes")
+    train_cache: ByteSize = Field(
+        _size("2GiB"), description="memory for prepared images and frozen image features; more features go to disk"
+    )
+    train_accelerate_config: Path | None = Field(
+        None, description="accelerate's YAML: several processes, FSDP or DeepSpeed; see docs/training.md"
+    )
+    train_report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
+        ["tensorboard"], description="where the curves of a training go (JSON list; []: nowhere)"
+    )
     allow_image_urls: bool = Field(False, description="fetch http(s) images of a set again for training")
     allow_private_image_urls: bool = Field(False, description="also from private addresses")
     lease: Duration = Field(timedelta(seconds=30), description="a worker silent for so long loses its training")

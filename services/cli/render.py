@@ -166,7 +166,10 @@ def _progress(job: JobStatus) -> Table:
         steps = StageCount(done=job.training.step, total=job.training.steps)
         loss = "" if job.training.loss is None else f"loss {job.training.loss:.3f}"
         rate = "" if job.training.samples_per_second is None else f"{job.training.samples_per_second:.0f} samples/s"
-        table.add_row("training", _bar(steps), f"{steps.done}/{steps.total}", f"{loss}  {rate}")
+        terms = ", ".join(f"{name} {value:.3f}" for name, value in sorted(job.training.terms.items()))
+        memory = "" if job.training.memory_bytes is None else f"{job.training.memory_bytes / 2**30:.1f} GiB"
+        said = "  ".join(part for part in (loss, f"({terms})" if terms else "", rate, memory) if part)
+        table.add_row("training", _bar(steps), f"{steps.done}/{steps.total}", said)
     return table
 
 

@@ -1,16 +1,17 @@
-"""Runs ``services.trainer.run`` as a child process and watches it; it never outlives the call."""
+"""Runs ``services.trainer.run`` as a child process, or several under a launcher, and watches it; none outlives the
+call.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from services.trainer.config import Failure, RunConfig, load, save
 from services.trainer.errors import TrainingCrashed
+from services.trainer.launch import command
 from shared.errors import InvalidInput, MPAError, Unavailable
 
 LOOK_EVERY = 0.2
@@ -27,26 +28,29 @@ async def run_phase(
     """
     path = config.folder / "run.json"
     await asyncio.to_thread(save, path, config)
-    child = await asyncio.to_thread(_start, phase, path, environment, config.threads)
+    (config.folder / "failure.json").unlink(missing_ok=True)
+    line = await asyncio.to_thread(command, config, phase, path)
+    child = await asyncio.to_thread(_start, line, environment, config.threads)
     try:
         while child.poll() is None:
             await watch()
             await asyncio.sleep(LOOK_EVERY)
     finally:
-        _end(child)
+        await asyncio.shield(asyncio.to_thread(_end, child, launched="accelerate.commands.launch" in line))
     if child.returncode != 0:
         raise _error_of(config, phase, child.returncode)
     await watch()
 
 
-def _start(phase: str, path: Path, environment: dict[str, str], threads: int) -> subprocess.Popen[bytes]:
-    """Standard input stays open as long as this process lives; the child ends when it closes.
+def _start(line: list[str], environment: dict[str, str], threads: int) -> subprocess.Popen[bytes]:
+    """Standard input stays open as long as this process lives; the child, and what a launcher starts, ends when it
+    closes.
 
     Signals to this process's group don't reach the child: stopping it is up to the caller, which counts no attempt
     for it.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", "services.trainer.run", phase, str(path)],
+        line,
         stdin=subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, **_thread_limits(threads), **environment},
@@ -63,13 +67,22 @@ def _thread_limits(threads: int) -> dict[str, str]:
     }
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill it if it still runs: a training loses nothing but the steps since the last save."""
-    if child.poll() is None:
+def _end(child: subprocess.Popen[bytes], launched: bool) -> None:
+    """Kill it if it still runs: a training loses nothing but the steps since the last save.
+
+    A launcher that is killed would leave its processes behind: close their input, and it ends with them.
+    """
+    if child.poll() is None and not launched:
         child.kill()
         child.wait(END_PATIENCE)
     if child.stdin is not None:
         child.stdin.close()
+    if launched:
+        try:
+            child.wait(END_PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait(END_PATIENCE)
 
 
 def _error_of(config: RunConfig, phase: str, code: int) -> MPAError:

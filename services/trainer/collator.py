@@ -115,6 +115,10 @@ class Collator:
         self._encoder, self._features = encoder, features
         self._maker, self._tops, self._maps = maker, tops, maps
 
+    def length(self, sample: Sample) -> int:
+        """Tokens of the sample's longest row: prompt, picture and text."""
+        return max(len(self._encoder.encode(row).tokens["input_ids"]) for row in self._rows(sample))
+
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         expanded = [self._rows(sample) for sample in samples]
         rows = [row for several in expanded for row in several]

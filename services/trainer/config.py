@@ -48,6 +48,8 @@ class RunConfig:
     call_timeout: float = 120.0
     round: int = 1
     before_folder: Path | None = None
+    accelerate_config: Path | None = None
+    report_to: tuple[str, ...] = ()
 
     @property
     def step_folder(self) -> Path:
@@ -60,6 +62,11 @@ class RunConfig:
     @property
     def progress_file(self) -> Path:
         return self.folder / "progress.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """TensorBoard's event files."""
+        return self.folder / "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ class Progress:
     loss: float
     samples_per_second: float | None = None
     eta_seconds: float | None = None
+    memory_bytes: int | None = None
+    gradient_norm: float | None = None
     terms: dict[str, float] = field(default_factory=dict)
 
 

@@ -71,8 +71,8 @@ class TrainingSet:
             pools.setdefault(self.samples[index].task, []).append(index)
         return tuple(tuple(pools[task]) for task in sorted(pools))
 
-    def plan(self, spec: TrainSpec, seed: int) -> BatchPlan:
-        return BatchPlan(self.disparity, self.replay_pools(), spec.batch_size, spec.replay_fraction, seed)
+    def plan(self, spec: TrainSpec, seed: int, lengths: tuple[int, ...] | None = None) -> BatchPlan:
+        return BatchPlan(self.disparity, self.replay_pools(), spec.batch_size, spec.replay_fraction, seed, lengths)
 
     def weighted(self, alignment: Alignment) -> TrainingSet:
         """The set with its disparity pairs' weights; replay pairs count 1."""

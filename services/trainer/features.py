@@ -5,7 +5,7 @@ model.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from services.trainer.collator import Encoder, concatenated
 from services.trainer.dataset import Sample
+from services.trainer.gathering import everyone
 from services.trainer.models import language_model
+from services.trainer.ranks import ALONE, Ranks
 from services.trainer.rows import answer_row
+from services.trainer.shelf import FeatureShelf
 from shared.vlm.image_features import encode_images, takes_features
 
 logger = logging.getLogger(__name__)
@@ -33,34 +36,46 @@ def freeze_vision(model: nn.Module) -> None:
 
 
 def compute_features(
-    model: Any, encoder: Encoder, samples: Sequence[Sample], *, batch_size: int, cache_bytes: int
-) -> dict[str, Tensor] | None:
-    """Features of every image of ``samples`` on the CPU by image key; None if they don't fit.
+    model: Any,
+    encoder: Encoder,
+    samples: Sequence[Sample],
+    shelf: FeatureShelf,
+    *,
+    batch_size: int,
+    ranks: Ranks = ALONE,
+) -> Mapping[str, Tensor] | None:
+    """Features of every image of ``samples`` on the CPU by image key, on ``shelf``; each of several processes computes
+    a part of them.
 
     [pictures, tokens, width], or [tokens, width] where pictures differ in size.
 
-    None also where the model does not take features in place of pixels, or they cannot be told apart by image: then
-    the general path trains it.
+    None where the model does not take features in place of pixels, or they cannot be told apart by image: then the
+    general path trains it.
     """
     if not takes_features(model):
         return None
     by_image = {sample.image_key: sample for sample in samples}
-    keys = sorted(by_image)
-    features: dict[str, Tensor] = {}
-    used = 0
+    keys = sorted(by_image)[ranks.index :: ranks.count]
+    if ranks.is_first:
+        shelf.clear()
+    everyone(True, ranks)
     model.eval()
+    complete = True
     for start in range(0, len(keys), batch_size):
         chunk = keys[start : start + batch_size]
         found = _features(model, encoder, [by_image[key] for key in chunk])
         if found is None:
-            logger.info("%s gives no features by image: training without the cache", type(model).__name__)
-            return None
-        used += sum(one.nbytes for one in found)
-        if used > cache_bytes:
-            logger.info("image features need more than %d bytes: training without the cache", cache_bytes)
-            return None
-        features.update(zip(chunk, found, strict=True))
-    return features
+            complete = False
+            break
+        shelf.put(dict(zip(chunk, found, strict=True)))
+    if not everyone(complete, ranks):
+        logger.info("%s gives no features by image: training without the cache", type(model).__name__)
+        return None
+    if ranks.count > 1:
+        shelf.find_all()
+    if shelf.files:
+        logger.info("image features are in %d file(s), mapped into memory", shelf.files)
+    return shelf
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from services.trainer.config import EvaluationResult, Progress, RunConfig, Train
 from services.trainer.dataset import read_training_set
 from services.trainer.errors import can_be_retried
 from services.trainer.gate import decide
+from services.trainer.launch import check_fit, check_reporters, read_launch
 from services.trainer.promotion import promote, publish
 from services.trainer.rounds import judged, mined, trained
 from services.trainer.workspace import Workspace
@@ -205,6 +206,7 @@ class TrainingFlow:
         if before is not None:
             config = replace(config, round=round_, before_folder=await asyncio.to_thread(registry.local, before))
         trained = await self._trained(held, workspace, config)
+        await asyncio.to_thread(workspace.publish_curves, config.curves)
         await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
         measured = await self._measured(held, config)
         version = await asyncio.to_thread(publish, registry, config, trained, measured)
@@ -268,7 +270,12 @@ class TrainingFlow:
         await self._jobs.trainings.finish(held.lease, Outcome.PROMOTED, decision.reason, **known)  # type: ignore[arg-type]
 
     def _check_inputs(self, spec: JobSpec) -> None:
-        """Find a bad benchmark before the training, not after it. Raises InvalidInput."""
+        """Find a bad benchmark before the training, not after it; and processes that cannot share the batches. Raises
+        InvalidInput.
+        """
+        check_reporters(self._settings.train_report_to)
+        if self._settings.train_accelerate_config is not None:
+            check_fit(read_launch(self._settings.train_accelerate_config), spec.train)
         if spec.benchmark:
             read_benchmark(Path(spec.benchmark), load_profiles(self._settings.tasks_file))
 
@@ -301,6 +308,8 @@ class TrainingFlow:
             teacher_url=settings.teacher_url,
             teacher_name=settings.teacher_name,
             call_timeout=settings.call_timeout.total_seconds(),
+            accelerate_config=settings.train_accelerate_config and settings.train_accelerate_config.absolute(),
+            report_to=tuple(settings.train_report_to),
         )
 
     def _student(self) -> StudentClient:
@@ -353,6 +362,9 @@ def _shown(line: Progress) -> TrainingProgress:
         loss=line.loss,
         samples_per_second=line.samples_per_second,
         eta_seconds=line.eta_seconds,
+        memory_bytes=line.memory_bytes,
+        gradient_norm=line.gradient_norm,
+        terms=line.terms,
     )
 
 

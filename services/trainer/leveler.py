@@ -1,22 +1,21 @@
 """The Parity Leveler: one training of the student on its disparity set with replay, on Hugging Face's Trainer.
 
 An undisturbed run and one that was killed and resumed end in the same weights: batches are a pure function of the
-seed and the step, and the Trainer's checkpoints hold weights, optimiser, schedule and random state.
+seed and the step, and the Trainer's checkpoints hold weights, optimiser, schedule and random state. So does a run
+shared by several processes: they take parts of the same batches.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -28,19 +27,23 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from services.trainer.aids import aids_of
+from services.trainer.arguments import TrainFolders, TrainPlace, training_arguments
 from services.trainer.collator import Collator, Encoder
 from services.trainer.config import TrainResult
 from services.trainer.dataset import TrainingSet
 from services.trainer.features import compute_features, freeze_vision
+from services.trainer.gathering import check_sharding, gather_rows, shared_out, whole_model, wrap_repeated_layers
 from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, TopTokens, alignment_loss, terms_of
 from services.trainer.meter import Meter
 from services.trainer.models import add_lora, save_candidate
-from services.trainer.plan import BatchPlan, optimiser_steps
-from services.trainer.rows import RowMaker
+from services.trainer.plan import optimiser_steps
+from services.trainer.sampler import PlanSampler, plan_loader
+from services.trainer.shelf import FeatureShelf
 from services.trainer.student_maps import StudentMaps
-from services.trainer.teacher_tokens import TeacherTokens
-from shared.alignment import Alignment, resolve
+from shared.alignment import resolve
 from shared.contracts import LoraSpec, TrainSpec
+from shared.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
 
@@ -58,108 +61,66 @@ _FOR_THE_LOSS = (
 )
 
 
-@dataclass(frozen=True)
-class TrainFolders:
-    """``steps``: the Trainer's own checkpoints; ``progress``: JSONL, a line a step; ``candidate``: the result."""
-
-    base: Path
-    steps: Path
-    progress: Path
-    candidate: Path
-
-
 def train(
     model: Any,
     encoder: Encoder,
     data: TrainingSet,
     spec: TrainSpec,
     folders: TrainFolders,
+    place: TrainPlace,
     *,
     seed: int,
-    cpu: bool,
-    cache_bytes: int,
+    reload: Callable[[], Any],
     can_explain: Callable[[str], bool] = lambda _: False,
 ) -> TrainResult:
     """Train ``model`` (float32), write the candidate folder, say how it went. Resumes from the last complete step in
-    ``steps``.
+    ``steps``. ``reload`` gives the base again, to hold what several processes have shards of.
 
     Raises TrainingDiverged, InvalidInput, BadCheckpoint.
     """
     set_seed(seed)
     alignment = resolve(spec.loss)
-    aids = _aids(alignment, model, encoder, data, can_explain)
+    aids = aids_of(alignment, model, encoder, data, can_explain)
     data = data.weighted(alignment)
+    steps = optimiser_steps(spec, data.disparity, has_replay=data.replay > 0)
+    arguments = training_arguments(spec, folders, steps, place, seed=seed)
+    _check_model(model, spec)
+    ranks = place.ranks
+    shelf = FeatureShelf(folders.features, place.cache_bytes if ranks.count == 1 else 0, writer=ranks.index)
     features = None
     if spec.freeze_vision:
         freeze_vision(model)
-        features = compute_features(model, encoder, data.samples, batch_size=spec.batch_size, cache_bytes=cache_bytes)
-    if spec.method == "lora":
-        model = add_lora(model, spec.lora or LoraSpec(), seed)
-    steps = optimiser_steps(spec, data.disparity, has_replay=data.replay > 0)
-    last = last_complete_step(folders.steps)
-    meter = Meter(folders.progress, steps, spec.batch_size * spec.gradient_accumulation, resumed_at=_step_of(last))
+        features = compute_features(model, encoder, data.samples, shelf, batch_size=spec.batch_size, ranks=ranks)
+    collator = Collator(encoder, features, maker=aids.maker, tops=aids.tops, maps=aids.maps is not None)
+    lengths = tuple(shared_out(data.samples, collator.length, ranks)) if spec.length_bucketing else None
+    adapted = _adapter(spec, seed)
+    last = last_complete_step(folders.steps, clean=ranks.is_first)
     trainer = Leveler(
-        model=model,
-        args=_arguments(spec, folders.steps, steps, seed=seed, cpu=cpu),
+        model=adapted(model),
+        args=arguments,
         data=data,
-        collator=Collator(encoder, features, maker=aids.maker, tops=aids.tops, maps=aids.maps is not None),
-        micro_batches=steps * spec.gradient_accumulation,
-        plan_seed=seed,
+        collator=collator,
+        sampler=PlanSampler(data.plan(spec, seed, lengths), steps * spec.gradient_accumulation, ranks),
         spec=spec,
-        meter=meter,
+        progress=folders.progress,
+        resumed_at=_step_of(last),
         terms=terms_of(alignment),
         maps=aids.maps,
     )
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    save_candidate(trainer.accelerator.unwrap_model(trainer.model), folders.base, folders.candidate)
+    whole = whole_model(trainer, lambda: adapted(reload()))
+    if whole is not None:
+        save_candidate(whole, folders.base, folders.candidate)
+        shelf.clear()
+    trainer.accelerator.wait_for_everyone()
     return TrainResult(
         steps=steps,
-        final_loss=meter.final_loss(),
-        samples_per_second=meter.rate() or 0.0,
+        final_loss=trainer.meter.final_loss(),
+        samples_per_second=trainer.meter.rate() or 0.0,
         disparity_pairs=data.disparity,
         replay_pairs=data.replay,
         loss_weights={term.name: term.weight for term in terms_of(alignment)},
     )
-
-
-@dataclass(frozen=True)
-class _Aids:
-    """What an alignment with terms beside the answer needs; all None for one that has none."""
-
-    maker: RowMaker | None = None
-    tops: TeacherTokens | None = None
-    maps: StudentMaps | None = None
-
-
-def _aids(
-    alignment: Alignment, model: Any, encoder: Encoder, data: TrainingSet, can_explain: Callable[[str], bool]
-) -> _Aids:
-    """Raises InvalidInput where the set lacks what the alignment asks for."""
-    if alignment == Alignment():
-        return _Aids()
-    tops = TeacherTokens(encoder.loaded, encoder.answer_ids)
-    maker = RowMaker(alignment, tops.has, can_explain)
-    maker.check(data)
-    if alignment.attention <= 0:
-        return _Aids(maker, tops)
-    model.set_attn_implementation("eager")  # the only kind that shows its weights
-    return _Aids(maker, tops, StudentMaps(encoder.loaded))
-
-
-class PlanSampler(Sampler[list[int]]):
-    """The first ``batches`` batches of a plan, as a batch sampler."""
-
-    def __init__(self, plan: BatchPlan, batches: int) -> None:
-        self.plan = plan
-        self.batch_size = plan.batch_size
-        self.drop_last = False
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return self._batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (self.plan.batch(number) for number in range(self._batches))
 
 
 class Leveler(Trainer):
@@ -172,35 +133,38 @@ class Leveler(Trainer):
         args: TrainingArguments,
         data: TrainingSet,
         collator: Collator,
-        micro_batches: int,
-        plan_seed: int,
+        sampler: PlanSampler,
         spec: TrainSpec,
-        meter: Meter,
+        progress: Path,
+        resumed_at: int = 0,
         terms: tuple[Term, ...] = PLAIN,
         maps: StudentMaps | None = None,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         self.loss_is_scaled_for_ga = False
         self.model_accepts_loss_kwargs = False
-        self._sampler = PlanSampler(data.plan(spec, plan_seed), micro_batches)
+        self._data, self._sampler = data, sampler
         self._terms, self._maps = terms, maps
-        self._meter = meter
+        self.meter = Meter(
+            progress,
+            args.max_steps,
+            spec.batch_size * spec.gradient_accumulation,
+            resumed_at,
+            max_norm=spec.max_grad_norm,
+            gather=gather_rows(self.accelerator),
+            writes=self.accelerator.is_main_process,
+        )
+        check_sharding(self)
+        wrap_repeated_layers(self, model)
         self._vocabulary = _vocabulary_size(model)
         unwrapped = self.accelerator.unwrap_model(model)
         inner = getattr(unwrapped, "get_base_model", lambda: unwrapped)()
         self._keeps_some_logits = "logits_to_keep" in inspect.signature(inner.forward).parameters
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Bookkeeping(meter))
+        self.add_callback(_Bookkeeping(self.meter, self.accelerator.wait_for_everyone))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader: DataLoader[Any] = DataLoader(
-            self.train_dataset,  # type: ignore[arg-type]
-            batch_sampler=self._sampler,
-            collate_fn=self.data_collator,
-            num_workers=0,
-        )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+        return plan_loader(self._data, self._sampler, self.data_collator, self.args.device)
 
     def compute_loss(
         self,
@@ -236,31 +200,49 @@ class Leveler(Trainer):
             student_maps=student_maps,
         )
         loss, terms = alignment_loss(predictions, self._terms)
-        self._meter.saw(float(loss.detach()), self._vocabulary, self.state.global_step, terms)
+        loss = loss * self._sampler.weight(len(aside["is_replay"]))
+        self.meter.saw(float(loss.detach()), self._vocabulary, self.state.global_step, terms)
         return (loss, outputs) if return_outputs else loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The hook between the backward pass and the optimiser: a gradient that is no number is never applied."""
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if norm is not None:
+            self.meter.gradient(_as_float(norm), self.state.global_step)
+        return norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """What TensorBoard, MLflow and W&B get, with what the job's status shows."""
+        last = self.meter.last
+        if last is not None:
+            extra = {"samples_per_second": last.samples_per_second, "memory_bytes": last.memory_bytes}
+            logs |= {name: float(value) for name, value in extra.items() if value is not None}
+            logs |= {f"loss_{name}": value for name, value in last.terms.items()}
+        super().log(logs, start_time)
 
 
 class _Bookkeeping(TrainerCallback):
     """Progress after each step; and a marker in each saved step, because a kill can leave half a folder."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, meter: Meter, wait_for_everyone: Callable[[], None]) -> None:
+        self._meter, self._wait_for_everyone = meter, wait_for_everyone
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self._meter.step_done(state.global_step)
+        self._meter.step_done(state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        self._wait_for_everyone()
+        if state.is_world_process_zero:
+            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
 
-def last_complete_step(folder: Path) -> Path | None:
-    """The newest whole checkpoint of the Trainer; half-written ones are removed."""
+def last_complete_step(folder: Path, clean: bool = True) -> Path | None:
+    """The newest whole checkpoint of the Trainer; with ``clean`` half-written ones are removed."""
     found = sorted(folder.glob("checkpoint-*"), key=_step_of)
-    for path in found:
-        if not (path / _COMPLETE).exists():
+    whole = [path for path in found if (path / _COMPLETE).exists()]
+    for path in found if clean else []:
+        if path not in whole:
             shutil.rmtree(path)
-    whole = [path for path in found if path.exists()]
     return whole[-1] if whole else None
 
 
@@ -268,36 +250,20 @@ def _step_of(path: Path | None) -> int:
     return int(path.name.rpartition("-")[2]) if path else 0
 
 
-def _arguments(spec: TrainSpec, folder: Path, steps: int, *, seed: int, cpu: bool) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=spec.batch_size,
-        gradient_accumulation_steps=spec.gradient_accumulation,
-        learning_rate=spec.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(steps * spec.warmup_fraction),
-        weight_decay=spec.weight_decay,
-        max_grad_norm=spec.max_grad_norm,
-        optim="adamw_torch",
-        bf16=spec.precision == "bf16",
-        use_cpu=cpu,
-        seed=seed,
-        save_strategy="steps",
-        save_steps=spec.save_every_steps,
-        save_total_limit=2,
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=not cpu,
-    )
-    if arguments.n_gpu > 1:
-        # One device a process: several devices are for several processes, not for DataParallel.
-        arguments._n_gpu = 1
-    return arguments
+def _adapter(spec: TrainSpec, seed: int) -> Callable[[Any], Any]:
+    if spec.method == "lora":
+        return lambda model: add_lora(model, spec.lora or LoraSpec(), seed)
+    return lambda model: model
+
+
+def _check_model(model: Any, spec: TrainSpec) -> None:
+    if spec.gradient_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
+        raise InvalidInput(f"{type(model).__name__} has no gradient checkpointing: leave it out of the job's train.")
+
+
+def _as_float(norm: Any) -> float:
+    """Of a number, a tensor, or one that is shared out over processes."""
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _top_tokens(ids: Tensor | None, logprobs: Tensor | None, places: Tensor) -> TopTokens | None:

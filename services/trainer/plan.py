@@ -1,16 +1,19 @@
 """Which samples make up which batch: a pure function of (seed, batch number), so that resuming needs no sampler
-state.
+state, and any number of processes can share a batch.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
 from shared.contracts import TrainSpec
+
+WINDOW = 16
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,10 @@ class BatchPlan:
 
     Over any run of batches the share of replay is ``replay_fraction`` to within one sample. Disparity pairs come in
     passes, each a fresh permutation; replay takes the tasks in turn, each in passes of its own.
+
+    With ``lengths`` (by dataset index) the samples of each ``WINDOW`` batches are dealt out by length: each batch keeps
+    its numbers of disparity pairs and of each task's replay pairs, and passes stay passes, but what is in it is of like
+    length; which batch of the window gets the long ones is drawn from the seed.
     """
 
     disparity: int
@@ -26,34 +33,75 @@ class BatchPlan:
     batch_size: int
     replay_fraction: float
     seed: int
+    lengths: tuple[int, ...] | None = field(default=None, repr=False)
+    _streams: tuple[_Stream, ...] = field(init=False, repr=False, compare=False, default=())
     _share: Fraction = field(init=False, repr=False, compare=False, default=Fraction(0))
+    _window: dict[int, list[list[int]]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.disparity < 1:
             raise ValueError("a batch plan needs at least one disparity pair")
-        share = Fraction(self.replay_fraction).limit_denominator(10_000) if any(self.replay) else Fraction(0)
+        pools = [pool for pool in self.replay if pool]
+        share = Fraction(self.replay_fraction).limit_denominator(10_000) if pools else Fraction(0)
         object.__setattr__(self, "_share", share)
+        streams = [_Stream(range(self.disparity), f"{self.seed}/disparity")]
+        streams += [_Stream(pool, f"{self.seed}/replay-{task}") for task, pool in enumerate(pools)]
+        object.__setattr__(self, "_streams", tuple(streams))
 
     def batch(self, number: int) -> list[int]:
         """Dataset indices of batch ``number`` (0, 1, …), disparity pairs first."""
+        if self.lengths is None:
+            return [index for index, _ in self._planned(number)]
+        window, place = divmod(number, WINDOW)
+        if window not in self._window:
+            self._window.clear()
+            self._window[window] = self._by_length(window)
+        return self._window[window][place]
+
+    def _planned(self, number: int) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Index, and (stream, pass) it is from, of each sample of a batch as drawn."""
         first, last = number * self.batch_size, (number + 1) * self.batch_size
         replay_first, replay_last = self._replay_before(first), self._replay_before(last)
-        chosen = [self._disparity_at(slot) for slot in range(first - replay_first, last - replay_last)]
-        return chosen + [self._replay_at(slot) for slot in range(replay_first, replay_last)]
+        for slot in range(first - replay_first, last - replay_last):
+            yield self._streams[0].at(slot), (0, self._streams[0].turn(slot))
+        tasks = len(self._streams) - 1
+        for slot in range(replay_first, replay_last):
+            round_, task = divmod(slot, tasks)
+            stream = self._streams[task + 1]
+            yield stream.at(round_), (task + 1, stream.turn(round_))
 
     def _replay_before(self, slots: int) -> int:
         """How many of the first ``slots`` samples are replay."""
         return math.floor(slots * self._share)
 
-    def _disparity_at(self, slot: int) -> int:
-        turn, place = divmod(slot, self.disparity)
-        return _shuffled(self.seed, "disparity", turn, self.disparity)[place]
+    def _by_length(self, window: int) -> list[list[int]]:
+        """The batches of a window. What one pass of one stream gives to it is sorted, and dealt out in ``order``."""
+        lengths = self.lengths or ()
+        drawn = [list(self._planned(window * WINDOW + place)) for place in range(WINDOW)]
+        pooled: dict[tuple[int, int], list[int]] = {}
+        for index, source in (sample for batch in drawn for sample in batch):
+            pooled.setdefault(source, []).append(index)
+        order = _shuffled(f"{self.seed}/window/{window}", WINDOW)
+        taken = {source: iter(sorted(found, key=lambda index: lengths[index])) for source, found in pooled.items()}
+        dealt: list[list[int]] = [[] for _ in range(WINDOW)]
+        for place in order:
+            dealt[place] = [next(taken[source]) for _, source in drawn[place]]
+        return dealt
 
-    def _replay_at(self, slot: int) -> int:
-        pools = [pool for pool in self.replay if pool]
-        round_, task = divmod(slot, len(pools))
-        turn, place = divmod(round_, len(pools[task]))
-        return pools[task][_shuffled(self.seed, f"replay-{task}", turn, len(pools[task]))[place]]
+
+@dataclass(frozen=True)
+class _Stream:
+    """``pool`` over and over, each pass in another order."""
+
+    pool: Sequence[int]
+    seed: str
+
+    def turn(self, slot: int) -> int:
+        return slot // len(self.pool)
+
+    def at(self, slot: int) -> int:
+        turn, place = divmod(slot, len(self.pool))
+        return self.pool[_shuffled(f"{self.seed}/{turn}", len(self.pool))[place]]
 
 
 def optimiser_steps(spec: TrainSpec, disparity: int, has_replay: bool) -> int:
@@ -66,7 +114,7 @@ def optimiser_steps(spec: TrainSpec, disparity: int, has_replay: bool) -> int:
 
 
 @lru_cache(maxsize=64)
-def _shuffled(seed: int, kind: str, turn: int, size: int) -> tuple[int, ...]:
+def _shuffled(seed: str, size: int) -> tuple[int, ...]:
     order = list(range(size))
-    random.Random(f"{seed}/{kind}/{turn}").shuffle(order)
+    random.Random(seed).shuffle(order)
     return tuple(order)

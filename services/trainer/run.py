@@ -2,7 +2,7 @@
 
 A process of its own, so that memory, threads and crashes of the training never touch the worker, and a kill stops
 all of it. It ends at once when its parent goes (its standard input closes), and a lock keeps a second one out of the
-same folder.
+same folder. A launcher may start several of it for one training: then the first holds the lock and writes the results.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
 from transformers.utils import logging as transformers_logging
 
 from services.trainer.answering import Asker, Question
+from services.trainer.arguments import TrainFolders, TrainPlace
 from services.trainer.benchmark import read_benchmark
 from services.trainer.collator import Encoder
 from services.trainer.config import EvaluationResult, Failure, RunConfig, TrainResult, load, save
 from services.trainer.dataset import Sample, check_images, read_held_out, read_training_set
 from services.trainer.errors import can_be_retried
 from services.trainer.evaluate import evaluate
-from services.trainer.leveler import TrainFolders, train
+from services.trainer.leveler import train
 from services.trainer.losses import Kind
 from services.trainer.models import training_dtype
 from services.trainer.pictures import Pictures
+from services.trainer.ranks import ALONE, Ranks
 from services.trainer.rows import Row
 from shared.client import ChatClient
 from shared.errors import InvalidInput, MPAError, Unavailable
@@ -61,24 +63,28 @@ def main(arguments: Sequence[str]) -> int:
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(config.threads)
-    failure = config.folder / "failure.json"
-    failure.unlink(missing_ok=True)
+    ranks = Ranks.of()
+    torch.set_num_threads(max(1, config.threads // ranks.count))
     try:
-        with _only_one(config.folder):
+        with _only_one(config.folder) if ranks.is_first else nullcontext():
             if phase == "train":
-                save(config.folder / "result.json", run_training(config))
+                result = run_training(config, ranks)
+                if ranks.is_first:
+                    save(config.folder / "result.json", result)
             else:
                 save(config.folder / "evaluation.json", run_evaluation(config))
     except MPAError as error:
-        save(failure, Failure(error.detail, final=not can_be_retried(error)))
+        save_failure(config, Failure(error.detail, final=not can_be_retried(error)))
         logger.error("%s", error.detail, extra={"job_id": config.job_id})
-        return 1
+        # not by way of the others: a process that waits for them in its last moments would never end
+        return _end(1) if ranks.count > 1 else 1
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return 0
 
 
-def run_training(config: RunConfig) -> TrainResult:
-    """Train and write the candidate folder."""
+def run_training(config: RunConfig, ranks: Ranks = ALONE) -> TrainResult:
+    """Train, and write the candidate folder; as one of several processes, take part in it."""
     store = Store(config.store_url, config.cache_dir)
     _check_digest(config, store)
     data = read_training_set(store, config.job_id, config.round)
@@ -87,7 +93,8 @@ def run_training(config: RunConfig) -> TrainResult:
     check_images(data.samples)
     with _files(config, store) as files:
         pictures = Pictures(files, _limits(config))
-        loaded = _load(config, config.base_folder, training_dtype(config.base_folder, config.spec.train))
+        dtype = training_dtype(config.base_folder, config.spec.train)
+        loaded = _load(config, config.base_folder, _device(config, ranks), dtype)
         loaded.model.requires_grad_(True)
         profiles = load_profiles(config.tasks_file)
         asker = Asker(pictures, _limits(config), profiles)
@@ -105,10 +112,19 @@ def run_training(config: RunConfig) -> TrainResult:
             encoder,
             data,
             config.spec.train,
-            TrainFolders(config.base_folder, config.step_folder, config.progress_file, config.candidate),
+            TrainFolders(
+                config.base_folder,
+                config.step_folder,
+                config.progress_file,
+                config.candidate,
+                config.folder / "features",
+                config.curves,
+            ),
+            TrainPlace(
+                loaded.device.type == "cpu", config.cache_bytes // 2, ranks, config.report_to, f"mpa-{config.job_id}"
+            ),
             seed=config.spec.seed,
-            cpu=loaded.device.type == "cpu",
-            cache_bytes=config.cache_bytes // 2,
+            reload=lambda: _load(config, config.base_folder, "cpu", dtype).model.requires_grad_(True),
             can_explain=lambda task: bool(asker.profile(task).prompts.explain),
         )
 
@@ -142,8 +158,8 @@ def run_evaluation(config: RunConfig) -> EvaluationResult:
         asker = Asker(Pictures(files, _limits(config)), _limits(config), profiles)
         return evaluate(
             asker,
-            lambda: _load(config, config.before_folder or config.base_folder),
-            lambda: _load(config, config.candidate),
+            lambda: _load(config, config.before_folder or config.base_folder, config.device),
+            lambda: _load(config, config.candidate, config.device),
             held_out,
             labelled,
             config.spec.identifier,
@@ -165,9 +181,18 @@ async def _ask_teacher(config: RunConfig, asker: Asker, questions: Sequence[Ques
         return await asker.teacher_answers(teacher, questions, TEACHER_CALLS)
 
 
-def _load(config: RunConfig, folder: Path, dtype: str = "float32") -> LoadedModel:
-    device = str(pick_device(config.device))
+def _load(config: RunConfig, folder: Path, device: str, dtype: str = "float32") -> LoadedModel:
+    device = str(pick_device(device))
     return load_model(folder, dtype=dtype, device=device, trust_remote_code=config.trust_remote_code)
+
+
+def _device(config: RunConfig, ranks: Ranks) -> str:
+    """A GPU of its own for each process."""
+    device = str(pick_device(config.device))
+    if device == "cuda" and ranks.count > 1:
+        torch.cuda.set_device(ranks.local)
+        return f"cuda:{ranks.local}"
+    return device
 
 
 def _question(sample: Sample) -> Question:
@@ -205,6 +230,21 @@ def _only_one(folder: Path) -> Iterator[None]:
                     raise Unavailable(f"Another process is training in {folder} and does not end.") from error
                 time.sleep(0.1)
         yield
+
+
+def save_failure(config: RunConfig, failure: Failure) -> None:
+    """The first of several processes to fail says why: what the others see of it is only that they are left alone."""
+    path = config.folder / "failure.json"
+    own = path.with_name(f".tmp-failure-{os.getpid()}.json")
+    save(own, failure)
+    with suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()
+
+
+def _end(code: int) -> int:
+    logging.shutdown()
+    os._exit(code)
 
 
 def _end_with_parent() -> None:

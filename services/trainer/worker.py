@@ -12,6 +12,7 @@ from celery import Celery
 from celery.signals import worker_shutting_down
 
 from services.trainer.flow import TrainingFlow
+from services.trainer.launch import check_reporters, read_launch
 from services.trainer.tasks import Runner, register
 from shared.queue import TRAIN_QUEUE, make_celery
 from shared.settings import TrainerSettings, read_settings
@@ -40,9 +41,17 @@ def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
     return app, runner
 
 
+def check_settings(settings: TrainerSettings) -> None:
+    """Raises InvalidInput for what no training could start with."""
+    check_reporters(settings.train_report_to)
+    if settings.train_accelerate_config is not None:
+        read_launch(settings.train_accelerate_config)
+
+
 def main() -> None:
     settings = read_settings(TrainerSettings)
     setup_logging("trainer-worker", settings)
+    check_settings(settings)
     app, runner = make_worker(settings)
 
     def stop(**_: Any) -> None:

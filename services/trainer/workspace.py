@@ -34,6 +34,7 @@ class Workspace:
     def __init__(self, store: Store, job_id: str, round_: int = 1) -> None:
         self._store = store
         self._prefix = prefix_of(job_id, round_)
+        self._curves = f"jobs/{job_id}/tensorboard" + (f"/round-{round_}" if round_ > 1 else "")
         self._is_local = local_path(store, self._prefix) is not None
         self._mirrored: set[str] = set()
 
@@ -68,6 +69,11 @@ class Workspace:
             if name not in self._mirrored:
                 self._store.publish_dir(marker.parent, f"{self._prefix}/{name}", last=_SAVED)
                 self._mirrored.add(name)
+
+    def publish_curves(self, folder: Path) -> None:
+        """Copy TensorBoard's files, if there are any, beside the job's report."""
+        if folder.is_dir():
+            self._store.publish_dir(folder, self._curves)
 
     def discard_steps(self, folder: Path) -> None:
         """The Trainer's own files are of no use once the training is over; logs and results stay."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
@@ -173,6 +174,7 @@ def test_a_frozen_vision_tower_does_not_change_and_cached_features_change_nothin
     plain = replace(run_config(tmp_path, tiny_student, spec, folder="plain"), cache_bytes=0)
     for config in (cached, plain):
         run_training(config)
+    assert not (plain.folder / "features").exists()
     before, after, general = weights(tiny_student), weights(cached.candidate), weights(plain.candidate)
     frozen = {name for name in before if "vision_model" in name or "connector" in name}
     assert frozen
@@ -195,6 +197,52 @@ def test_bfloat16_autocast_trains_too(tmp_path: Path, small_set: Store, tiny_stu
     run_training(config)
     losses = [line.loss for line in read_progress(config.progress_file)]
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_gradient_checkpointing_changes_nothing_but_the_memory(
+    tmp_path: Path, small_set: Store, tiny_student: Path
+) -> None:
+    plain = run_config(tmp_path, tiny_student, QUICK, folder="plain")
+    again = run_config(
+        tmp_path, tiny_student, QUICK.model_copy(update={"gradient_checkpointing": True}), folder="again"
+    )
+    for config in (plain, again):
+        run_training(config)
+    one, two = weights(plain.candidate), weights(again.candidate)
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+def test_by_length_it_learns_as_well(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
+    spec = QUICK.model_copy(update={"length_bucketing": True, "max_steps": 25})
+    config = run_config(tmp_path, tiny_student, spec)
+    run_training(config)
+    losses = [line.loss for line in read_progress(config.progress_file)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_progress_says_what_a_training_takes(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
+    config = replace(run_config(tmp_path, tiny_student, QUICK), report_to=("tensorboard",))
+    run_training(config)
+    last = read_progress(config.progress_file)[-1]
+    assert last.memory_bytes is not None
+    assert 2**27 < last.memory_bytes < 2**35
+    assert last.gradient_norm is not None
+    assert 0 < last.gradient_norm < 100
+    (events,) = config.curves.iterdir()
+    written = events.read_bytes()
+    assert all(name in written for name in (b"train/loss", b"train/memory_bytes", b"train/samples_per_second"))
+
+
+def test_a_gradient_that_overflows_is_never_applied(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_student, broken)
+    tensors = weights(tiny_student)
+    name = next(name for name in tensors if name.endswith("embed_tokens.weight"))
+    save_file({**tensors, name: tensors[name] * 1e22}, broken / "model.safetensors", metadata={"format": "pt"})
+    config = run_config(tmp_path, broken, QUICK.model_copy(update={"save_every_steps": 1}))
+    with pytest.raises(TrainingDiverged, match=r"norm became (inf|nan) at step 1"):
+        run_training(config)
+    assert not list(config.step_folder.glob("checkpoint-*"))
 
 
 def test_a_set_of_one_row(tmp_path: Path, store: Store, tiny_student: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.plan import BatchPlan, optimiser_steps
+from services.trainer.plan import WINDOW, BatchPlan, optimiser_steps
 from shared.contracts import TrainSpec
 
-plans = st.builds(
+unbucketed = st.builds(
     BatchPlan,
     disparity=st.integers(1, 50),
     replay=st.lists(st.integers(0, 30), max_size=4).map(
@@ -23,9 +25,18 @@ plans = st.builds(
 )
 
 
+def bucketed(plan: BatchPlan) -> BatchPlan:
+    """The same by length: of each index something between 1 and 100."""
+    return replace(plan, lengths=tuple(1 + (index * 37 + plan.seed) % 100 for index in range(4030)))
+
+
+plans = unbucketed | unbucketed.map(bucketed)
+
+
 @given(plan=plans, number=st.integers(0, 10_000))
 def test_a_batch_depends_on_seed_and_number_alone(plan: BatchPlan, number: int) -> None:
-    again = BatchPlan(plan.disparity, plan.replay, plan.batch_size, plan.replay_fraction, plan.seed)
+    again = replace(plan)
+    again.batch(number + 3 * WINDOW)
     assert plan.batch(number) == again.batch(number)
     assert len(plan.batch(number)) == plan.batch_size
 
@@ -47,6 +58,33 @@ def test_every_pass_sees_every_disparity_pair_once(plan: BatchPlan) -> None:
         number += 1
     assert sorted(seen[: plan.disparity]) == list(range(plan.disparity))
     assert sorted(seen[plan.disparity : 2 * plan.disparity]) == list(range(plan.disparity))
+
+
+@given(plan=unbucketed, number=st.integers(0, 200))
+def test_by_length_a_batch_holds_as_many_of_each_pool_and_a_window_the_same_samples(
+    plan: BatchPlan, number: int
+) -> None:
+    dealt = bucketed(plan)
+    pools = [Counter(index // 1000 for index in one.batch(number)) for one in (plan, dealt)]
+    assert pools[0] == pools[1]
+    window = range(number // WINDOW * WINDOW, (number // WINDOW + 1) * WINDOW)
+    samples = [Counter(index for n in window for index in one.batch(n)) for one in (plan, dealt)]
+    assert samples[0] == samples[1]
+
+
+def test_by_length_batches_are_padded_less_and_long_ones_come_at_any_time() -> None:
+    lengths = tuple(random.Random(5).choices(range(10, 200), k=4000))
+    plain = BatchPlan(1000, (tuple(range(1000, 2000)), tuple(range(2000, 4000))), 32, 0.5, seed=2)
+    dealt = replace(plain, lengths=lengths)
+
+    def padding(plan: BatchPlan) -> int:
+        batches = [[lengths[index] for index in plan.batch(number)] for number in range(4 * WINDOW)]
+        return sum(max(batch) - one for batch in batches for one in batch)
+
+    assert padding(dealt) < 0.25 * padding(plain)
+    longest = [max(lengths[index] for index in dealt.batch(number)) for number in range(WINDOW)]
+    assert longest != sorted(longest)
+    assert longest != sorted(longest, reverse=True)
 
 
 def test_replay_is_spread_over_the_tasks_however_unequal() -> None:
