@@ -51,6 +51,7 @@ def main() -> None:
         pile = draw(folder / "pile", options.images, PILE_SEED)
         mined = mine(pile, DEMO / "models" / "teacher", DEMO / "models" / "student", 2, seed=0)
         pairs = write_set(store, "job", mined, Pairs.PARITY)
+        _seconds_a_step(folder, store, LOSSES["plain"], options)  # the first one of a process pays for what all use
         costs: dict[str, list[float]] = {name: [] for name in LOSSES}
         for _ in range(options.turns):
             for name, loss in LOSSES.items():
