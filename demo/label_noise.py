@@ -1,7 +1,7 @@
 """How clean the kept labels are, by vote share and by the teacher's confidence: ``python -m demo.label_noise``.
 
-Takes the pairs that the ablation mined (and mines them if it did not), or those of a teacher that is made worse by noise on
-its weights. The world's own answers are read here, in evaluation only.
+Takes the pairs that the ablation mined (and mines them if it did not), or those of a teacher that is made worse by
+noise on its weights. The world's own answers are read here, in evaluation only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from demo.ablation.mining import VOTES, Mined, Wanted, draw, mine
 from demo.ablation.running import PILE_SEED, Settings, prepare
 from demo.world.generator import pile
 from demo.world.pictures import Picture
-from demo.world.vocabulary import Split
+from demo.world.vocabulary import REFUSAL, Split
 from shared.sets import read_set
 
 MODELS = Path(__file__).resolve().parent / "models"
@@ -35,19 +35,21 @@ WEIGHTS = "model.safetensors"
 @dataclass(frozen=True)
 class Label:
     """A teacher's answer that the student does not give. ``vote_share``, ``confidence`` (the answer's mean token
-    probability) and ``reason`` (that of the teacher's rationale, 0 if it has none) are in [0, 1].
+    probability) and ``reason`` (that of the teacher's rationale, 0 if it has none) are in [0, 1]. ``applies``: whether
+    the question has an answer at all; if not, only the refusal is right.
     """
 
     vote_share: float
     confidence: float
     reason: float
     right: bool
+    applies: bool = True
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a rule keeps. ``precision``: share of the kept labels that are right; ``recall``: share of the right labels
-    that are kept.
+    """What a rule keeps. ``senseless``: wrong labels whose question does not apply to its picture; ``precision``: share
+    of the kept labels that are right; ``recall``: share of the right labels that are kept.
     """
 
     vote_share: float
@@ -55,6 +57,7 @@ class Kept:
     reason: float
     kept: int
     wrong: int
+    senseless: int
     precision: float
     recall: float
 
@@ -69,9 +72,7 @@ def sweep(labels: Sequence[Label]) -> list[Kept]:
 def keep(labels: Sequence[Label], vote_share: float, confidence: float, reason: float) -> Kept:
     """What is left at these least values. Nothing kept: a precision of 0."""
     kept = [
-        one
-        for one in labels
-        if one.vote_share >= vote_share and one.confidence >= confidence and one.reason >= reason
+        one for one in labels if one.vote_share >= vote_share and one.confidence >= confidence and one.reason >= reason
     ]
     good = sum(one.right for one in kept)
     right = sum(one.right for one in labels)
@@ -81,25 +82,15 @@ def keep(labels: Sequence[Label], vote_share: float, confidence: float, reason: 
         reason,
         len(kept),
         len(kept) - good,
+        sum(not one.right and not one.applies for one in kept),
         good / max(1, len(kept)),
         good / max(1, right),
     )
 
 
 def labels_of(rows: Iterable[Mapping[str, Any]], pictures: Sequence[Picture]) -> list[Label]:
-    """Of the rows (columns of `shared.sets`) on which teacher and student differ. A question that does not apply to its
-    picture has no right answer but the refusal.
-    """
-    return [
-        Label(
-            row["vote_share"] or 0.0,
-            _probability(row["teacher_logprob"]),
-            _probability(row["teacher_rationale_logprob"]),
-            row["teacher_answer"] == pictures[row["image_index"]].truth(row["question"]),
-        )
-        for row in rows
-        if row["teacher_answer"] != row["student_answer"]
-    ]
+    """Of the rows (columns of `shared.sets`) on which teacher and student differ."""
+    return [_label(row, pictures[row["image_index"]]) for row in rows if row["teacher_answer"] != row["student_answer"]]
 
 
 def weakened(teacher: Path, folder: Path, noise: float, seed: int) -> Path:
@@ -130,10 +121,13 @@ def main() -> None:
 
 def table(found: Sequence[Kept]) -> str:
     """Markdown."""
-    lines = ["| votes ≥ | confidence ≥ | reason ≥ | kept | wrong | precision | recall |", "|---" * 7 + "|"]
+    lines = [
+        "| votes ≥ | confidence ≥ | reason ≥ | kept | wrong | of them senseless | precision | recall |",
+        "|---" * 8 + "|",
+    ]
     for one in found:
         votes = f"{round(one.vote_share * VOTES)} of {VOTES}"
-        figures = f"{one.kept} | {one.wrong} | {one.precision:.1%} | {one.recall:.1%}"
+        figures = f"{one.kept} | {one.wrong} | {one.senseless} | {one.precision:.1%} | {one.recall:.1%}"
         lines.append(f"| {votes} | {one.confidence or '–'} | {one.reason or '–'} | {figures} |")
     return "\n".join(lines)
 
@@ -151,6 +145,17 @@ def _gather(options: argparse.Namespace, seed: int) -> list[Label]:
     prepare(settings, seed)
     rows = read_set(settings.store(seed), str(Pairs.EVERYTHING)).to_pylist()
     return labels_of(rows, list(pile(options.images, PILE_SEED + seed, Split.TRAIN)))
+
+
+def _label(row: Mapping[str, Any], picture: Picture) -> Label:
+    truth = picture.truth(row["question"])
+    return Label(
+        row["vote_share"] or 0.0,
+        _probability(row["teacher_logprob"]),
+        _probability(row["teacher_rationale_logprob"]),
+        right=row["teacher_answer"] == truth,
+        applies=truth != REFUSAL,
+    )
 
 
 def _row(mined: Mined) -> Mapping[str, Any]:
