@@ -34,9 +34,11 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Label:
-    """A teacher's answer that the student does not give. ``vote_share``, ``confidence`` (the answer's mean token
-    probability) and ``reason`` (that of the teacher's rationale, 0 if it has none) are in [0, 1]. ``applies``: whether
-    the question has an answer at all; if not, only the refusal is right.
+    """A teacher's answer. ``agreed``: the student gives it too, so no rule looks at it.
+
+    ``vote_share``, ``confidence`` (the answer's mean token probability) and ``reason`` (that of the teacher's rationale,
+    0 if it has none) are in [0, 1]. ``applies``: whether the question has an answer at all; if not, only the refusal
+    is right.
     """
 
     vote_share: float
@@ -44,6 +46,7 @@ class Label:
     reason: float
     right: bool
     applies: bool = True
+    agreed: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,14 @@ def keep(labels: Sequence[Label], vote_share: float, confidence: float, reason: 
 
 
 def labels_of(rows: Iterable[Mapping[str, Any]], pictures: Sequence[Picture]) -> list[Label]:
-    """Of the rows (columns of `shared.sets`) on which teacher and student differ."""
-    return [_label(row, pictures[row["image_index"]]) for row in rows if row["teacher_answer"] != row["student_answer"]]
+    """Of rows with the columns of `shared.sets`."""
+    return [_label(row, pictures[row["image_index"]]) for row in rows]
+
+
+def stopped_by_one(labels: Sequence[Label], confidence: float) -> tuple[int, int]:
+    """Wrong labels that only this least confidence stops, and those that only a full vote stops."""
+    wrong = [(one.confidence >= confidence, one.vote_share == 1.0) for one in labels if not one.right]
+    return wrong.count((False, True)), wrong.count((True, False))
 
 
 def weakened(teacher: Path, folder: Path, noise: float, seed: int) -> Path:
@@ -112,11 +121,19 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     labels = [label for seed in options.seeds for label in _gather(options, seed)]
-    found = sweep(labels)
+    agreed, disputed = ([one for one in labels if one.agreed is said] for said in (True, False))
+    found = sweep(disputed)
+    result = {
+        "settings": {"seeds": options.seeds, "images": options.images, "noise": options.noise},
+        "agreed": {"labels": len(agreed), "wrong": sum(not one.right for one in agreed)},
+        "stopped_by_confidence_or_votes_only": {one: stopped_by_one(disputed, one) for one in CONFIDENCES[1:]},
+        "rules": [asdict(one) for one in found],
+    }
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"seeds": options.seeds, "images": options.images, "noise": options.noise, "labels": len(labels)}
-    options.json.write_text(json.dumps(settings | {"rules": [asdict(one) for one in found]}, indent=2) + "\n")
+    options.json.write_text(json.dumps(result, indent=2) + "\n")
     print(table(found))
+    print(f"\nOf the answers that the student gives too: {result['agreed']}")
+    print(f"Wrong, stopped by this confidence or a full vote only: {result['stopped_by_confidence_or_votes_only']}")
 
 
 def table(found: Sequence[Kept]) -> str:
@@ -155,6 +172,7 @@ def _label(row: Mapping[str, Any], picture: Picture) -> Label:
         _probability(row["teacher_rationale_logprob"]),
         right=row["teacher_answer"] == truth,
         applies=truth != REFUSAL,
+        agreed=row["teacher_answer"] == row["student_answer"],
     )
 
 

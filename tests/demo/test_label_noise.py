@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from demo.label_noise import WEIGHTS, Label, keep, labels_of, sweep, table, weakened
+from demo.label_noise import WEIGHTS, Label, keep, labels_of, stopped_by_one, sweep, table, weakened
 from demo.simulation.pairs import draw_pile
 from demo.world.vocabulary import REFUSAL
 
@@ -30,7 +30,7 @@ def row(index: int, question: str, teacher: str, student: str, logprob: float | 
     }
 
 
-def test_labels_are_judged_by_the_world_where_the_student_says_something_else() -> None:
+def test_labels_are_judged_by_the_world() -> None:
     pictures = draw_pile(2, 5)
     question = pictures[1].questions[0]
     found = labels_of(
@@ -43,10 +43,19 @@ def test_labels_are_judged_by_the_world_where_the_student_says_something_else() 
         ],
         pictures,
     )
-    assert [one.right for one in found] == [True, False, False, True]
-    assert [one.applies for one in found] == [True, True, False, False]
+    assert [one.agreed for one in found] == [False, True, False, False, False]
+    assert [one.right for one in found] == [True, True, False, False, True]
+    assert [one.applies for one in found] == [True, True, True, False, False]
     assert found[0].confidence == pytest.approx(math.exp(-0.1))
-    assert found[1].confidence == 0.0
+    assert found[2].confidence == 0.0
+
+
+def test_what_only_one_of_two_rules_stops_is_told_apart() -> None:
+    sure, unsure, disputed = Label(1, 0.9, 0, False), Label(1, 0.5, 0, False), Label(0, 0.9, 0, False)
+    assert stopped_by_one([sure, unsure, unsure, disputed, Label(0, 0.1, 0, False), Label(1, 0.1, 0, True)], 0.8) == (
+        2,
+        1,
+    )
 
 
 def test_precision_is_of_the_kept_and_recall_of_the_right() -> None:
