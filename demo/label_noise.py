@@ -36,7 +36,7 @@ WEIGHTS = "model.safetensors"
 class Label:
     """A teacher's answer. ``agreed``: the student gives it too, so no rule looks at it.
 
-    ``vote_share``, ``confidence`` (the answer's mean token probability) and ``reason`` (that of the teacher's rationale,
+    ``vote_share``, ``confidence`` (the answer's mean token probability) and ``reason`` (that of its rationale,
     0 if it has none) are in [0, 1]. ``applies``: whether the question has an answer at all; if not, only the refusal
     is right.
     """
