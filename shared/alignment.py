@@ -66,6 +66,27 @@ def needs_logprobs(loss: LossSpec) -> bool:
     return by_tokens or "confidence" in alignment.weigh_by or "reasoning" in alignment.weigh_by
 
 
+def check_answers_apart(spec: JobSpec) -> None:
+    """Raises InvalidInput if the job needs log-probabilities of the teacher's answers and gets none of them.
+
+    In one-shot mode question and answer come as one sampled text, so no token is known to be the answer's.
+    """
+    if spec.annotator.mode != "one_shot":
+        return
+    alignment = resolve(spec.train.loss)
+    wanted = {
+        "identifier.min_confidence": spec.identifier.min_confidence > 0,
+        "train.loss.weigh_by confidence": "confidence" in alignment.weigh_by,
+        "train.loss.consistency_by top_k": alignment.consistency > 0 and alignment.consistency_by == "top_k",
+    }
+    for name, needed in wanted.items():
+        if needed:
+            raise InvalidInput(
+                f"{name} needs the log-probabilities of the teacher's answer, which annotator.mode one_shot does not "
+                "have: use mode two_step, or leave it out (train.loss.preset 'discrepancy' works with both modes)."
+            )
+
+
 def completed(spec: JobSpec) -> JobSpec:
     """``spec`` with the discrepancies that its loss needs switched on, unless it says itself whether to measure them.
 

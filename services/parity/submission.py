@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.parity.sources import SourceRules, allowed, list_images
-from shared.alignment import check_discrepancies, completed, needs_logprobs
+from shared.alignment import check_answers_apart, check_discrepancies, completed, needs_logprobs
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.state import JobStore
@@ -51,6 +51,7 @@ class Submitter:
         """
         spec = completed(spec)
         check_discrepancies(spec.train.loss, spec.discrepancies)
+        check_answers_apart(spec)
         if spec.discrepancies.attention:
             await self.check_probes()
         if needs_logprobs(spec.train.loss) or spec.identifier.min_confidence > 0:

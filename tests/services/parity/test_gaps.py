@@ -159,6 +159,23 @@ async def test_reasons_need_a_task_that_asks_for_them(api: ParityClient, spec: S
         await api.submit(spec(tasks=["okvqa-plain"], discrepancies={"reasoning": True}))
 
 
+@pytest.mark.parametrize(
+    ("needs", "named"),
+    [
+        ({"identifier": {"min_confidence": 0.5}}, "identifier.min_confidence"),
+        ({"train": {"loss": {"weigh_by": ["confidence"]}}}, "weigh_by confidence"),
+        ({"train": {"loss": {"consistency": 0.3, "consistency_by": "top_k"}}}, "consistency_by top_k"),
+    ],
+)
+async def test_one_shot_answers_have_no_probabilities_to_go_by(
+    api: ParityClient, spec: Spec, needs: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UpstreamError, match=rf"{named} needs .* use mode two_step"):
+        await api.submit(spec(**needs, annotator={"mode": "one_shot"}))
+    await api.submit(spec(**needs))
+    await api.submit(spec(annotator={"mode": "one_shot"}, train={"loss": {"preset": "discrepancy"}}))
+
+
 @pytest.fixture(autouse=True)
 def a_task_without_reasons(settings: ParitySettings) -> None:
     assert settings.tasks_file is not None
