@@ -137,7 +137,7 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     student_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
     student_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
     student_vllm_lora: bool = Field(
-        False, description="load LoRA checkpoints as adapters at run time; slower answers on a CPU, see docs/engines.md"
+        False, description="load LoRA checkpoints as adapters at run time, see docs/engines.md"
     )
     student_vllm_lora_rank: int = Field(
         16,
