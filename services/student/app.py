@@ -91,7 +91,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         samplings = read_samplings(body, settings)
         version = wanted_version(body.model)
         answering = router if version is None else router.engine_for(version)
-        question = await asyncio.to_thread(read_question, body.messages, request.app.state.images)
+        question = await read_question(body.messages, request.app.state.images)
         if body.stream:
             pieces = answering.stream(question, samplings)
             first = await unless_gone(request, within(limit, anext(pieces)))
