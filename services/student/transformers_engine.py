@@ -29,13 +29,17 @@ from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
 MIXED_VERSIONS_TRIES = 3
+OnBatch = Callable[[int], None]
+OnLookup = Callable[[int, int], None]
 
 
 class TransformersEngine:
     """Implements `Engine`. Prompts are prepared on their own threads; one thread runs the model."""
 
-    def __init__(self, settings: StudentSettings, serving: Serving, on_batch: Callable[[int], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: StudentSettings, version: str, loaded: LoadedModel, on_batch: OnBatch, on_lookup: OnLookup
+    ) -> None:
+        self._settings, self._on_lookup = settings, on_lookup
         self._preparing = ThreadPoolExecutor(
             2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
@@ -43,7 +47,7 @@ class TransformersEngine:
         self._score_trouble = ""
         self._in_preparation = 0
         self._model = ModelThread(
-            serving,
+            self._serving(version, loaded),
             max_batch=settings.student_max_batch,
             max_wait=settings.student_max_wait.total_seconds(),
             queue_size=settings.student_queue_size,
@@ -58,11 +62,14 @@ class TransformersEngine:
         version: str,
         folder: Path,
         smoke: SmokeAnswer | None,
-        on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
+        on_batch: OnBatch = lambda size: None,  # noqa: ARG005
+        on_lookup: OnLookup = lambda hits, misses: None,  # noqa: ARG005
     ) -> TransformersEngine:
-        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
+        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch,
+        ``on_lookup`` how many of its images' features were kept and how many computed.
+        """
         loaded = await in_quiet_thread(load_checked, settings, folder, smoke)
-        engine = cls(settings, Serving(version, loaded, FeatureReuse(settings.student_feature_cache)), on_batch)
+        engine = cls(settings, version, loaded, on_batch, on_lookup)
         engine._score_trouble = await in_quiet_thread(misalignment, loaded)
         if engine._score_trouble:
             log.error("Scores are off: %s", engine._score_trouble, extra={"checkpoint": version})
@@ -158,7 +165,7 @@ class TransformersEngine:
         await self._model.call(overwrite, always=True)
 
     def _serving(self, version: str, loaded: LoadedModel) -> Serving:
-        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache))
+        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache, self._on_lookup))
 
     async def _switch(self, serving: Serving) -> None:
         """From the assignment on the switch has happened, even if the caller stops waiting for the old one to drain."""
