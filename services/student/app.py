@@ -25,6 +25,7 @@ from services.student.chat import (
 from services.student.disconnects import unless_gone
 from services.student.engine import Answered, Engine
 from services.student.engine_metrics import EngineMetrics
+from services.student.process_engine import ProcessEngine
 from services.student.replica import build_replica
 from services.student.rollout import Rollout, Verified
 from services.student.routing import Router
@@ -161,7 +162,8 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
             args = (settings, candidate.version, candidate.folder, candidate.smoke, metrics.batch)
             if settings.student_engine == "vllm":
                 return await VllmEngine.start(*args)
-            return await TransformersEngine.start(*args, metrics.images)
+            kind = ProcessEngine if settings.student_process == "process" else TransformersEngine
+            return await kind.start(*args, metrics.images)
 
         async def start_beside(candidate: Verified) -> Engine:
             if isinstance(rollout.engine, VllmEngine):

@@ -64,9 +64,13 @@ class ModelThread:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def submit(self, work: AnswerWork) -> None:
+        """Queue ``work``, whose future tells the rest. Raises Busy, Unavailable."""
+        self._enqueue(work)
+
     async def answers(self, work: AnswerWork) -> tuple[str, list[Generated]]:
         """Wait for (version, answers); a caller that is cancelled takes its work out of the queue, or ends it."""
-        self._enqueue(work)
+        self.submit(work)
         try:
             return await asyncio.wrap_future(work.done)
         except asyncio.CancelledError:
