@@ -35,7 +35,8 @@ def measure(size: str, options: argparse.Namespace, folder: Path) -> list[dict[s
     model = model_folder(size, folder / size)
     with ExitStack() as stack:
         served = {
-            place: stack.enter_context(_student(place, model, folder / f"{size}-{place}")) for place in _places(options)
+            place: stack.enter_context(_student(place, model, folder / f"{size}-{place}"))
+            for place in options.process or PLACES
         }
         local = stack.enter_context(in_process(model, batch=options.clients, max_tokens=options.max_tokens))
         _round(served, local, count // 2, 0, options)  # all are warm from here on
@@ -54,10 +55,6 @@ def _row(size: str, place: str, rounds: Sequence[Mapping[str, float]]) -> dict[s
         "ratio of the best": max(found[place] for found in rounds) / max(found[ALONE] for found in rounds),
         "ratios": " ".join(f"{ratio:.2f}" for ratio in ratios),
     }
-
-
-def _places(options: argparse.Namespace) -> Sequence[str]:
-    return options.process or PLACES
 
 
 def _student(place: str, model: Path, data_dir: Path) -> AbstractContextManager[StudentProcess]:

@@ -12,7 +12,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from services.student.model_wire import LENGTHS, Json, frame, read_error, read_piece
 from services.student.work import StreamPiece
@@ -21,15 +21,16 @@ from shared.errors import Unavailable
 log = logging.getLogger(__name__)
 RETRY_AFTER = 2.0
 CLOSE_SECONDS = 30.0
+QUEUED = ("answer", "score")
 
 
 @dataclass
 class Call:
-    """Something that was asked of the process; ``waits`` until its batch begins."""
+    """Something that was asked of the process; ``waits`` for its batch to begin."""
 
     done: asyncio.Future[Json]
-    on_piece: Callable[[StreamPiece], None] | None = None
-    waits: bool = field(default=True)
+    on_piece: Callable[[StreamPiece], None] | None
+    waits: bool
 
 
 class ModelChild:
@@ -43,11 +44,11 @@ class ModelChild:
     ) -> None:
         """``on_serving`` hears version, digest of the processor and longest sequence of the checkpoint that serves."""
         self._on_batch, self._on_lookup, self._on_serving = on_batch, on_lookup, on_serving
-        self.healthy = True
         self._numbers = itertools.count()
         self._calls: dict[int, Call] = {}
         self.ended = asyncio.Event()
         self.waiting = 0
+        """Requests that no batch has taken yet."""
         self._process: Process
         self._writer: asyncio.StreamWriter
         self._reading: asyncio.Task[None]
@@ -125,9 +126,10 @@ class ModelChild:
     def _begin(self, head: Json, payload: bytes, on_piece: Callable[[StreamPiece], None] | None) -> tuple[int, Call]:
         if self.ended.is_set():
             raise _ended()
-        number, call = next(self._numbers), Call(asyncio.get_running_loop().create_future(), on_piece)
+        done: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        number, call = next(self._numbers), Call(done, on_piece, waits=head["do"] in QUEUED)
         self._calls[number] = call
-        self.waiting += 1
+        self.waiting += call.waits
         self._writer.write(frame({**head, "id": number}, payload))
         return number, call
 
@@ -171,7 +173,6 @@ class ModelChild:
             return
         if "serving" in head:
             self._on_serving(*head["serving"])
-            self.healthy = head["alive"]
         call = self._calls.get(head["id"])
         if call is None or call.done.done():
             return

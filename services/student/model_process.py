@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.student.in_place import WeightsLost
 from services.student.model_wire import (
     LENGTHS,
     Json,
@@ -33,6 +34,7 @@ from services.student.model_wire import (
 from services.student.transformers_engine import TransformersEngine
 from services.student.work import AnswerWork, ChoiceListener, Serving
 from shared.contracts import SmokeAnswer
+from shared.errors import Unavailable
 from shared.settings import StudentSettings
 from shared.telemetry import setup_logging
 from shared.vlm.generation import Generated
@@ -135,7 +137,7 @@ class ModelProcess:
             self._engine.submit(work)
         except Exception as error:
             work.done.set_exception(error)
-            if not self._engine.alive:  # the service starts another process
+            if isinstance(error, Unavailable):  # the model's thread has ended: the service starts another process
                 os._exit(1)
 
     def _answered(self, number: int, done: Future[tuple[str, list[Generated]]]) -> None:
@@ -167,15 +169,14 @@ class ModelProcess:
         except (Exception, asyncio.CancelledError, CancelledError) as error:
             reply = {"error": error_head(error)}
         self._line.send({"id": number, **reply, **self._state()})
+        if reply.get("error", {}).get("kind") == WeightsLost.slug:  # a new process reads them anew
+            os._exit(1)
 
     def _state(self) -> Json:
         if not hasattr(self, "_engine"):
             return {}
         loaded = self._engine.loaded
-        return {
-            "serving": [self._engine.version, loaded.processor_digest, loaded.max_length],
-            "alive": self._engine.alive,
-        }
+        return {"serving": [self._engine.version, loaded.processor_digest, loaded.max_length]}
 
     async def _start(self, head: Json, payload: bytes) -> Json:
         settings = StudentSettings(**head["settings"])

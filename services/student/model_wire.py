@@ -54,7 +54,17 @@ def prompt_head(encoded: Encoded) -> Json:
 
 def prompt_payload(prompts: Sequence[Encoded]) -> bytes:
     """The tensors of some prompts."""
-    return save({f"{n}/{name}": t.contiguous() for n, one in enumerate(prompts) for name, t in one.features.items()})
+    tensors: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for number, prompt in enumerate(prompts):
+        for name, tensor in prompt.features.items():
+            place = tensor.untyped_storage().data_ptr()
+            # safetensors refuses two tensors in one memory
+            tensors[f"{number}/{name}"] = (
+                tensor.clone(memory_format=torch.contiguous_format) if place in places else tensor.contiguous()
+            )
+            places.add(place)
+    return save(tensors)
 
 
 def read_prompts(heads: Sequence[Json], payload: bytes) -> list[Encoded]:

@@ -183,10 +183,12 @@ class ProcessEngine:
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
         self._folders[version] = folder
         await self._read_processor(folder)  # before the switch, after which prompts want it
-        await self._change({"do": "swap", "version": version, "folder": str(folder), "smoke": _dumped(smoke)})
+        head = {"do": "swap", "version": version, "folder": str(folder), "smoke": _dumped(smoke)}
+        await self._child.call_whole(head, CANCEL_SECONDS)
 
     async def switch_back(self, version: str) -> bool:
-        return bool((await self._change({"do": "switch_back", "version": version}))["switched"])
+        head = {"do": "switch_back", "version": version}
+        return bool((await self._child.call_whole(head, CANCEL_SECONDS))["switched"])
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -225,24 +227,17 @@ class ProcessEngine:
 
     # ------------------------------------------------------------ checkpoints
 
-    async def _change(self, head: Json) -> Json:
-        """Ask for another checkpoint; whatever comes of it, ``_serves`` has heard what serves afterwards."""
-        child = self._child
-        try:
-            return await child.call_whole(head, CANCEL_SECONDS)
-        finally:
-            if not child.healthy:  # its weights are lost, so it answers no more: a new process may
-                await child.kill()
-
     def _serves(self, version: str, digest: str, max_length: int) -> None:
-        """The process says what it serves; the processor and folder before are kept for a switch back."""
-        if version != self._version:
+        """The process says what it serves; what a switch back to the one before wants is kept."""
+        if self._reader is not None:
+            if version == self._version:
+                return
             log.info("Switched from %s to %s", self._version, version, extra={"checkpoint": version})
-        before = self._reader.digest if self._reader else digest
-        self._folders = {name: self._folders[name] for name in (version, self._version) if name in self._folders}
+            digests, versions = (digest, self._reader.digest), (version, self._version)
+            self._processors = {one: self._processors[one] for one in digests}
+            self._folders = {one: self._folders[one] for one in versions}
         self._version, self._folder = version, self._folders[version]
         self._reader = Reader(self._processors[digest], digest, max_length)
-        self._processors = {one: self._processors[one] for one in (digest, before) if one in self._processors}
 
     async def _read_processor(self, folder: Path) -> None:
         digest = await asyncio.to_thread(processor_digest, folder)
