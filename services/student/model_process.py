@@ -146,7 +146,8 @@ class ModelProcess:
             return
         error = done.exception()
         if error is not None:
-            self._line.send({"id": number, "error": error_head(error)})
+            serving = self._state() if isinstance(error, Stale) else {}  # so that the next try is encoded for it
+            self._line.send({"id": number, "error": error_head(error), **serving})
             return
         version, answers = done.result()
         self._line.send({"id": number, "version": version, "answers": [answer_head(answer) for answer in answers]})

@@ -189,7 +189,7 @@ async def test_the_service_says_so_while_the_process_is_away(settings: StudentSe
         body = ask(max_tokens=200).model_dump(mode="json", exclude_none=True)
         first = await http.post("/v1/chat/completions", json=body)
         asking = [asyncio.create_task(http.post("/v1/chat/completions", json=body)) for _ in range(8)]
-        os.kill(find_descendant(os.getpid(), MODEL_PROCESS), signal.SIGKILL)
+        os.kill(replica.app.state.rollout.engine._child.pid, signal.SIGKILL)
         replies = [reply.status_code for reply in await asyncio.gather(*asking)]
         assert 503 in replies and set(replies) <= {200, 503}
         ready = await http.get("/readyz")
