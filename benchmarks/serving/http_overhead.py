@@ -6,6 +6,9 @@
 answer the same requests, from image file to text, in turns, so that a busy machine hits both. A server has its
 own threads for requests and preparation, so it wants a second core; the ratio of each one's best round is the one that
 other work on the machine disturbs least. Target: 0.9 of the in-process requests/s.
+
+CPU time a request is hardly disturbed at all. Where the model has a process of its own, that process' time is what
+limits the rate on a machine with a core for it and one for the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from benchmarks.serving.in_process import InProcess, in_process
 from benchmarks.serving.load import run_load
 from benchmarks.serving.models import model_folder
 from benchmarks.serving.report import report
-from benchmarks.serving.student_process import StudentProcess, student
+from benchmarks.serving.student_process import StudentProcess, cpu_seconds, student
 from benchmarks.serving.workload import bodies, questions
 
 DEFAULT_REQUESTS = {"1m": 192, "40m": 64}
@@ -40,11 +43,25 @@ def measure(size: str, options: argparse.Namespace, folder: Path) -> list[dict[s
         }
         local = stack.enter_context(in_process(model, batch=options.clients, max_tokens=options.max_tokens))
         _round(served, local, count // 2, 0, options)  # all are warm from here on
+        before, before_alone = {place: _cpu(one) for place, one in served.items()}, cpu_seconds(local.pid)
         rounds = [_round(served, local, count, seed, options) for seed in range(1, options.rounds + 1)]
-    return [_row(size, place, rounds) for place in served]
+        used = {place: _used(before[place], _cpu(one), count * options.rounds) for place, one in served.items()}
+        alone = (cpu_seconds(local.pid) - before_alone) / (count * options.rounds) * 1000
+    return [_row(size, place, rounds, used[place], alone) for place in served]
 
 
-def _row(size: str, place: str, rounds: Sequence[Mapping[str, float]]) -> dict[str, object]:
+def _cpu(served: StudentProcess) -> tuple[float, float]:
+    return served.cpu_seconds(), served.child_cpu_seconds()
+
+
+def _used(before: tuple[float, float], after: tuple[float, float], requests: int) -> tuple[float, float]:
+    """Milliseconds a request of (service, process of the model)."""
+    return (after[0] - before[0]) / requests * 1000, (after[1] - before[1]) / requests * 1000
+
+
+def _row(
+    size: str, place: str, rounds: Sequence[Mapping[str, float]], used: tuple[float, float], alone: float
+) -> dict[str, object]:
     ratios = [found[place] / found[ALONE] for found in rounds]
     return {
         "model": size,
@@ -53,6 +70,9 @@ def _row(size: str, place: str, rounds: Sequence[Mapping[str, float]]) -> dict[s
         "in-process req/s": statistics.median(found[ALONE] for found in rounds),
         "ratio": statistics.median(ratios),
         "ratio of the best": max(found[place] for found in rounds) / max(found[ALONE] for found in rounds),
+        "service CPU ms": used[0],
+        "model process CPU ms": used[1],
+        "in-process CPU ms": alone,
         "ratios": " ".join(f"{ratio:.2f}" for ratio in ratios),
     }
 

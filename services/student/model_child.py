@@ -54,7 +54,7 @@ class ModelChild:
         self._reading: asyncio.Task[None]
 
     async def spawn(self) -> None:
-        """Start the process. It has a session of its own, so that Ctrl-C leaves its end to the service."""
+        """Start the process."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -63,7 +63,6 @@ class ModelChild:
                 "services.student.model_process",
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
                 env=dict(os.environ),
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
