@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
@@ -10,7 +12,10 @@ from shared.contracts import ChatMessage, ImagePart, ImageURL
 from shared.errors import InvalidInput
 from shared.images import ImageLimits, UnreadableImage, decode_image, from_data_url, to_data_url
 from shared.settings import ChatImageSettings
-from shared.web_images import WEB_SCHEMES, WebImages
+from shared.web_images import WEB_SCHEMES, ImageTimeout, WebImages
+
+FETCHING_REQUESTS = 64
+Read = tuple[tuple[ChatMessage, ...], tuple[Image.Image, ...]]
 
 
 class ChatImages:
@@ -29,17 +34,27 @@ class ChatImages:
             if settings.chat_image_urls
             else None
         )
+        self._fetching = ThreadPoolExecutor(FETCHING_REQUESTS, "fetch-image")
 
     def close(self) -> None:
+        self._fetching.shutdown(wait=False, cancel_futures=True)
         if self._web is not None:
             self._web.close()
 
-    def read(self, messages: Sequence[ChatMessage]) -> tuple[tuple[ChatMessage, ...], tuple[Image.Image, ...]]:
+    async def read_aside(self, messages: Sequence[ChatMessage]) -> Read:
+        """As ``read``, off the event loop; requests that fetch have threads apart, so that no other waits for them."""
+        fetches = self._web is not None and any(
+            part.image_url.url.startswith(WEB_SCHEMES) for part in _images(messages)
+        )
+        pool = self._fetching if fetches else None
+        return await asyncio.get_running_loop().run_in_executor(pool, self.read, messages)
+
+    def read(self, messages: Sequence[ChatMessage]) -> Read:
         """The messages with data URLs only, and their images in order of appearance.
 
         Raises InvalidInput that says which image is wrong and why.
         """
-        total = sum(isinstance(part, ImagePart) for m in messages if isinstance(m.content, list) for part in m.content)
+        total = len(_images(messages))
         if total > self._max_images:
             raise InvalidInput(
                 f"The request has {total} images; at most {self._max_images} are read ({self._setting})."
@@ -72,4 +87,11 @@ class ChatImages:
             data = self._web.fetch(url)
             return to_data_url(data), decode_image(data, self._limits)
         except (UnreadableImage, InvalidInput) as error:
-            raise InvalidInput(f"{place}: {error.detail}") from error
+            found = InvalidInput(f"{place}: {error.detail}")
+            if isinstance(error, ImageTimeout):
+                found.slug = error.slug
+            raise found from error
+
+
+def _images(messages: Sequence[ChatMessage]) -> list[ImagePart]:
+    return [p for m in messages if isinstance(m.content, list) for p in m.content if isinstance(p, ImagePart)]

@@ -101,7 +101,7 @@ class TrafficSource(Contract):
     """What the student's traffic tap has sampled from production requests."""
 
     kind: Literal["traffic"] = "traffic"
-    student: str = Field("student", pattern=NAME_PATTERN)
+    student: str | None = Field(None, pattern=NAME_PATTERN, description="whose traffic; left out: the job's student's")
     since: AwareDatetime | None = Field(None, description="leave out hours before this one")
     tasks: list[str] | None = None
 

@@ -151,6 +151,9 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
         "float32", description="what the student computes in"
     )
     student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
+    student_process: Literal["thread", "process"] = Field(
+        "thread", description="transformers: run the model on a thread of the service, or in a process of its own"
+    )
     student_max_batch: int = Field(32, ge=1, description="requests answered together")
     student_max_wait: Duration = Field(timedelta(milliseconds=5), description="how long a batch waits for company")
     student_queue_size: int = Field(512, ge=1, description="requests waiting beyond this get 429")

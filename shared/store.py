@@ -90,6 +90,25 @@ class Store:
             return False
         return True
 
+    def copy(self, source: str, target: str) -> None:
+        """Publish the bytes of ``source`` under ``target`` too, where possible without moving them; raises NotFound.
+
+        Either may be deleted later without the other.
+        """
+        try:
+            if self._local is None:
+                self._fs.cp_file(self._full(source), self._full(target))
+                return
+            path = self._path(target)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
+            _link_or_copy(self._path(source), temporary)
+            temporary.replace(path)
+            temporary.unlink(missing_ok=True)  # rename does nothing where both are links to one file
+            _sync_folder(path.parent)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
+
     def list(self, prefix: str) -> Names:
         """All keys below ``prefix``, sorted."""
         if self._local is not None:
@@ -207,6 +226,16 @@ def _checked(key: str) -> str:
 def _is_local(fs: Any) -> bool:
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     return protocol in ("file", "local")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Published files are never written to again, only replaced, so a second name for one is as good as a copy."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # not every file system has links
+        shutil.copyfile(source, target)
 
 
 def _sync_folder(folder: Path) -> None:

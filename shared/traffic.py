@@ -13,8 +13,12 @@ HOUR_FORMAT = "%Y%m%dT%H"
 """Folders of hours sort by time."""
 
 
+TRAFFIC = "traffic"
+"""The folder of all piles."""
+
+
 def traffic_prefix(student: str) -> str:
-    return f"traffic/{student}"
+    return f"{TRAFFIC}/{student}"
 
 
 def traffic_images(store: Store, student: str, since: datetime | None = None) -> Iterator[str]:

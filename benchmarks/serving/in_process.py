@@ -27,8 +27,8 @@ from benchmarks.serving.workload import Asked
 class InProcess:
     """The other end of the pipe."""
 
-    def __init__(self, requests: IO[bytes], replies: IO[bytes]) -> None:
-        self._requests, self._replies = requests, replies
+    def __init__(self, pid: int, requests: IO[bytes], replies: IO[bytes]) -> None:
+        self.pid, self._requests, self._replies = pid, requests, replies
 
     def seconds(self, asked: Sequence[Asked]) -> float:
         """Time that all answers take, in batches."""
@@ -46,7 +46,7 @@ def in_process(model: Path, *, batch: int, max_tokens: int) -> Iterator[InProces
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield InProcess(process.stdin, process.stdout)
+        yield InProcess(process.pid, process.stdin, process.stdout)
     finally:
         process.stdin.close()
         process.wait(60)

@@ -47,17 +47,18 @@ class SourceRules:
 
 
 def list_images(
-    sources: Iterable[ImageSource], tasks: Sequence[str], store: Store, rules: SourceRules
+    sources: Iterable[ImageSource], tasks: Sequence[str], store: Store, rules: SourceRules, student: str
 ) -> list[ManifestEntry]:
     """All images of all sources in order, each once, with the union of its tasks.
 
-    Raises InvalidInput for a source without images, Forbidden for a path outside the allowed folders.
+    ``student`` is whose traffic is meant where a source names none. Raises InvalidInput for a source without images,
+    Forbidden for a path outside the allowed folders.
     """
     wanted: dict[str, dict[str, None]] = {}
     for source in sources:
         before = len(wanted)
         found_any = False
-        for image, asked in _found(source, list(source.tasks or tasks), store, rules):
+        for image, asked in _found(source, list(source.tasks or tasks), store, rules, student):
             found_any = True
             wanted.setdefault(image, {}).update(dict.fromkeys(asked))
             if len(wanted) > rules.max_images:
@@ -82,7 +83,7 @@ def allowed(path: Path, roots: Sequence[Path]) -> Path:
     return resolved
 
 
-def _found(source: ImageSource, tasks: list[str], store: Store, rules: SourceRules) -> Iterator[Found]:
+def _found(source: ImageSource, tasks: list[str], store: Store, rules: SourceRules, student: str) -> Iterator[Found]:
     match source:
         case FolderSource() if source.path.startswith(f"{store.url}/"):
             yield from ((image, tasks) for image in _artifacts(store, source.path[len(store.url) + 1 :]))
@@ -93,7 +94,8 @@ def _found(source: ImageSource, tasks: list[str], store: Store, rules: SourceRul
         case ManifestSource():
             yield from _manifest(source, tasks, rules)
         case TrafficSource():
-            keys = traffic_images(store, source.student, source.since and source.since.astimezone(UTC))
+            since = source.since and source.since.astimezone(UTC)
+            keys = traffic_images(store, source.student or student, since)
             yield from ((store.url_of(key), tasks) for key in keys)
         case UploadSource():
             yield from ((image, tasks) for image in _upload(source, store))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.parity.pinning import pin_traffic
 from services.parity.sources import SourceRules, allowed, list_images
 from shared.alignment import check_answers_apart, check_discrepancies, completed, needs_logprobs
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec
@@ -68,8 +69,9 @@ class Submitter:
         known = read_spec(self.store, job_id)
         if known is not None:
             return known
-        entries = list_images(spec.images, spec.tasks, self.store, self.rules)
+        entries = list_images(spec.images, spec.tasks, self.store, self.rules, spec.student)
         self._check_tasks(sorted({task for entry in entries for task in entry.tasks}))
+        entries = pin_traffic(self.store, job_id, entries)
         if not self.store.create(manifest_key(job_id), _manifest(entries)):
             # An earlier call with this key died half-way, or runs right now: its manifest is the job's.
             entries = read_manifest(self.store, job_id)

@@ -12,7 +12,6 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
-from prometheus_client import Histogram
 
 from services.student import rollout_routes
 from services.student.chat import (
@@ -25,6 +24,8 @@ from services.student.chat import (
 )
 from services.student.disconnects import unless_gone
 from services.student.engine import Answered, Engine
+from services.student.engine_metrics import EngineMetrics
+from services.student.process_engine import ProcessEngine
 from services.student.replica import build_replica
 from services.student.rollout import Rollout, Verified
 from services.student.routing import Router
@@ -61,7 +62,6 @@ from shared.vlm.probe import AttentionProbe
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def rollout_of(request: Request) -> Rollout:
@@ -91,7 +91,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         samplings = read_samplings(body, settings)
         version = wanted_version(body.model)
         answering = router if version is None else router.engine_for(version)
-        question = await asyncio.to_thread(read_question, body.messages, request.app.state.images)
+        question = await read_question(body.messages, request.app.state.images)
         if body.stream:
             pieces = answering.stream(question, samplings)
             first = await unless_gone(request, within(limit, anext(pieces)))
@@ -155,17 +155,15 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = Store(settings.store_url, settings.data_dir / "cache")
         registry = CheckpointRegistry(store, settings.student_name)
-        sizes = Histogram(
-            "mpa_student_batch_answers",
-            "Answers decoded together",
-            registry=app.state.metrics_registry,
-            buckets=BATCH_BUCKETS,
-        )
+        metrics = EngineMetrics(app.state.metrics_registry)
         base: Path = await asyncio.to_thread(local_folder, settings.student_model)
 
         async def start(candidate: Verified) -> Engine:
-            kind = VllmEngine if settings.student_engine == "vllm" else TransformersEngine
-            return await kind.start(settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe)
+            args = (settings, candidate.version, candidate.folder, candidate.smoke, metrics.batch)
+            if settings.student_engine == "vllm":
+                return await VllmEngine.start(*args)
+            kind = ProcessEngine if settings.student_process == "process" else TransformersEngine
+            return await kind.start(*args, metrics.images)
 
         async def start_beside(candidate: Verified) -> Engine:
             if isinstance(rollout.engine, VllmEngine):

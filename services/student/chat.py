@@ -29,9 +29,9 @@ from shared.vlm.sampling import Sampling
 DEFAULT_MAX_TOKENS = 64
 
 
-def read_question(messages: Sequence[ChatMessage], images: ChatImages) -> Question:
-    """Decode the images of a conversation. Raises InvalidInput that says which image is wrong and why."""
-    return Question(*images.read(messages))
+async def read_question(messages: Sequence[ChatMessage], images: ChatImages) -> Question:
+    """Decode the images of a conversation, off the event loop. Raises InvalidInput: which image is wrong, and why."""
+    return Question(*await images.read_aside(messages))
 
 
 def wanted_version(model: str) -> str | None:

@@ -18,7 +18,7 @@ from services.student.weights import check_fits, overwrite
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, MPAError
 from shared.settings import StudentSettings
-from shared.vlm.loading import LoadedModel, load_processor
+from shared.vlm.loading import LoadedModel, load_processor, processor_digest
 
 log = logging.getLogger(__name__)
 _CONFIG: Any = GenerationConfig  # untyped
@@ -43,7 +43,8 @@ class Candidate:
         """Make ``serving``'s model this one; no batch may run meanwhile. Raises BadCheckpoint, then the old weights are
         back, or WeightsLost.
         """
-        replaced = replace(serving, processor=self.processor, name=str(self.folder))
+        digest = processor_digest(self.folder)
+        replaced = replace(serving, processor=self.processor, processor_digest=digest, name=str(self.folder))
         try:
             _load(replaced)
             if self.smoke is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from services.student.work import AnswerWork, CallWork, Serving
-from shared.errors import Busy, Unavailable
+from shared.errors import Busy, MPAError, Unavailable
 from shared.vlm.generation import Generated, generate_encoded
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,13 @@ class ModelThread:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def submit(self, work: AnswerWork) -> None:
+        """Queue ``work``, whose future tells the rest. Raises Busy, Unavailable."""
+        self._enqueue(work)
+
     async def answers(self, work: AnswerWork) -> tuple[str, list[Generated]]:
         """Wait for (version, answers); a caller that is cancelled takes its work out of the queue, or ends it."""
-        self._enqueue(work)
+        self.submit(work)
         try:
             return await asyncio.wrap_future(work.done)
         except asyncio.CancelledError:
@@ -163,7 +167,7 @@ class ModelThread:
             try:
                 self._answer(serving, batch)
             except Exception as error:
-                log.exception("A batch of %d requests failed", len(batch), extra={"checkpoint": serving.version})
+                _log(error, f"A batch of {len(batch)} requests failed", serving)
                 self._answer_each(serving, [work for work in batch if not work.done.done()], error)
 
     def _answer_each(self, serving: Serving, rest: Sequence[AnswerWork], error: Exception) -> None:
@@ -176,7 +180,7 @@ class ModelThread:
             try:
                 self._answer(serving, [work])
             except Exception as own:
-                log.exception("A request failed", extra={"checkpoint": serving.version})
+                _log(own, "A request failed", serving)
                 work.done.set_exception(own)
 
     def _answer(self, serving: Serving, batch: Sequence[AnswerWork]) -> None:
@@ -203,3 +207,10 @@ class ModelThread:
         for work in rest:
             if work is not None and work.done.set_running_or_notify_cancel():
                 work.done.set_exception(Unavailable("The student is shutting down.", retry_after=RETRY_AFTER_SECONDS))
+
+
+def _log(error: Exception, what: str, serving: Serving) -> None:
+    """Of an error that says in words what is wrong, no traceback is wanted."""
+    expected = isinstance(error, MPAError)
+    level = logging.INFO if expected else logging.ERROR
+    log.log(level, "%s: %s", what, error, exc_info=not expected, extra={"checkpoint": serving.version})

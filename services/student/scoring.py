@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from services.student.chat import read_question
 from services.student.engine import Engine, Question
 from shared.chat_images import ChatImages
@@ -28,18 +26,18 @@ async def score_items(engine: Engine, request: ScoreRequest, images: ChatImages)
             f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. Chat works; "
             "serve the student with the other MPA_STUDENT_ENGINE."
         )
-    questions = [await asyncio.to_thread(_question, n, item, images) for n, item in enumerate(request.items)]
+    questions = [await _question(n, item, images) for n, item in enumerate(request.items)]
     scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])
     return ScoreResponse(checkpoint=scored.version, scores=[[_score(s) for s in row] for row in scored.scores])
 
 
-def _question(number: int, item: ScoreItem, images: ChatImages) -> Question:
+async def _question(number: int, item: ScoreItem, images: ChatImages) -> Question:
     content: list[ImagePart | TextPart] = [
         ImagePart(type="image_url", image_url=ImageURL(url=item.image)),
         TextPart(type="text", text=item.question),
     ]
     try:
-        return read_question([ChatMessage(role="user", content=content)], images)
+        return await read_question([ChatMessage(role="user", content=content)], images)
     except InvalidInput as error:
         raise InvalidInput(f"items[{number}]: {error.detail}") from error
 

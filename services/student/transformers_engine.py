@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,27 +14,31 @@ from services.student.engine import Answered, Question, Scored
 from services.student.in_place import WeightsLost, prepare_in_place
 from services.student.loading import load_checked
 from services.student.model_thread import ModelThread
+from services.student.preparing import check_length, encoder_of
 from services.student.quiet_thread import in_quiet_thread
-from services.student.work import AnswerWork, Prepared, Serving, StreamPiece
+from services.student.work import AnswerWork, Fitting, Prepared, Serving, StreamPiece
 from shared.contracts import SmokeAnswer
-from shared.errors import InvalidInput, Unavailable
+from shared.errors import Unavailable
 from shared.settings import StudentSettings
-from shared.vlm.image_features import FeatureReuse, image_digest
+from shared.vlm.image_features import FeatureReuse
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import Encoded, encode, render
 from shared.vlm.sampling import Sampling
 from shared.vlm.score_check import misalignment
 from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
 MIXED_VERSIONS_TRIES = 3
+OnBatch = Callable[[int], None]
+OnLookup = Callable[[int, int], None]
 
 
 class TransformersEngine:
     """Implements `Engine`. Prompts are prepared on their own threads; one thread runs the model."""
 
-    def __init__(self, settings: StudentSettings, serving: Serving, on_batch: Callable[[int], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: StudentSettings, version: str, loaded: LoadedModel, on_batch: OnBatch, on_lookup: OnLookup
+    ) -> None:
+        self._settings, self._on_lookup = settings, on_lookup
         self._preparing = ThreadPoolExecutor(
             2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
@@ -43,7 +46,7 @@ class TransformersEngine:
         self._score_trouble = ""
         self._in_preparation = 0
         self._model = ModelThread(
-            serving,
+            self._serving(version, loaded),
             max_batch=settings.student_max_batch,
             max_wait=settings.student_max_wait.total_seconds(),
             queue_size=settings.student_queue_size,
@@ -58,11 +61,14 @@ class TransformersEngine:
         version: str,
         folder: Path,
         smoke: SmokeAnswer | None,
-        on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
+        on_batch: OnBatch = lambda size: None,  # noqa: ARG005
+        on_lookup: OnLookup = lambda hits, misses: None,  # noqa: ARG005
     ) -> TransformersEngine:
-        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch."""
+        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch,
+        ``on_lookup`` how many of its images' features were kept and how many computed.
+        """
         loaded = await in_quiet_thread(load_checked, settings, folder, smoke)
-        engine = cls(settings, Serving(version, loaded, FeatureReuse(settings.student_feature_cache)), on_batch)
+        engine = cls(settings, version, loaded, on_batch, on_lookup)
         engine._score_trouble = await in_quiet_thread(misalignment, loaded)
         if engine._score_trouble:
             log.error("Scores are off: %s", engine._score_trouble, extra={"checkpoint": version})
@@ -71,6 +77,11 @@ class TransformersEngine:
     @property
     def version(self) -> str:
         return self._model.serving.version
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The checkpoint that serves now."""
+        return self._model.serving.loaded
 
     @property
     def queued(self) -> int:
@@ -88,6 +99,10 @@ class TransformersEngine:
         prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
         version, answers = await self._model.answers(AnswerWork(prepared, samplings))
         return Answered(version, answers)
+
+    def submit(self, work: AnswerWork) -> None:
+        """Queue work on a prompt prepared before; its ``done`` tells the rest. Raises Busy, Unavailable."""
+        self._model.submit(work)
 
     async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
         loop = asyncio.get_running_loop()
@@ -112,7 +127,11 @@ class TransformersEngine:
 
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
         prepared = [await self._prepare(question, 0) for question, _ in items]
-        pairs = [(p, answer) for p, (_, answers) in zip(prepared, items, strict=True) for answer in answers]
+        return await self.score_prepared([(p, answers) for p, (_, answers) in zip(prepared, items, strict=True)])
+
+    async def score_prepared(self, items: Sequence[tuple[Fitting, Sequence[str]]]) -> Scored:
+        """As ``score``, for prompts prepared before."""
+        pairs = [(prompt, answer) for prompt, answers in items for answer in answers]
         size = self._settings.student_max_batch
         for _ in range(MIXED_VERSIONS_TRIES):
             found = [await self._score_batch(pairs[start : start + size]) for start in range(0, len(pairs), size)]
@@ -158,7 +177,7 @@ class TransformersEngine:
         await self._model.call(overwrite, always=True)
 
     def _serving(self, version: str, loaded: LoadedModel) -> Serving:
-        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache))
+        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache, self._on_lookup))
 
     async def _switch(self, serving: Serving) -> None:
         """From the assignment on the switch has happened, even if the caller stops waiting for the old one to drain."""
@@ -172,43 +191,19 @@ class TransformersEngine:
     async def _prepare(self, question: Question, max_tokens: int) -> Prepared:
         self._model.check_room(self._in_preparation)
         serving = self._model.serving
-        encoder = _encoder(question)
+        encoder = encoder_of(question)
         self._in_preparation += 1
         try:
             encoded = await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, serving.loaded)
         finally:
             self._in_preparation -= 1
-        _check_length(encoded.length, max_tokens, serving.loaded)
+        check_length(encoded.length, max_tokens, serving.loaded.max_length)
         return Prepared(encoder, encoded, serving)
 
-    async def _score_batch(self, pairs: Sequence[tuple[Prepared, str]]) -> tuple[str, list[Score]]:
+    async def _score_batch(self, pairs: Sequence[tuple[Fitting, str]]) -> tuple[str, list[Score]]:
         def call(serving: Serving) -> tuple[str, list[Score]]:
             fitted = [(p.fit(serving), answer) for p, answer in pairs]
             return serving.version, score_batch(serving.loaded, fitted, collate=serving.features.collate)
 
         scored: tuple[str, list[Score]] = await self._model.call(call)
         return scored
-
-
-def _encoder(question: Question) -> Callable[[LoadedModel], Encoded]:
-    def encoder(loaded: LoadedModel) -> Encoded:
-        prompt = render(loaded, question.messages, question.images)
-        try:
-            encoded = encode(loaded, prompt)
-        except Exception as error:  # processors raise anything, say, for a text that spells the image token
-            raise InvalidInput(
-                f"The model's processor cannot read this prompt ({type(error).__name__}: {error}). "
-                "Leave the model's special tokens out of the text."
-            ) from error
-        return replace(encoded, image_key=image_digest(question.images)) if question.images else encoded
-
-    return encoder
-
-
-def _check_length(prompt: int, answer: int, loaded: LoadedModel) -> None:
-    if prompt + answer > loaded.max_length:
-        raise InvalidInput(
-            f"The prompt has {prompt} tokens and up to {answer} may be answered; the model reads at most "
-            f"{loaded.max_length}: "
-            "shorten the prompt or lower max_tokens."
-        )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from shared.vlm.generation import Generated, Piece
 from shared.vlm.image_features import FeatureReuse
@@ -23,6 +23,13 @@ class Serving:
     version: str
     loaded: LoadedModel
     features: FeatureReuse = field(default_factory=lambda: FeatureReuse(0))
+
+
+class Fitting(Protocol):
+    """A prompt that waits for whatever checkpoint its batch will have."""
+
+    def fit(self, serving: Serving) -> Encoded:
+        """As that checkpoint reads it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class AnswerWork:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: Fitting,
         samplings: Sequence[Sampling],
         on_piece: Callable[[StreamPiece], None] | None = None,
     ) -> None:

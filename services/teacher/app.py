@@ -71,7 +71,7 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         asked = parse_chat(body)
         if asked.model != settings.teacher_name:
             raise NotFound(f"There is no model {asked.model!r} here: ask {settings.teacher_name!r}.")
-        messages, _ = await asyncio.to_thread(request.app.state.images.read, asked.messages)
+        messages, _ = await request.app.state.images.read_aside(asked.messages)
         if list(messages) != asked.messages:
             asked, body = _with_messages(asked, body, messages)
         running: Engine = app.state.engine

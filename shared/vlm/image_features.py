@@ -12,8 +12,8 @@ import inspect
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,11 +58,16 @@ class Features:
 class FeatureReuse:
     """The features of one checkpoint's images, at most ``max_bytes``; those used longest ago go first.
 
-    ``hits`` and ``misses`` count prompts with images. One thread at a time may call ``collate``; ``clear`` any.
+    ``hits`` and ``misses`` count prompts with images, and ``on_lookup`` is told both after each batch that has any. One
+    thread at a time may call ``collate``; ``clear`` any.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(
+        self,
+        max_bytes: int,
+        on_lookup: Callable[[int, int], None] = lambda hits, misses: None,  # noqa: ARG005
+    ) -> None:
+        self._max_bytes, self._on_lookup = max_bytes, on_lookup
         self._kept: OrderedDict[str, Features] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -111,8 +116,9 @@ class FeatureReuse:
             for key, features in zip(missing, computed, strict=True):
                 found[key] = features
                 self._keep(key, features)
-        self.misses += len(missing)
-        self.hits += len(items) - len(missing)
+        hits, misses = len(items) - len(missing), len(missing)
+        self.hits, self.misses = self.hits + hits, self.misses + misses
+        self._on_lookup(hits, misses)
         return found
 
     def _compute(self, loaded: LoadedModel, items: Sequence[Encoded]) -> list[Features] | None:
@@ -204,5 +210,4 @@ def is_pixels(name: str) -> bool:
 
 
 def _without_pixels(item: Encoded) -> Encoded:
-    kept = {name: value for name, value in item.features.items() if not is_pixels(name)}
-    return Encoded(kept, item.length, item.image_key)
+    return replace(item, features={name: value for name, value in item.features.items() if not is_pixels(name)})

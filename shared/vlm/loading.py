@@ -84,7 +84,7 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
-    digest = _processor_digest(Path(path))
+    digest = processor_digest(Path(path))
     with _ONE_LOAD_AT_A_TIME:
         if like is not None and digest and like.processor_digest == digest:
             processor = like.processor
@@ -125,7 +125,7 @@ def _damage_named(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _processor_digest(folder: Path) -> str:
+def processor_digest(folder: Path) -> str:
     """sha256 of all that a folder holds besides weights and the model's own configuration; empty for a hub id."""
     if not folder.is_dir():
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -12,6 +12,14 @@ from PIL import Image
 from shared.contracts import ChatMessage, ImagePart
 from shared.errors import InvalidInput
 from shared.vlm.loading import LoadedModel
+
+
+class WithProcessor(Protocol):
+    """A loaded model, or what is left of one where only prompts are prepared."""
+
+    @property
+    def processor(self) -> Any:
+        """Of Hugging Face."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Encoded:
     image_key: str = ""
 
 
-def render(loaded: LoadedModel, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
+def render(loaded: WithProcessor, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
     """Apply the model's chat template. Raises InvalidInput if it cannot express the messages."""
     return render_with(loaded.processor, messages, images)
 
@@ -59,7 +67,7 @@ def question_prompt(loaded: LoadedModel, image: Image.Image, text: str) -> Promp
     return Prompt(str(rendered), (image,), (turn,))
 
 
-def encode(loaded: LoadedModel, prompt: Prompt) -> Encoded:
+def encode(loaded: WithProcessor, prompt: Prompt) -> Encoded:
     """Tokenise and preprocess one prompt: CPU work that needs no model, so it can run beside it."""
     images = list(prompt.images)
     output = loaded.processor(

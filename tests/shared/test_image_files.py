@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from fastapi.responses import RedirectResponse, Response
 from shared.image_files import ImageFiles
 from shared.images import UnreadableImage
 from shared.store import Store
+from tests.polling import wait_until
 from tests.scripted_models import ServerThread
+from tests.slow_sender import slow_sender
 
 
 @pytest.fixture
@@ -78,6 +82,17 @@ def test_urls_are_fetched_within_limits(store: Store, tmp_path: Path, web: str) 
         }.items():
             with pytest.raises(UnreadableImage, match=words):
                 reader.read(f"{web}/{name}")
+
+
+def test_a_fetch_ends_when_its_reader_closes(store: Store, tmp_path: Path) -> None:
+    with slow_sender() as url, ThreadPoolExecutor(2) as pool:
+        reader = files(store, tmp_path)
+        fetches = [pool.submit(reader.read, f"{url}/{path}") for path in ("headers", "body.png")]
+        wait_until(lambda: reader._web._loop is not None and len(asyncio.all_tasks(reader._web._loop)) == 2, 10)
+        reader.close()
+        for fetch in fetches:
+            with pytest.raises(UnreadableImage, match="shutting down"):
+                fetch.result(10)
 
 
 def test_urls_and_private_addresses_need_leave(store: Store, tmp_path: Path, web: str) -> None:

@@ -41,6 +41,19 @@ def test_create_lets_the_first_writer_win(store: Store) -> None:
     assert store.read("jobs/a/claim") == b"first"
 
 
+def test_a_copy_outlives_its_source_and_later_writes(store: Store) -> None:
+    store.write("pile/a.png", b"1")
+    store.copy("pile/a.png", "jobs/1/a.png")
+    store.copy("pile/a.png", "jobs/1/a.png")  # again, as after a crash
+    store.write("pile/a.png", b"2")
+    store.delete("pile")
+    assert store.read("jobs/1/a.png") == b"1"
+    assert store.list("") == ["jobs/1/a.png"]
+    with pytest.raises(NotFound, match=r"pile/a\.png"):
+        store.copy("pile/a.png", "jobs/2/a.png")
+    assert store.list("jobs/2") == []
+
+
 def test_list_and_list_dirs(store: Store) -> None:
     for key in ("jobs/b/spec.json", "jobs/a/spec.json", "jobs/a/set/shard-00000.parquet", "other/x"):
         store.write(key, b"x")

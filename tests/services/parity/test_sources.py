@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 def images(root: Path, *sources: ImageSource, most: int = 100, urls: bool = False) -> list[tuple[str, list[str]]]:
     store = Store((root.parent / "store").as_uri())
-    entries = list_images(sources, ["chart"], store, SourceRules([root], urls, most))
+    entries = list_images(sources, ["chart"], store, SourceRules([root], urls, most), "student")
     assert [entry.index for entry in entries] == list(range(len(entries)))
     return [(Path(entry.image).name, entry.tasks) for entry in entries]
 

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from services.student.engine import Engine
+from services.student.process_engine import ProcessEngine
 from services.student.transformers_engine import TransformersEngine
 from services.student.vllm_engine import VllmEngine
 from shared.contracts import SmokeAnswer
@@ -49,6 +50,7 @@ from tests.tiny_models import DEMO_STUDENT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 QUEUE = 48
+MODEL_PROCESS = "services.student.model_process"
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +94,16 @@ def reference(cases: list[Case], other: Path) -> dict[str, list[Generated]]:
 
 
 @pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["transformers", pytest.param("vllm", marks=pytest.mark.slow)]
+    scope="module",
+    loop_scope="module",
+    params=[
+        "transformers",
+        pytest.param("process", marks=pytest.mark.slow),
+        pytest.param("vllm", marks=pytest.mark.slow),
+    ],
 )
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    kind: Any = {"transformers": TransformersEngine, "vllm": VllmEngine}[request.param]
+    kind: Any = {"transformers": TransformersEngine, "process": ProcessEngine, "vllm": VllmEngine}[request.param]
     settings = StudentSettings(student_queue_size=QUEUE, student_max_model_len=512, student_model=str(DEMO_STUDENT))
     started: Engine = await kind.start(settings, "base", DEMO_STUDENT, None)
     yield started
@@ -269,13 +277,13 @@ async def test_a_checkpoint_with_another_chat_template_is_refused(
     assert engine.version == "base" and await texts(engine, cases) == [a.text for a in reference["base"]]
 
 
-async def test_a_killed_vllm_is_a_503_and_comes_back_with_the_active_checkpoint(
+async def test_a_killed_child_is_a_503_and_comes_back_with_the_active_checkpoint(
     engine: Engine, cases: list[Case], other: Path, reference: dict[str, list[Generated]]
 ) -> None:
-    if not isinstance(engine, VllmEngine):
+    if isinstance(engine, TransformersEngine):
         pytest.skip("runs in this process")
     await engine.swap("other", other, None)
-    server = find_descendant(os.getpid(), SERVER)
+    server = find_descendant(os.getpid(), SERVER if isinstance(engine, VllmEngine) else MODEL_PROCESS)
     family = [server, *descendants(server)]
     asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
     os.kill(server, signal.SIGKILL)

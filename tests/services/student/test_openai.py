@@ -7,6 +7,7 @@ import base64
 import io
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from shared.store import Store
 from tests.polling import async_wait_until
 from tests.scripted_models import ServerThread
 from tests.services.student.small_replica import Running, png, publish, running
+from tests.slow_sender import slow_sender
 from tests.tiny_models import build_tiny_idefics3
 
 
@@ -183,6 +185,21 @@ async def test_images_by_web_address_where_the_operator_allows_them(settings: St
             assert (await post(replica, body(f"{web}/{path}"))).json()["choices"][0] == by_data
         assert "answered 404" in (await refused(replica, body(f"{web}/none.png")))["message"]
         assert "more than the limit" in (await refused(replica, body(f"{web}/large.png")))["message"]
+
+
+@pytest.mark.parametrize("path", ["headers", "body.png"])
+async def test_a_sender_that_drips_its_bytes_is_given_up(settings: StudentSettings, path: str) -> None:
+    """Each byte comes in time, the image never does; and those who send theirs along do not wait for it."""
+    allowed = {"chat_image_urls": True, "chat_private_image_urls": True, "chat_image_timeout": timedelta(seconds=1)}
+    with slow_sender() as url:
+        async with running(settings, allowed) as replica:
+            error = await refused(replica, body(f"{url}/{path}"))
+            assert (error["type"], error["code"]) == ("invalid_request_error", "image-timeout")
+            assert error["message"] == f"Image 1 of 1: {url}/{path} was not complete after 1 s."
+            slow = [asyncio.create_task(post(replica, body(f"{url}/{path}"))) for _ in range(40)]
+            assert (await post(replica, body())).status_code == 200
+            assert not all(task.done() for task in slow)
+            assert {response.status_code for response in await asyncio.gather(*slow)} == {400}
 
 
 async def test_private_addresses_are_not_fetched_from(settings: StudentSettings, web: str) -> None:

@@ -473,6 +473,29 @@ async def test_another_replicas_promotion_is_followed(
                 await asyncio.sleep(0.02)
 
 
+async def recognised(http: httpx.AsyncClient) -> tuple[float, float]:
+    """(hits, misses) of image features since the start."""
+    lines = dict(line.rsplit(" ", 1) for line in (await http.get("/metrics")).text.splitlines() if line[0] != "#")
+    hits, misses = (lines[f'mpa_student_image_features_total{{result="{result}"}}'] for result in ("hit", "miss"))
+    return float(hits), float(misses)
+
+
+async def test_metrics_say_how_often_image_features_were_reused(
+    settings: StudentSettings, registry: CheckpointRegistry, other: Path
+) -> None:
+    """Over swaps too, after which every image is new."""
+    publish(registry, other, "job-b")
+    async with serving(settings) as client, httpx.AsyncClient(base_url=client.base_url) as http:
+        assert await recognised(http) == (0, 0)
+        for seed in (60, 60, 61):
+            await answer_of(client, seed)
+        assert await recognised(http) == (1, 2)
+        await client.activate("job-b", by="test")
+        for seed in (60, 60):
+            await answer_of(client, seed)
+        assert await recognised(http) == (2, 3)
+
+
 async def test_metrics_and_errors_are_there(settings: StudentSettings) -> None:
     async with serving(settings) as client, httpx.AsyncClient(base_url=client.base_url) as http:
         await answer_of(client)
