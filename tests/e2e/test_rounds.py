@@ -1,4 +1,4 @@
-"""Two rounds for real: the first one's candidate is asked, privately, what the second one trains it on."""
+"""Rounds for real: if the first one's candidate is better, it is asked privately what the second one trains it on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_the_second_round_asks_the_first_ones_candidate(
     spec = small_job(
         pile,
         images={"kind": "manifest", "path": str(part_of_pile)},
-        train={"max_steps": 40, "batch_size": 24, "learning_rate": 1e-3, "save_every_steps": 40},
+        train={"max_steps": 30, "batch_size": 24, "learning_rate": 3e-4, "save_every_steps": 30},
         gate={"held_out_fraction": 0.25, "tolerance": 1.0, "promote": False},
         rounds={"max": 2, "min_gain": 0.0, "min_disparity": 0.0, "steer": True},
     )
@@ -42,8 +42,13 @@ async def test_the_second_round_asks_the_first_ones_candidate(
             report = await client.report(job.id)
         assert (await student.checkpoints()).active == before
     assert job.outcome is Outcome.KEPT
-    first, second = report.status.past_rounds
+    first, *later = report.status.past_rounds
     assert (first.student, first.candidate) == (before, f"job-{job.id}")
+    assert first.goes_on == first.good == bool(later), first.reason
+    if not later:  # forty images do not always make a better student, and only a better one is asked in a second round
+        assert first.gain is None or first.gain <= 0
+        return
+    (second,) = later
     assert (second.student, second.candidate) == (f"job-{job.id}", f"job-{job.id}-r2"), first.reason
     assert second.evaluation is not None
     assert first.evaluation is not None
