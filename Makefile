@@ -10,7 +10,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 export DO_NOT_TRACK ?= 1
 OFFLINE := HF_HUB_OFFLINE=1
 
-.PHONY: help setup demo demo-models ablation test test-fast lint format up clean
+.PHONY: help setup demo demo-models ablation test test-fast lint configuration compose-test format up clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,11 +28,13 @@ ablation: setup ## Measure on the demo world what each part of the method adds (
 	$(OFFLINE) $(PY) -m demo.ablation --seeds $(or $(SEEDS),0 1 2)
 
 test: setup ## Run all tests: fast, then slow, then the whole system and its faults
+	@scripts/kubectl.sh
 	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
 	$(OFFLINE) $(PYTEST) -m "slow and not e2e and not fault"
 	$(OFFLINE) $(PYTEST) -m "e2e or fault"
 
 test-fast: setup ## Run the fast tests only
+	@scripts/kubectl.sh
 	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
 
 lint: setup ## Check style, types and who imports whom
@@ -40,6 +42,12 @@ lint: setup ## Check style, types and who imports whom
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy shared services
 	.venv/bin/lint-imports
+
+configuration: setup ## Write docs/configuration.md and the defaults in k8s/base/settings.env from shared/settings.py
+	@$(PY) scripts/configuration.py
+
+compose-test: setup ## Build the images, run the whole system in containers, kill parts of it, and see a job through
+	@$(OFFLINE) $(PY) deploy/compose_test.py
 
 format: setup ## Format the code and fix what can be fixed
 	.venv/bin/ruff format .

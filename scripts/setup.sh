@@ -97,6 +97,8 @@ check_result() {
     say "no vLLM for this platform: set MPA_TEACHER_ENGINE=transformers (slower), or MPA_TEACHER_URL to a remote teacher."
   elif [[ $(uname -s) == Linux ]] && ! command -v lscpu >/dev/null; then
     say "vLLM on CPU calls lscpu, which is missing: apt-get install util-linux."
+  elif [[ $ACCEL == cpu && $(uname -s) == Linux ]] && ! works "import ctypes; ctypes.CDLL('libnuma.so.1')"; then
+    say "vLLM on CPU loads libnuma, which is missing: apt-get install libnuma1."
   fi
 }
 

@@ -11,7 +11,7 @@ from services.supervisor.logbook import LogBook
 from services.supervisor.plan import make_plan
 from services.supervisor.supervisor import READY_SECONDS, data_dir_lock, supervise
 from shared.errors import MPAError
-from shared.settings import TeacherSettings
+from shared.settings import BAD_SETTINGS, TeacherSettings, settings_problems
 
 
 def main() -> int:
@@ -27,9 +27,8 @@ def main() -> int:
         sys.stderr.write(f"error: {error.detail}\n")
         return 1
     except ValidationError as error:
-        problems = [f"MPA_{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-        sys.stderr.write("error: a setting is not valid.\n" + "\n".join(problems) + "\n")
-        return 2
+        sys.stderr.write(f"error: {settings_problems(error)}\n")
+        return BAD_SETTINGS
     return 0
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from shared.contracts import DiscrepancySpec, LossSpec
+from shared.contracts import DiscrepancySpec, JobSpec, LossSpec
 from shared.errors import InvalidInput
 
 Discrepancy = Literal["vote_share", "confidence", "reasoning", "attention"]
@@ -46,12 +46,7 @@ def resolve(spec: LossSpec) -> Alignment:
 def check_discrepancies(loss: LossSpec, measured: DiscrepancySpec) -> None:
     """Raises InvalidInput if the loss uses a discrepancy that the job does not measure."""
     alignment = resolve(loss)
-    wanted = {
-        "confidence": "confidence" in alignment.weigh_by,
-        "reasoning": "reasoning" in alignment.weigh_by or alignment.rationale > 0,
-        "attention": "attention" in alignment.weigh_by or alignment.attention > 0,
-    }
-    for name, needed in wanted.items():
+    for name, needed in _needs(alignment).items():
         if needed and not getattr(measured, name):
             raise InvalidInput(
                 f"train.loss uses {name}, which the job does not measure: set discrepancies.{name} to true, or choose "
@@ -62,6 +57,36 @@ def check_discrepancies(loss: LossSpec, measured: DiscrepancySpec) -> None:
             "train.loss.consistency_by is top_k, but discrepancies.top_k is 0: set it to 20, or use consistency_by "
             "'candidates', which any teacher allows."
         )
+
+
+def needs_logprobs(loss: LossSpec) -> bool:
+    """Whether the loss can do nothing with a teacher that tells no log-probabilities."""
+    alignment = resolve(loss)
+    by_tokens = alignment.consistency > 0 and alignment.consistency_by == "top_k"
+    return by_tokens or "confidence" in alignment.weigh_by or "reasoning" in alignment.weigh_by
+
+
+def completed(spec: JobSpec) -> JobSpec:
+    """``spec`` with the discrepancies that its loss needs switched on, unless it says itself whether to measure them.
+
+    A teacher without log-probabilities does no harm to ``consistency_by: auto``: then the votes are compared.
+    """
+    alignment = resolve(spec.train.loss)
+    needed: dict[str, Any] = {name: True for name, wanted in _needs(alignment).items() if wanted}
+    if alignment.consistency > 0 and alignment.consistency_by != "candidates":
+        needed["top_k"] = TOP_K
+    missing = {name: value for name, value in needed.items() if name not in spec.discrepancies.model_fields_set}
+    if not missing:
+        return spec
+    return spec.model_copy(update={"discrepancies": spec.discrepancies.model_copy(update=missing)})
+
+
+def _needs(alignment: Alignment) -> dict[str, bool]:
+    return {
+        "confidence": "confidence" in alignment.weigh_by,
+        "reasoning": "reasoning" in alignment.weigh_by or alignment.rationale > 0,
+        "attention": "attention" in alignment.weigh_by or alignment.attention > 0,
+    }
 
 
 def _given(value: float | None, otherwise: float) -> float:

@@ -9,7 +9,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from shared.checkpoint_files import checkpoint_files, digest_of, hash_files
-from shared.contracts import CheckpointCard, Evaluation, SmokeAnswer, TrainSpec
+from shared.contracts import CardAdapter, CheckpointCard, Evaluation, SmokeAnswer, TrainSpec
 
 _PACKAGES = (
     "torch",
@@ -49,6 +49,7 @@ def build_card(
     evaluation: Evaluation | None = None,
     smoke: SmokeAnswer | None = None,
     teacher: str | None = None,
+    adapter: CardAdapter | None = None,
 ) -> CheckpointCard:
     """The card of the checkpoint in ``folder`` (of ``files`` only, if given): its files hashed, its lineage as told."""
     hashed = hash_files(folder, checkpoint_files(folder) if files is None else files)
@@ -68,4 +69,5 @@ def build_card(
         smoke=smoke,
         packages=package_versions(),
         teacher=teacher,
+        adapter=adapter,
     )

@@ -140,6 +140,10 @@ class ChatClient(HttpClient):
         """Of our own model services, where the probe is on."""
         return await self._call(AttentionResponse, "POST", "/v1/attention", json=request.model_dump(mode="json"))
 
+    async def score(self, request: ScoreRequest) -> ScoreResponse:
+        """Of our own student service."""
+        return await self._call(ScoreResponse, "POST", "/v1/score", json=request.model_dump(mode="json"))
+
     async def models(self) -> ModelList:
         return await self._call(ModelList, "GET", "/v1/models")
 
@@ -157,9 +161,6 @@ class ChatClient(HttpClient):
 
 class StudentClient(ChatClient):
     """The student service."""
-
-    async def score(self, request: ScoreRequest) -> ScoreResponse:
-        return await self._call(ScoreResponse, "POST", "/v1/score", json=request.model_dump(mode="json"))
 
     async def checkpoints(self) -> CheckpointList:
         return await self._call(CheckpointList, "GET", "/v1/checkpoints")

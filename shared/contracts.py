@@ -127,7 +127,7 @@ class AnnotatorSpec(Contract):
 
 class IdentifierSpec(Contract):
     """Parity Identifier. A pair is kept iff the student is wrong and the teacher's vote share over ``votes`` is >=
-    ``threshold``.
+    ``threshold``; and, where asked for, the teacher is sure of its answer and stands by it in another question.
     """
 
     verify: Literal["disagreements", "all"] = "disagreements"
@@ -135,6 +135,12 @@ class IdentifierSpec(Contract):
     votes: int = Field(3, ge=1, le=16)
     threshold: float = Field(0.66, ge=0, le=1)
     vote_temperature: float = Field(1.0, ge=0, le=2)
+    min_confidence: float = Field(
+        0.0, ge=0, le=1, description="least probability (mean over tokens) of its answer to the teacher; 0: any"
+    )
+    cross_check: bool = Field(
+        False, description="ask the teacher in a second question whether its answer is right; needs the task's `check`"
+    )
 
 
 class LoraSpec(Contract):
@@ -314,6 +320,14 @@ class StageCount(Contract):
     total: int = 0
 
 
+class Distribution(Contract):
+    """How a discrepancy is spread over the kept pairs that have it; ``tenths`` counts them by tenths of [0, 1]."""
+
+    count: int
+    mean: float
+    tenths: list[int]
+
+
 class TrainingProgress(Contract):
     step: int = 0
     steps: int = 0
@@ -360,6 +374,9 @@ class JobStatus(Contract):
     verdicts: dict[Verdict, int] = Field(default_factory=dict)
     rate_images_per_second: float | None = None
     eta_seconds: float | None = None
+    discrepancies: dict[str, Distribution] = Field(
+        default_factory=dict, description="confidence, reasoning and attention of the kept pairs, as far as measured"
+    )
     teacher_tokens: TokenCount = TokenCount()
     training: TrainingProgress | None = None
     evaluation: Evaluation | None = None
@@ -406,6 +423,10 @@ class Pair(Contract):
         None, description="mean token log-probability of the student's own answer, nats"
     )
     student_version: str | None = None
+    rationale: str | None = None
+    confidence_gap: float | None = None
+    reasoning_gap: float | None = None
+    attention_gap: float | None = None
 
 
 class PairPage(Contract):
@@ -481,6 +502,15 @@ class SmokeAnswer(Contract):
     image_png_base64: str
 
 
+class CardAdapter(Contract):
+    """A LoRA adapter in the checkpoint's folder ``adapter/`` (PEFT's files): ``base`` with it answers as the merged
+    weights do.
+    """
+
+    base: str = Field(description="version to whose weights it applies")
+    rank: int = Field(ge=1, description="the largest rank of its modules")
+
+
 class CheckpointCard(Contract):
     """``mpa_card.json``: the lineage of a checkpoint."""
 
@@ -503,6 +533,7 @@ class CheckpointCard(Contract):
         default_factory=dict, description="versions of torch, transformers, … that made it"
     )
     teacher: str | None = None
+    adapter: CardAdapter | None = Field(None, description="the same change as an adapter, where it was trained as one")
 
 
 class ActivePointer(Contract):

@@ -47,16 +47,16 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.contracts import Pair, Split, Verdict
+from shared.discrepancies import NAMES, Histogram, histogram, merged
 from shared.state import ShardResult
 from shared.store import Store
 
@@ -186,7 +186,7 @@ def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> S
 
 def _maps(row: Row) -> dict[str, Any]:
     maps = {"teacher_attention": row.teacher_attention, "student_attention": row.student_attention}
-    return {name: None if values is None else list(np.array(values, np.float16)) for name, values in maps.items()}
+    return {name: None if values is None else list(values) for name, values in maps.items()}
 
 
 def read_shard(store: Store, job_id: str, shard: int) -> pa.Table:
@@ -229,6 +229,7 @@ def summarise(table: pa.Table) -> ShardResult:
         completion_tokens=int(pc.sum(table["completion_tokens"]).as_py() or 0),
         saved_tokens=int(pc.sum(table["saved_tokens"]).as_py() or 0),
         train_disparity=int(pc.sum(kept).as_py() or 0),
+        gaps=_gaps({name: table[f"{name}_gap"].to_pylist() for name in NAMES}),
     )
 
 
@@ -242,7 +243,12 @@ def tally(rows: Iterable[Row]) -> ShardResult:
         completion_tokens=sum(row.completion_tokens for row in chosen),
         saved_tokens=sum(row.saved_tokens for row in chosen),
         train_disparity=sum(row.verdict is Verdict.DISPARITY and row.split is Split.TRAIN for row in chosen),
+        gaps=_gaps({name: [getattr(row, f"{name}_gap") for row in chosen] for name in NAMES}),
     )
+
+
+def _gaps(columns: Mapping[str, Iterable[float | None]]) -> dict[str, Histogram]:
+    return merged([{name: histogram(values) for name, values in columns.items()}])
 
 
 def to_pair(row: dict[str, Any]) -> Pair:

@@ -6,12 +6,14 @@ Durations take seconds (``MPA_LEASE=30``) or ISO 8601 (``PT30S``); sizes take ``
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 
 def _seconds(value: object) -> object:
@@ -31,17 +33,39 @@ def _size(text: str) -> ByteSize:
     return TypeAdapter(ByteSize).validate_python(text)
 
 
+SECRETS_DIR_VARIABLE = "MPA_SECRETS_DIR"
+
+
+class _SecretFiles(SecretsSettingsSource):
+    """Settings from files named like the variables (``mpa_api_key``). An empty file sets nothing."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if value != ""}
+
+
 class CommonSettings(BaseSettings):
-    """What every service needs."""
+    """What every service needs. Files in ``MPA_SECRETS_DIR`` set what the environment does not."""
 
     model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings calls by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = os.environ.get(SECRETS_DIR_VARIABLE) or None
+        return init_settings, env_settings, _SecretFiles(settings_cls, secrets_dir=folder)
 
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue; a student needs none")
     api_key: SecretStr | None = Field(None, description="when set, every service asks for it as a Bearer token")
-    log_format: Literal["text", "json"] = "text"
-    log_level: str = "INFO"
+    log_format: Literal["text", "json"] = Field("text", description="json: one object a line, for log collectors")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     torch_threads: int = Field(1, ge=1, description="intra-op threads of each torch process")
     trust_remote_code: bool = Field(False, description="let Hugging Face load code from model folders; leave off")
     shutdown_grace: Duration = Field(timedelta(seconds=10), description="time for requests in flight at SIGTERM")
@@ -54,14 +78,14 @@ class CommonSettings(BaseSettings):
 class HttpSettings(CommonSettings):
     """What every HTTP service needs."""
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
     max_body: ByteSize = Field(_size("32MiB"), description="largest request body")
 
 
 class ImageSettings(CommonSettings):
     """Limits on images, wherever they are decoded."""
 
-    max_image_bytes: ByteSize = _size("20MiB")
+    max_image_bytes: ByteSize = Field(_size("20MiB"), description="a larger image file is unreadable")
     max_image_pixels: int = Field(50_000_000, description="larger images are unreadable, before decoding")
     min_image_side: int = Field(2, description="an image with a shorter side is unreadable")
 
@@ -84,23 +108,25 @@ class ProbeSettings(CommonSettings):
 class TeacherSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
 
-    teacher_port: int = Field(8101, ge=0)
+    teacher_port: int = Field(8101, ge=0, description="port of the teacher; 0: any free one")
     teacher_model: str = Field("demo/models/teacher", description="folder or hub id of the L-VLM")
     teacher_name: str = Field("teacher", description="model name on the wire")
-    teacher_engine: Literal["vllm", "transformers"] = "vllm"
+    teacher_engine: Literal["vllm", "transformers"] = Field(
+        "vllm", description="transformers: slower, for machines that have no vLLM"
+    )
     teacher_dtype: str = Field("auto", description="auto: float32 on CPU, the model's own on GPU")
     teacher_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
     teacher_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
-    teacher_max_model_len: int = 1024
+    teacher_max_model_len: int = Field(1024, description="longest prompt and answer, in tokens, images included")
     teacher_max_images: int = Field(8, ge=1, description="images in one request; all are decoded at once")
-    teacher_ready_timeout: Duration = timedelta(seconds=300)
-    teacher_request_timeout: Duration = timedelta(seconds=120)
+    teacher_ready_timeout: Duration = Field(timedelta(seconds=300), description="for the model to load and answer")
+    teacher_request_timeout: Duration = Field(timedelta(seconds=120), description="for one request")
 
 
 class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     """Student service: engine, batching, rollout."""
 
-    student_port: int = Field(8102, ge=0)
+    student_port: int = Field(8102, ge=0, description="port of the student; 0: any free one")
     student_name: str = Field("student", description="model name on the wire and in the registry")
     student_model: str = Field(
         "demo/models/student", description="folder or hub id of the base S-VLM, registered as version `base`"
@@ -110,11 +136,22 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     )
     student_vllm_python: str = Field("", description="interpreter that has vLLM; empty: the running one")
     student_vllm_args: str = Field("", description="more arguments for vLLM's server, shell-quoted; they win over ours")
+    student_vllm_lora: bool = Field(
+        False, description="load LoRA checkpoints as adapters at run time; slower answers on a CPU, see docs/engines.md"
+    )
+    student_vllm_lora_rank: int = Field(
+        16,
+        ge=1,
+        le=512,
+        description="largest rank of adapters; checkpoints of a larger one are swapped as whole weights",
+    )
     student_max_model_len: int | None = Field(None, description="longest prompt and answer on vLLM; None: the model's")
     student_ready_timeout: Duration = Field(timedelta(seconds=300), description="for vLLM to load and answer")
-    student_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    student_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="what the student computes in"
+    )
     student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
-    student_max_batch: int = Field(32, ge=1)
+    student_max_batch: int = Field(32, ge=1, description="requests answered together")
     student_max_wait: Duration = Field(timedelta(milliseconds=5), description="how long a batch waits for company")
     student_queue_size: int = Field(512, ge=1, description="requests waiting beyond this get 429")
     student_feature_cache: ByteSize = Field(
@@ -129,8 +166,8 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     )
     student_max_tokens: int = Field(256, ge=1, description="upper limit of max_tokens")
     student_max_images: int = Field(4, ge=1, description="images in one request")
-    student_request_timeout: Duration = timedelta(seconds=120)
-    student_swap_timeout: Duration = timedelta(seconds=300)
+    student_request_timeout: Duration = Field(timedelta(seconds=120), description="for one request")
+    student_swap_timeout: Duration = Field(timedelta(seconds=300), description="for one swap of the checkpoint")
     student_tap_share: float = Field(
         0.0, ge=0, le=1, description="share of the answered requests whose images go to the store as a pile; 0: off"
     )
@@ -152,58 +189,78 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
 class ParitySettings(HttpSettings, ImageSettings):
     """Parity API, its worker and reconciler."""
 
-    parity_port: int = Field(8100, ge=0)
+    parity_port: int = Field(8100, ge=0, description="port of the job API; 0: any free one")
     teacher_url: str = Field("http://127.0.0.1:8101", description="any OpenAI-compatible endpoint (without /v1)")
-    teacher_api_key: SecretStr | None = None
+    teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, where it is not api_key")
     teacher_name: str = Field("teacher", description="model name sent to the teacher")
-    student_url: str = "http://127.0.0.1:8102"
-    student_name: str = "student"
+    student_url: str = Field("http://127.0.0.1:8102", description="the student service")
+    student_name: str = Field("student", description="model name on the wire and in the registry")
     tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
     image_roots: list[Path] = Field(
         default_factory=lambda: [Path()], description="folders that image sources may read (JSON list)"
     )
     allow_image_urls: bool = Field(False, description="allow http(s) images in manifests")
     allow_private_image_urls: bool = Field(False, description="let image URLs lead to private addresses")
-    max_images_per_job: int = 1_000_000
+    max_images_per_job: int = Field(1_000_000, description="a larger job is refused")
     calls_in_flight: int = Field(
         32, ge=1, description="most calls in flight from a worker process to a model server; fewer where it is slow"
     )
-    call_timeout: Duration = timedelta(seconds=120)
+    call_timeout: Duration = Field(timedelta(seconds=120), description="for one call of a model server")
     worker_concurrency: int = Field(2, ge=1, description="shards in work at once per worker")
     lease: Duration = Field(
         timedelta(seconds=30), description="a worker that misses its heartbeat this long loses the shard"
     )
-    reconcile_every: Duration = timedelta(seconds=5)
+    reconcile_every: Duration = Field(timedelta(seconds=5), description="how often lost messages are looked for")
     shard_attempts: int = Field(5, ge=1, description="tries of a shard before the job fails")
     train_attempts: int = Field(3, ge=1, description="tries of a training before the job fails")
-    max_upload: ByteSize = _size("1GiB")
+    max_upload: ByteSize = Field(_size("1GiB"), description="largest upload")
 
 
 class TrainerSettings(HttpSettings, ImageSettings):
     """Trainer API and worker."""
 
-    trainer_port: int = Field(8103, ge=0)
-    student_url: str = "http://127.0.0.1:8102"
-    student_name: str = "student"
-    student_model: str = "demo/models/student"
-    teacher_url: str = "http://127.0.0.1:8101"
-    teacher_api_key: SecretStr | None = None
-    teacher_name: str = "teacher"
-    tasks_file: Path | None = None
-    train_device: str = "auto"
+    trainer_port: int = Field(8103, ge=0, description="port of the trainer; 0: any free one")
+    student_url: str = Field("http://127.0.0.1:8102", description="the student service")
+    student_name: str = Field("student", description="model name on the wire and in the registry")
+    student_model: str = Field("demo/models/student", description="the student service's base model")
+    teacher_url: str = Field("http://127.0.0.1:8101", description="asked about benchmarks, for comparison")
+    teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, where it is not api_key")
+    teacher_name: str = Field("teacher", description="model name sent to the teacher")
+    tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
+    train_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
     train_threads: int = Field(2, ge=1, description="torch threads of the training process")
     train_cache: ByteSize = Field(_size("2GiB"), description="memory for prepared images and frozen image features")
     allow_image_urls: bool = Field(False, description="fetch http(s) images of a set again for training")
     allow_private_image_urls: bool = Field(False, description="also from private addresses")
-    lease: Duration = timedelta(seconds=30)
-    train_attempts: int = Field(3, ge=1)
-    eval_batch_size: int = Field(32, ge=1)
-    call_timeout: Duration = timedelta(seconds=120)
-    student_swap_timeout: Duration = timedelta(seconds=300)
+    lease: Duration = Field(timedelta(seconds=30), description="a worker silent for so long loses its training")
+    train_attempts: int = Field(3, ge=1, description="tries of a training before the job fails")
+    eval_batch_size: int = Field(32, ge=1, description="questions answered together in the evaluation")
+    call_timeout: Duration = Field(timedelta(seconds=120), description="for one call of a model server")
+    student_swap_timeout: Duration = Field(timedelta(seconds=300), description="for one swap of the checkpoint")
 
 
 class ClientSettings(CommonSettings):
     """What the `mpa` command line needs."""
 
-    parity_url: str = "http://127.0.0.1:8100"
-    student_url: str = "http://127.0.0.1:8102"
+    parity_url: str = Field("http://127.0.0.1:8100", description="the job API")
+    student_url: str = Field("http://127.0.0.1:8102", description="the student service")
+
+
+S = TypeVar("S", bound=CommonSettings)
+BAD_SETTINGS = 2
+
+
+def read_settings(kind: type[S]) -> S:
+    """The settings of a process; one that has bad values says all of them and ends with exit code 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        sys.stderr.write(f"error: {settings_problems(error)}\n")
+        raise SystemExit(BAD_SETTINGS) from None
+
+
+def settings_problems(error: ValidationError) -> str:
+    """All that is wrong, a line each, by the variables' names."""
+    lines = [f"  MPA_{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+    number = "a setting is" if len(lines) == 1 else f"{len(lines)} settings are"
+    return f"{number} not valid (docs/configuration.md has all of them):\n" + "\n".join(lines)

@@ -66,6 +66,9 @@ class ScriptedModel:
     failure: Callable[[Body], int | None] | None = None
     looks: dict[str, list[list[float]]] | None = None
     """Attention maps by answer; None: the probe is off."""
+    scores: Callable[[str, str], float] | None = None
+    """Mean log-probability of (question, answer); None: the service has no scores."""
+    logprobs: bool = True
     requests: list[Body] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -92,11 +95,24 @@ class ScriptedModel:
                 await asyncio.sleep(self.delay)
             finally:
                 self.in_flight -= 1
-            return JSONResponse(completion(self.script(body)), headers={"X-MPA-Checkpoint": self.version})
+            without_image = isinstance(body["messages"][-1]["content"], str)
+            texts = ["yes"] if without_image else self.script(body)
+            made = completion(texts, top=body.get("top_logprobs") or 0, logprobs=self.logprobs)
+            return JSONResponse(made, headers={"X-MPA-Checkpoint": self.version})
 
         @app.get("/readyz")
         async def ready() -> Body:
             return {"service": "scripted", "ready": True, "details": {"attention": self.looks is not None}}
+
+        @app.post("/v1/score")
+        async def score(request: Request) -> JSONResponse:
+            if self.scores is None:
+                return JSONResponse({"detail": "Not Found"}, 404)
+            items = (await request.json())["items"]
+            values = [
+                [_score(answer, self.scores(item["question"], answer)) for answer in item["answers"]] for item in items
+            ]
+            return JSONResponse({"checkpoint": self.version, "scores": values})
 
         @app.post("/v1/attention")
         async def attention(request: Request) -> JSONResponse:
@@ -109,13 +125,22 @@ class ScriptedModel:
         return app
 
 
-def completion(texts: list[str]) -> Body:
-    """A chat completion with a token a word, each with the log-probability -0.5."""
+def _score(answer: str, mean: float) -> Body:
+    return {"answer": answer, "logprob": mean, "mean_logprob": mean, "tokens": [answer], "token_logprobs": [mean]}
+
+
+def completion(texts: list[str], *, top: int = 0, logprobs: bool = True) -> Body:
+    """A chat completion with a token a word, each with the log-probability -0.5 and ``top`` alternatives."""
     choices = []
     for index, text in enumerate(texts):
-        tokens = [{"token": word, "logprob": -0.5, "top_logprobs": []} for word in text.split()]
+        tokens = []
+        for word in text.split():
+            others = [{"token": f"other-{n}", "logprob": -2.0 - n} for n in range(top - 1)]
+            tops = [*others, {"token": word, "logprob": -0.5}] if top else []
+            tokens.append({"token": word, "logprob": -0.5, "top_logprobs": tops})
         message = {"role": "assistant", "content": text}
-        choices.append({"index": index, "message": message, "logprobs": {"content": tokens}, "finish_reason": "stop"})
+        told = {"content": tokens} if logprobs else None
+        choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": "stop"})
     words = sum(len(text.split()) for text in texts)
     return {
         "id": "x",

@@ -17,7 +17,7 @@ from shared.checkpoints import CheckpointRegistry, build_card
 from shared.ports import free_port
 from shared.store import Store
 
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def publish_versions(data_dir: Path, model: Path, copies: int = 2) -> list[str]:
     for number in range(1, copies + 1):
         folder = _perturbed(model, data_dir / f"perturbed-{number}", seed=number)
         version = f"perturbed-{number}"
-        card = build_card(folder, version=version, student="student", base=BASE_VERSION, smoke=_smoke(folder))
+        card = build_card(folder, version=version, student="student", base=BASE_VERSION, smoke=smoke_of(folder))
         registry.publish(folder, card)
         versions.append(version)
     return versions
@@ -49,7 +49,7 @@ def _perturbed(model: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
-def _smoke(folder: Path) -> SmokeAnswer:
+def smoke_of(folder: Path) -> SmokeAnswer:
     """What the trainer records for a card: a greedy answer in float32."""
     asked = questions(1)[0]
     loaded = load_model(folder)

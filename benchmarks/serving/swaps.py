@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.serving.report import report
 from benchmarks.serving.student_process import student
@@ -30,11 +31,12 @@ def main() -> None:
         versions = publish_versions(Path(folder), options.model)
         settings = {"MPA_REDIS_URL": "", **dict(pair.split("=", 1) for pair in options.set)}
         with student(options.model, Path(folder), settings) as process:
-            row = asyncio.run(_measure(process.port, versions, options))
+            row = asyncio.run(measure(process.port, versions, options))
     report("swaps", [row], TARGETS)
 
 
-async def _measure(port: int, versions: list[str], options: argparse.Namespace) -> dict[str, object]:
+async def measure(port: int, versions: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """``options``: questions, clients, steady, swaps and pause, as below."""
     asked = bodies(questions(options.questions), max_tokens=MAX_TOKENS)
     async with StudentClient(f"http://127.0.0.1:{port}", model="student", timeout=120) as control:
         truth: Truth = {}

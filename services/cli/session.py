@@ -20,7 +20,7 @@ from rich.console import Console
 
 from shared.client import ParityClient, StudentClient
 from shared.errors import MPAError, NotFound, Unavailable, UpstreamError
-from shared.settings import ClientSettings
+from shared.settings import ClientSettings, read_settings
 
 out = Console()
 err = Console(stderr=True, highlight=False)
@@ -41,7 +41,7 @@ class Exit(IntEnum):
 
 def load_settings() -> ClientSettings:
     """Settings from the environment; a running ``mpa up`` in the data folder supplies what the environment does not."""
-    settings = ClientSettings()
+    settings = read_settings(ClientSettings)
     endpoints = settings.data_dir / "endpoints.json"
     if endpoints.exists():
         found: dict[str, str] = json.loads(endpoints.read_text())

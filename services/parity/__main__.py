@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from services.parity.app import make_app
 from shared.http import serve
-from shared.settings import ParitySettings
+from shared.settings import ParitySettings, read_settings
 from shared.telemetry import setup_logging
 
 
 def main() -> None:
-    settings = ParitySettings()
+    settings = read_settings(ParitySettings)
     setup_logging("parity", settings)
     serve(make_app(settings), settings, settings.parity_port)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from services.parity.pictures import Picture, derive_seed
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
-from shared.contracts import AnnotatorSpec, ChatRequest, ChatResponse, Choice, Verdict
+from shared.contracts import AnnotatorSpec, ChatRequest, ChatResponse, Choice, TopLogprob, Verdict
+from shared.sets import Alternative
 from shared.vqa.answers import normalise_question
 from shared.vqa.tasks import TaskProfile
 
@@ -36,6 +38,7 @@ class Draft:
     question: str | None = None
     answer: str | None = None
     logprob: float | None = None
+    top: tuple[tuple[Alternative, ...], ...] | None = None
     verdict: Verdict | None = None
     reason: str = ""
     prompt_tokens: int = 0
@@ -56,10 +59,10 @@ class Draft:
 
 
 class Annotator:
-    """Asks one job's teacher. ``seed`` is the job's."""
+    """Asks one job's teacher. ``seed`` is the job's, ``top_k`` says how many alternatives a token are asked for."""
 
-    def __init__(self, teacher: Upstream, spec: AnnotatorSpec, seed: int) -> None:
-        self._teacher, self._spec, self._seed = teacher, spec, seed
+    def __init__(self, teacher: Upstream, spec: AnnotatorSpec, seed: int, top_k: int = 0) -> None:
+        self._teacher, self._spec, self._seed, self._top_k = teacher, spec, seed, top_k
         self._forms: Literal["untried", "kept", "refused"] = "untried"
 
     async def propose(self, picture: Picture, profile: TaskProfile) -> list[Draft]:
@@ -155,6 +158,7 @@ class Annotator:
             max_tokens=profile.max_answer_tokens,
             temperature=0.0,
             logprobs=True,
+            top_logprobs=self._top_k or None,
         )
         try:
             response = (await self._teacher.chat(request, picture.rank)).response
@@ -166,7 +170,8 @@ class Annotator:
         if not answer:
             return draft.ended(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(text)}.")
         logprob = mean_logprob(response.choices[0])
-        return replace(draft, answer=answer, logprob=logprob, answer_cost=tokens_of(response))
+        top = top_alternatives(response.choices[0]) if self._top_k else None
+        return replace(draft, answer=answer, logprob=logprob, top=top, answer_cost=tokens_of(response))
 
 
 def tokens_of(response: ChatResponse) -> tuple[int, int]:
@@ -186,6 +191,19 @@ def mean_logprob(choice: Choice) -> float | None:
         return None
     mean = sum(token.logprob for token in tokens) / len(tokens)
     return mean if math.isfinite(mean) else None
+
+
+def top_alternatives(choice: Choice) -> tuple[tuple[Alternative, ...], ...] | None:
+    """The likeliest tokens at each place of the answer, best first; None if the server sent none."""
+    tokens = choice.logprobs.content if choice.logprobs is not None else None
+    if not tokens or any(not token.top_logprobs for token in tokens):
+        return None
+    return tuple(_ranked(token.top_logprobs) for token in tokens)
+
+
+def _ranked(found: Sequence[TopLogprob]) -> tuple[Alternative, ...]:
+    known = [Alternative(entry.token, round(entry.logprob, 6)) for entry in found if math.isfinite(entry.logprob)]
+    return tuple(sorted(known, key=lambda entry: -entry.logprob))
 
 
 def _without_duplicates(drafts: list[Draft]) -> list[Draft]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from services.parity.annotator import Annotator, Draft
-from services.parity.attention import AttentionMeter
+from services.parity.gaps import GapMeter, rounded
 from services.parity.identifier import Identifier
 from services.parity.pictures import Picture, digest, prepare, split_of
 from services.parity.throttle import Throttle
@@ -63,9 +63,9 @@ class ShardCollector:
         student_calls = models.student_calls or Throttle("student", models.calls_in_flight)
         self._teacher = Upstream("teacher", models.teacher, teacher_calls, self.changed, models.patience)
         self._student = Upstream("student", models.student, student_calls, self.changed, models.patience)
-        self._annotator = Annotator(self._teacher, spec.annotator, spec.seed)
+        self._annotator = Annotator(self._teacher, spec.annotator, spec.seed, spec.discrepancies.top_k)
         self._identifier = Identifier(self._teacher, self._student, spec.identifier, spec.seed)
-        self._attention = AttentionMeter(self._teacher, self._student, spec.discrepancies)
+        self._gaps = GapMeter(self._teacher, self._student, spec.discrepancies)
         self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
         self._profiles, self._files, self._limits = profiles, files, limits
         self._images_in_work = models.calls_in_flight
@@ -118,28 +118,26 @@ class ShardCollector:
             slot=draft.slot,
             question=draft.question,
             teacher_answer=draft.answer,
-            teacher_logprob=_rounded(draft.logprob),
+            teacher_logprob=rounded(draft.logprob),
             prompt_tokens=draft.prompt_tokens,
             completion_tokens=draft.completion_tokens,
         )
         if draft.verdict is not None:
             return replace(row, verdict=draft.verdict, reason=draft.reason)
         found = await self._identifier.examine(draft, picture, profile)
-        if found.verdict is Verdict.DISPARITY and self._spec.discrepancies.attention:
-            prompt = profile.answer_prompt(draft.question or "")
-            looks = await self._attention.measure(picture, prompt, draft.answer or "")
-            row = replace(row, teacher_attention=looks.teacher, student_attention=looks.student)
+        if found.verdict is Verdict.DISPARITY:
+            row = await self._gaps.measure(row, draft, picture, profile)
         return replace(
             row,
             verdict=found.verdict,
             reason=found.reason,
             student_answer=found.student_answer,
             student_version=found.student_version,
-            student_logprob=_rounded(found.student_logprob),
+            student_logprob=rounded(found.student_logprob),
             votes=found.votes,
             vote_share=found.vote_share,
-            prompt_tokens=draft.prompt_tokens + found.prompt_tokens,
-            completion_tokens=draft.completion_tokens + found.completion_tokens,
+            prompt_tokens=row.prompt_tokens + found.prompt_tokens,
+            completion_tokens=row.completion_tokens + found.completion_tokens,
             saved_tokens=found.saved_tokens,
         )
 
@@ -171,8 +169,3 @@ class ShardCollector:
         refused = [row for row in asked if row.verdict is Verdict.REFUSED and row.question is None]
         if len({row.image_index for row in asked}) >= REFUSED_IMAGES and len(refused) == len(asked):
             raise UpstreamError(f"The teacher refused every image of the shard. The first refusal: {refused[0].reason}")
-
-
-def _rounded(logprob: float | None) -> float | None:
-    """Six decimals: the rest is noise of batching, and makes files of equal runs differ."""
-    return None if logprob is None else round(logprob, 6)

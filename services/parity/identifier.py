@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -67,13 +69,45 @@ class Identifier:
             prompt, completion = draft.answer_cost
             saved = prompt + self._spec.votes * completion
             return replace(_found(Verdict.STUDENT_RIGHT, student), saved_tokens=saved)
-        return self._judge(student, await self._ask_teacher_again(draft, picture, profile), draft, profile)
+        unsure = self._unsure(draft)
+        if unsure:
+            return replace(_found(Verdict.TEACHER_INCONSISTENT, student), reason=unsure)
+        votes = await self._ask_teacher_again(draft, picture, profile)
+        return await self._checked(self._judge(student, votes, draft, profile), draft, picture, profile)
 
     async def _verify_all(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
         student, votes = await asyncio.gather(
             self._ask_student(draft, picture, profile), self._ask_teacher_again(draft, picture, profile)
         )
-        return self._judge(student, votes, draft, profile)
+        return await self._checked(self._judge(student, votes, draft, profile), draft, picture, profile)
+
+    def _unsure(self, draft: Draft) -> str:
+        """Why the teacher is not sure enough of its answer; "" if it is, or if it tells no log-probabilities."""
+        if draft.logprob is None or math.exp(draft.logprob) >= self._spec.min_confidence:
+            return ""
+        least = self._spec.min_confidence
+        return f"The teacher gives its own answer {math.exp(draft.logprob):.0%}, less than {least:.0%}."
+
+    async def _checked(self, finding: Finding, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
+        """A kept pair after the teacher was asked, in a question of its own, whether its answer is right."""
+        prompt = profile.check_prompt(draft.question or "", draft.answer or "")
+        if finding.verdict is not Verdict.DISPARITY or not self._spec.cross_check or not prompt:
+            return finding
+        request = image_question(
+            self._teacher.client.model, picture.url, prompt, max_tokens=profile.max_answer_tokens, temperature=0.0
+        )
+        response = (await self._teacher.chat(request, picture.rank)).response
+        prompt_tokens, completion_tokens = tokens_of(response)
+        said = first_text(response)
+        finding = replace(
+            finding,
+            prompt_tokens=finding.prompt_tokens + prompt_tokens,
+            completion_tokens=finding.completion_tokens + completion_tokens,
+        )
+        if _says_yes(said):
+            return finding
+        reason = f"Asked whether its answer is right, the teacher says {said.strip()[:40]!r}."
+        return replace(finding, verdict=Verdict.TEACHER_INCONSISTENT, reason=reason)
 
     def _judge(self, student: _Student, votes: _Votes, draft: Draft, profile: TaskProfile) -> Finding:
         share = vote_share(votes.answers, [self._agree(vote, draft, profile) for vote in votes.answers])
@@ -84,6 +118,9 @@ class Identifier:
             prompt_tokens=votes.prompt_tokens,
             completion_tokens=votes.completion_tokens,
         )
+        unsure = self._unsure(draft)
+        if unsure:
+            return replace(finding, verdict=Verdict.TEACHER_INCONSISTENT, reason=unsure)
         if share < self._spec.threshold:
             agreeing = f"{share:.0%} of its {len(votes.answers)} further answers"
             reason = f"The teacher agrees with itself in {agreeing}, less than {self._spec.threshold:.0%}."
@@ -123,6 +160,10 @@ class Identifier:
         response = (await self._teacher.chat(request, picture.rank)).response
         answers = tuple(profile.clean_answer(choice.message.content or "") for choice in response.choices)
         return _Votes(answers if sampled else answers * self._spec.votes, *tokens_of(response))
+
+
+def _says_yes(text: str) -> bool:
+    return re.match(r"\W*yes\b", text.lower()) is not None
 
 
 def vote_share(answers: Sequence[str], agreeing: Sequence[bool]) -> float:

@@ -20,8 +20,9 @@ from services.parity.reconciler import Reconciler, ReconcilerRules
 from services.parity.report import shown, withdraw_report
 from services.parity.sources import SourceRules
 from services.parity.submission import Submitter
+from services.parity.teacher_checks import check_logprobs
 from services.parity.uploads import UploadLimits
-from shared.client import HttpClient
+from shared.client import ChatClient, HttpClient
 from shared.contracts import NAME_PATTERN, Health, JobStatus
 from shared.errors import NotFound
 from shared.http import Lifespan
@@ -113,7 +114,15 @@ def build(settings: ParitySettings) -> Parts:
     return Parts(
         jobs=jobs,
         store=store,
-        submitter=Submitter(jobs, store, profiles, [settings.student_name], rules, lambda: _check_probes(settings)),
+        submitter=Submitter(
+            jobs,
+            store,
+            profiles,
+            [settings.student_name],
+            rules,
+            lambda: _check_probes(settings),
+            lambda: _check_logprobs(settings),
+        ),
         reconciler=Reconciler(
             jobs,
             store,
@@ -138,6 +147,17 @@ async def _check_probes(settings: ParitySettings) -> None:
         HttpClient(settings.student_url, timeout=PROBE_SECONDS) as student,
     ):
         await check_probes([("teacher", teacher), ("student", student)])
+
+
+async def _check_logprobs(settings: ParitySettings) -> None:
+    key = settings.teacher_api_key or settings.api_key
+    async with ChatClient(
+        settings.teacher_url,
+        model=settings.teacher_name,
+        api_key=key.get_secret_value() if key else None,
+        timeout=PROBE_SECONDS,
+    ) as teacher:
+        await check_logprobs(teacher)
 
 
 async def ready(app: FastAPI) -> Health:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.parity.sources import SourceRules, allowed, list_images
+from shared.alignment import check_discrepancies, completed, needs_logprobs
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.state import JobStore
@@ -38,15 +39,20 @@ class Submitter:
     students: Sequence[str]
     rules: SourceRules
     check_probes: Callable[[], Awaitable[None]]
+    check_logprobs: Callable[[], Awaitable[None]]
 
     async def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
         """The job's id, and whether this call made it. Once this returns, the job survives the loss of Redis.
 
-        Raises InvalidInput (also for attention where a model has no probe), Forbidden, and Conflict for a key that was
-        used with another spec.
+        What the loss needs is measured, unless the spec says otherwise. Raises InvalidInput (also where a model cannot
+        tell what is to be measured), Forbidden, and Conflict for a key that was used with another spec.
         """
+        spec = completed(spec)
+        check_discrepancies(spec.train.loss, spec.discrepancies)
         if spec.discrepancies.attention:
             await self.check_probes()
+        if needs_logprobs(spec.train.loss) or spec.identifier.min_confidence > 0:
+            await self.check_logprobs()
         stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
         return stored.job_id, await self.jobs.create(stored)
 
@@ -94,8 +100,21 @@ class Submitter:
         self._check_tasks([*spec.tasks, *(task for source in spec.images for task in source.tasks or ())])
         if any(source.tasks == [] for source in spec.images):
             raise InvalidInput("images.tasks: an empty list asks nothing: leave it out to use the spec's tasks.")
+        if spec.discrepancies.reasoning:
+            self._check_prompts(spec, "discrepancies.reasoning", "explain")
+        if spec.identifier.cross_check:
+            self._check_prompts(spec, "identifier.cross_check", "check")
         if spec.benchmark is not None and not allowed(Path(spec.benchmark), self.rules.roots).is_file():
             raise InvalidInput(f"benchmark: {spec.benchmark} is not a file: give a labelled JSONL file.")
+
+    def _check_prompts(self, spec: JobSpec, field: str, prompt: str) -> None:
+        """Some task of the job must have a prompt of this kind: the pairs of the others do without."""
+        asked = {*spec.tasks, *(task for source in spec.images for task in source.tasks or ())}
+        if not any(getattr(self.profiles[task].prompts, prompt) for task in asked):
+            raise InvalidInput(
+                f"{field}: none of the tasks {', '.join(sorted(asked))} has the prompt it needs: add prompts.{prompt} "
+                f"to one in the file of MPA_TASKS_FILE, or leave {field} out."
+            )
 
     def _check_tasks(self, tasks: Sequence[str]) -> None:
         unknown = [task for task in dict.fromkeys(tasks) if task not in self.profiles]

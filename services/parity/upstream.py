@@ -13,7 +13,15 @@ from typing import TypeVar
 from services.parity.dialect import Dialect, Rule
 from services.parity.throttle import Throttle
 from shared.client import ChatClient, ChatReply
-from shared.contracts import AttentionRequest, AttentionResponse, ChatRequest, ChatResponse, Usage
+from shared.contracts import (
+    AttentionRequest,
+    AttentionResponse,
+    ChatRequest,
+    ChatResponse,
+    ScoreRequest,
+    ScoreResponse,
+    Usage,
+)
 from shared.errors import MPAError, Unavailable, UpstreamError
 
 log = logging.getLogger(__name__)
@@ -78,6 +86,10 @@ class Upstream:
     async def attention(self, request: AttentionRequest, rank: float = 0.0) -> AttentionResponse:
         """Where our own model service looks. Raises RequestRefused, and UpstreamError where the probe is off."""
         return await self._until_answered(partial(self.client.attention, request), rank)
+
+    async def score(self, request: ScoreRequest, rank: float = 0.0) -> ScoreResponse:
+        """What our own student service thinks of answers. Raises RequestRefused, and UpstreamError without one."""
+        return await self._until_answered(partial(self.client.score, request), rank)
 
     async def _ask(self, request: ChatRequest, rank: float) -> ChatReply:
         """In the words that the endpoint is known to understand, or that its refusals teach on the way."""

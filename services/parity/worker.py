@@ -26,7 +26,7 @@ from shared.client import ChatClient, StudentClient
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
 from shared.queue import COLLECT_QUEUE, make_celery
-from shared.settings import ParitySettings
+from shared.settings import ParitySettings, read_settings
 from shared.state import JobStore
 from shared.store import Store
 from shared.telemetry import setup_logging
@@ -114,7 +114,7 @@ async def _jobs(settings: ParitySettings) -> AsyncIterator[JobStore]:
 
 
 def main() -> None:
-    settings = ParitySettings()
+    settings = read_settings(ParitySettings)
     setup_logging("parity-worker", settings)
     app, runner = make_worker(settings)
 

@@ -160,9 +160,14 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
             kind = VllmEngine if settings.student_engine == "vllm" else TransformersEngine
             return await kind.start(settings, candidate.version, candidate.folder, candidate.smoke, sizes.observe)
 
+        async def start_beside(candidate: Verified) -> Engine:
+            if isinstance(rollout.engine, VllmEngine):
+                return await rollout.engine.beside(candidate.version, candidate.folder, candidate.smoke)
+            return await start(candidate)
+
         rollout = await Rollout.start(registry, base, start, timeout=settings.student_swap_timeout)
         router = Router(lambda: rollout.engine, app.state.metrics_registry)
-        replica = build_replica(settings, store, registry, rollout, router, start)
+        replica = build_replica(settings, store, registry, rollout, router, start_beside)
         app.state.rollout, app.state.router, app.state.replica = rollout, router, replica
         app.state.images = images = ChatImages(
             settings, max_images=settings.student_max_images, setting="MPA_STUDENT_MAX_IMAGES"

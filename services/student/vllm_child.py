@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,25 @@ DRAIN_SECONDS = 30.0
 DRAIN_POLL = 0.02
 RETRY_AFTER = 2.0
 MAX_CONNECTIONS = 1024
+SWAP_ROUTES = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+"""For vLLM's environment: its routes that change weights and adapters. It listens on loopback only."""
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM allows as the largest rank."""
+ADAPTER_SLOTS = 5
+"""Room for adapters in vLLM. Three are used; the last one must stay empty: on a CPU vLLM takes it for requests without
+an adapter that share a batch with others. The one before it is for an adapter that an abandoned request brought back.
+"""
 
 
 class VllmChild:
-    """Requests to a supervised vLLM server. ``folder()`` is what it loads at each (re)start."""
+    """Requests to a supervised vLLM server. ``folder()`` is what it loads at each (re)start, ``prepare`` the rest."""
 
-    def __init__(self, settings: StudentSettings, folder: Callable[[], Path]) -> None:
+    def __init__(
+        self,
+        settings: StudentSettings,
+        folder: Callable[[], Path],
+        prepare: Callable[[], Awaitable[str | None]] | None = None,
+    ) -> None:
         on_gpu = runs_on_gpu(settings.student_vllm_python)
         environment = vllm_environment(
             os.environ, model=str(folder()), torch_threads=settings.torch_threads, on_gpu=on_gpu
@@ -41,9 +54,10 @@ class VllmChild:
         self._timeout = settings.student_request_timeout.total_seconds()
         self.server = ModelServer(
             lambda port: vllm_command(settings, folder(), port, on_gpu=on_gpu),
-            {**environment, "VLLM_SERVER_DEV_MODE": "1"},  # the routes that swap weights; loopback only
+            {**environment, **SWAP_ROUTES},
             settings.student_name,
             Patience(ready=settings.student_ready_timeout.total_seconds(), probe=self._timeout / 2),
+            prepare,
         )
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
         self._http = httpx.AsyncClient(
@@ -79,31 +93,58 @@ class VllmChild:
         except httpx.HTTPError as error:
             raise self._broken(error) from error
 
+    async def why_not(self, folder: Path) -> str:
+        """Why the weights in ``folder`` cannot take the place of the present ones, empty if they can."""
+        self._check_ready()
+        return await self._worker("mpa_why_not", str(folder))
+
     async def reload(self, folder: Path) -> str:
-        """Overwrite the weights by those in ``folder`` and forget what was computed with the old ones.
+        """Overwrite the weights by those in ``folder`` and forget what was computed with the old ones, adapters too.
 
         Nobody may ask meanwhile. Raises Unavailable if nothing was touched; returns what went wrong after that, empty
         if nothing did: then the weights may be torn, or old answers still be cached.
         """
         self._check_ready()
+        # Requests that nobody waits for any more may still run; blocks of theirs would be cached later.
+        await self._reset_prefix_cache()
         try:
-            # Requests that nobody waits for any more may still run; blocks of theirs would be cached later.
-            await self._reset_prefix_cache()
-        except httpx.HTTPError as error:
-            raise self._broken(error) from error
-        try:
-            body = {"method": "mpa_reload", "args": [str(folder)], "timeout": RELOAD_SECONDS}
-            reply = await self._control("/collective_rpc", json_body=body)
-            if problem := "; ".join(text for text in reply["results"] if text):
+            if problem := await self._worker("mpa_reload", str(folder)):
                 return problem
             # Without these a known image kills the engine, and a known prompt gets the old checkpoint's answer.
             await self._control("/reset_encoder_cache")
             await self._reset_prefix_cache()
-        except (httpx.HTTPError, MPAError) as error:
+        except MPAError as error:
             self.server.saw_failure()
-            return f"{type(error).__name__}: {error}"
+            return error.detail
         self.server.saw_answer()
         return ""
+
+    async def why_not_adapter(self, folder: Path) -> str:
+        """Why vLLM cannot serve the adapter in ``folder`` wholly, empty if it can."""
+        return await self._worker("mpa_why_not_adapter", str(folder))
+
+    async def load_adapter(self, name: str, folder: Path) -> None:
+        """Requests may name it as their model from now on. Raises InvalidInput if vLLM refuses it."""
+        await self._control("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+
+    async def unload_adapter(self, name: str) -> None:
+        """New requests cannot name it any more; it stays in memory. Raises InvalidInput if vLLM does not know it."""
+        await self._control("/v1/unload_lora_adapter", {"lora_name": name})
+
+    async def adapters(self) -> list[int]:
+        """Numbers of the adapters in memory, in order of their loading."""
+        body = {"method": "mpa_adapters", "timeout": RELOAD_SECONDS}
+        return [int(number) for number in (await self._control("/collective_rpc", body))["results"][0]]
+
+    async def forget_adapter(self, number: int) -> str:
+        """Take it out of memory; returns why not, if a request is being answered with it."""
+        return await self._worker("mpa_forget_adapter", number)
+
+    async def _worker(self, method: str, argument: str | int) -> str:
+        """What our methods in vLLM's workers say that went wrong."""
+        body = {"method": method, "args": [argument], "timeout": RELOAD_SECONDS}
+        reply = await self._control("/collective_rpc", body)
+        return "; ".join(dict.fromkeys(text for text in reply["results"] if text))
 
     async def _reset_prefix_cache(self) -> None:
         """Until vLLM has done it, which it does not while any request holds a block. Raises Unavailable."""
@@ -114,9 +155,13 @@ class VllmChild:
             await asyncio.sleep(DRAIN_POLL)
 
     async def _control(self, path: str, json_body: dict[str, Any] | None = None) -> dict[str, Any]:
-        response = await self._http.post(self.server.base_url + path, json=json_body, timeout=RELOAD_SECONDS)
+        try:
+            response = await self._http.post(self.server.base_url + path, json=json_body, timeout=RELOAD_SECONDS)
+        except httpx.HTTPError as error:
+            raise self._broken(error) from error
         self._judge(response.status_code, response.content)
-        content: dict[str, Any] = json.loads(response.content or b"{}") or {}
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        content: dict[str, Any] = (json.loads(response.content) if is_json else None) or {}
         return content
 
     def _judge(self, status: int, content: bytes) -> None:
@@ -158,6 +203,10 @@ def vllm_command(settings: StudentSettings, folder: Path, port: int, *, on_gpu: 
         "--generation-config=vllm",
         *QUIET_FLAGS,
     ]
+    if settings.student_vllm_lora:
+        rank = next(rank for rank in LORA_RANKS if rank >= settings.student_vllm_lora_rank)
+        command += ["--enable-lora", f"--max-lora-rank={rank}"]
+        command += [f"--max-loras={ADAPTER_SLOTS}", f"--max-cpu-loras={ADAPTER_SLOTS}"]
     if settings.student_max_model_len is not None:
         command.append(f"--max-model-len={settings.student_max_model_len}")
     if not on_gpu:

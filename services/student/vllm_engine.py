@@ -1,36 +1,27 @@
-"""The student on vLLM: a supervised server whose weights are overwritten in place."""
+"""The student on vLLM: a supervised server whose weights are overwritten in place, or adapted beside them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-
-from services.student.engine import Answered, Question, Scored
-from services.student.swap_gate import SwapGate
-from services.student.vllm_child import VllmChild
-from services.student.vllm_wire import Growing, Misaligned, chat_body, read_answer, read_score, score_body
+from services.student.engine import Answered, Engine, Question, Scored
+from services.student.vllm_adapters import Adapters, Served, Unadaptable, adapter_of
+from services.student.vllm_candidate import VllmCandidate
+from services.student.vllm_child import RETRY_AFTER, VllmChild
+from services.student.vllm_files import check_finite, check_same_start, end_ids, read_start
+from services.student.vllm_requests import VllmRequests
+from services.student.vllm_trial import check_smoke, find_misalignment
 from services.student.work import StreamPiece
-from shared.checkpoint_files import weight_files
-from shared.checkpoints import SMOKE_TOKENS
-from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
-from shared.errors import BadCheckpoint, Busy, MPAError, Unavailable
-from shared.images import to_data_url
+from shared.contracts import SmokeAnswer
+from shared.errors import BadCheckpoint, MPAError, Unavailable
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_processor
-from shared.vlm.prompting import completion_ids, render_with
 from shared.vlm.sampling import Sampling
-from shared.vlm.score_check import COARSE, QUESTIONS, TOLERANCE, grey_image, largest_gap
-from shared.vlm.scoring import Score
 
 log = logging.getLogger(__name__)
 START_POLL = 0.2
@@ -38,16 +29,30 @@ START_TRIES = 2
 
 
 class VllmEngine:
-    """Implements `Engine`. A swap waits for the answers in flight, overwrites the weights and lets the next ones in."""
+    """Implements `Engine`.
 
-    def __init__(self, settings: StudentSettings, version: str, folder: Path, on_batch: Callable[[int], None]) -> None:
-        self._settings, self._version, self._folder = settings, version, folder
-        self._on_batch = on_batch
-        self._gate = SwapGate()
-        self._waiting = 0
+    A checkpoint with an adapter of the weights that vLLM has is loaded beside them, and requests name it from then on.
+    Any other one waits for the answers in flight, overwrites the weights and lets the next requests in.
+    """
+
+    def __init__(
+        self,
+        settings: StudentSettings,
+        version: str,
+        folder: Path,
+        processor: Any,
+        on_batch: Callable[[int], None],
+    ) -> None:
+        """Reads small files of ``folder``; ``processor`` is its own."""
+        self._settings, self._started_with = settings, read_start(folder)
+        self._weights = self._serving = Served(version, folder, settings.student_name)
+        self._previous: Served | None = None
+        self._changing = asyncio.Lock()
         self._score_trouble = ""
-        self._child = VllmChild(settings, lambda: self._folder)
-        self._read_folder()
+        self._child = VllmChild(settings, lambda: self._weights.folder, lambda: self._adapters.restore())
+        self._adapters = Adapters(self._child, settings.student_name)
+        eos = end_ids(folder, processor.tokenizer.eos_token_id)
+        self._requests = VllmRequests(settings, self._child, processor, eos, on_batch)
 
     @classmethod
     async def start(
@@ -60,13 +65,15 @@ class VllmEngine:
     ) -> VllmEngine:
         """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told of every request's choices."""
         await asyncio.to_thread(check_finite, folder)
-        engine = cls(settings, version, folder, on_batch)
+        processor = await asyncio.to_thread(load_processor, folder, trust_remote_code=settings.trust_remote_code)
+        engine = cls(settings, version, folder, processor, on_batch)
         await engine._child.server.start()
         try:
             await engine._until_ready()
             if smoke is not None:
-                await engine._check_smoke(smoke, folder)
-            engine._score_trouble = await engine._misalignment()
+                await engine._check_smoke(engine._serving, smoke)
+            exact = settings.student_dtype == "float32"
+            engine._score_trouble = await find_misalignment(engine._requests, engine._serving, exact=exact)
         except BaseException:
             await engine.close()
             raise
@@ -74,11 +81,11 @@ class VllmEngine:
 
     @property
     def version(self) -> str:
-        return self._version
+        return self._serving.version
 
     @property
     def queued(self) -> int:
-        return self._waiting
+        return self._requests.in_work
 
     @property
     def alive(self) -> bool:
@@ -89,55 +96,21 @@ class VllmEngine:
         """Why it is not alive, in words."""
         return self._child.server.reason
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
-        self._check_room()
-        self._waiting += 1
-        try:
-            async with self._gate.passing():
-                version = self._version
-                self._on_batch(len(samplings))
-                answers = await asyncio.gather(*(self._answer(question, sampling) for sampling in samplings))
-        finally:
-            self._waiting -= 1
-        return Answered(version, answers)
-
-    async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
-        self._check_room()
-        self._waiting += 1
-        pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            async with self._gate.passing():
-                self._on_batch(len(samplings))
-                tasks += [
-                    asyncio.create_task(self._stream(question, sampling, choice, pieces))
-                    for choice, sampling in enumerate(samplings)
-                ]
-                whole = asyncio.gather(*tasks)
-                whole.add_done_callback(lambda _: pieces.put_nowait(None))
-                while (piece := await pieces.get()) is not None:
-                    yield piece
-                await whole
-        finally:
-            self._waiting -= 1
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
     @property
     def score_trouble(self) -> str:
         return self._score_trouble
 
+    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
+        return await self._requests.answer(lambda: self._serving, question, samplings)
+
+    def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+        return self._requests.stream(lambda: self._serving, question, samplings)
+
     async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
-        self._check_room()
-        async with self._gate.passing():
-            version = self._version
-            rows = [[self._score(question, answer) for answer in answers] for question, answers in items]
-            scores = [list(await asyncio.gather(*row)) for row in rows]
-        return Scored(version, scores)
+        return await self._requests.score(lambda: self._serving, items)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
-        await asyncio.to_thread(check_finite, folder)
+        await asyncio.to_thread(check_same_start, self._started_with, folder)
         given_up = asyncio.Event()
         swapping = asyncio.create_task(self._swap(version, folder, smoke, given_up))
         try:
@@ -149,146 +122,133 @@ class VllmEngine:
             raise
 
     async def switch_back(self, version: str) -> bool:
-        """Never: one copy of the weights is held. A swap back takes as long as any other."""
+        """To the weights below an adapter, or to the adapter before; of whole weights one copy is held."""
+        async with self._changing:
+            for held in (self._weights, self._previous):
+                if held is not None and held.version == version:
+                    self._switch(held)
+                    return True
         return False
 
+    async def beside(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> Engine:
+        """An engine for a canary: its adapter beside the active checkpoint, in the same vLLM.
+
+        Raises BadCheckpoint if it has none that fits: a second copy of the weights does not fit in one vLLM.
+        """
+        await asyncio.to_thread(check_same_start, self._started_with, folder)
+        async with self._changing:
+            try:
+                served = await self._load_adapter(version, folder, smoke)
+            except Unadaptable as error:
+                raise BadCheckpoint(
+                    f"{version} cannot be a canary on vLLM, which has one set of weights and takes candidates as LoRA "
+                    f"adapters of it: {error.detail} Activate {version}, or use MPA_STUDENT_ENGINE=transformers."
+                ) from error
+        return VllmCandidate(self, self._requests, self._adapters, served)
+
     async def close(self) -> None:
+        await self._adapters.close()
         await self._child.close()
 
-    async def _answer(self, question: Question, sampling: Sampling) -> Any:
-        body = chat_body(self._settings.student_name, question, sampling)
-        return read_answer(await self._child.chat(body), self._eos)
-
-    async def _stream(
-        self, question: Question, sampling: Sampling, choice: int, pieces: asyncio.Queue[StreamPiece | None]
-    ) -> None:
-        version, growing, usage = self._version, Growing(self._eos), {"prompt_tokens": 0, "completion_tokens": 0}
-        async with contextlib.aclosing(
-            self._child.stream(chat_body(self._settings.student_name, question, sampling))
-        ) as chunks:
-            async for chunk in chunks:
-                usage = chunk.get("usage") or usage
-                for part in chunk["choices"]:
-                    piece = growing.add(part, part["delta"].get("content") or "")
-                    if piece.text or piece.tokens:
-                        pieces.put_nowait(StreamPiece(version, choice, piece=piece))
-        pieces.put_nowait(StreamPiece(version, choice, answer=growing.answer(usage)))
-
-    async def _score(self, question: Question, answer: str) -> Score:
-        reply = await self._child.chat(score_body(self._settings.student_name, question, answer))
-        prompt = render_with(self._processor, question.messages, question.images)
-        ids = completion_ids(self._processor, self._eos, prompt, answer)
-        return read_score(reply, answer, ids, [self._processor.tokenizer.decode([token]) for token in ids])
-
-    async def _misalignment(self) -> str:
-        """Compare the log-probabilities that vLLM gave while it wrote an answer with those it gives to the answer."""
-        file = io.BytesIO()
-        grey_image().save(file, "PNG")
-        image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(file.getvalue())))
-        for text in QUESTIONS:
-            content = [image, TextPart(type="text", text=text)]
-            question = Question((ChatMessage(role="user", content=content),), (grey_image(),))
-            try:
-                answer = await self._answer(question, Sampling(max_tokens=SMOKE_TOKENS))
-                score = await self._score(question, answer.text)
-            except Misaligned as error:
-                return error.detail
-            written = [token.text for token in answer.tokens]
-            if written != list(score.tokens[:-1]):  # written in other tokens than the tokenizer's own
-                continue
-            found = score.logprobs[: len(written)]
-            worst = largest_gap(found, [token.logprob for token in answer.tokens]) if written else 0.0
-            if worst > (TOLERANCE[torch.float32] if self._settings.student_dtype == "float32" else COARSE):
-                return f"the answer {answer.text!r} is scored {worst:.3g} nats off what it was written with"
-        return ""
-
     async def _swap(self, version: str, folder: Path, smoke: SmokeAnswer | None, given_up: asyncio.Event) -> None:
-        started = time.monotonic()
-        async with self._gate.closed():
+        async with self._changing:
+            started, old = time.monotonic(), self.version
+            try:
+                served = await self._load_adapter(version, folder, smoke)
+            except Unadaptable as error:
+                log.info("%s is swapped as whole weights: %s", version, error.detail, extra={"checkpoint": version})
+                await self._overwrite(version, folder, smoke, given_up)
+                how = "Overwrote the weights of"
+            else:
+                if given_up.is_set():
+                    self._adapters.drop(served)
+                    return
+                self._switch(served)
+                how = "Loaded an adapter beside"
+            seconds = time.monotonic() - started
+            log.info("%s %s with %s in %.2f s", how, old, version, seconds, extra={"checkpoint": version})
+
+    async def _load_adapter(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> Served:
+        """An adapter that answers as its card says. Raises Unadaptable, then nothing has changed."""
+        if not self.alive:
+            raise Unavailable(self.trouble, retry_after=RETRY_AFTER)
+        if not self._settings.student_vllm_lora:
+            raise Unadaptable("MPA_STUDENT_VLLM_LORA is off.")
+        card = await asyncio.to_thread(adapter_of, folder)
+        if card is None:
+            raise Unadaptable(f"{version} was not trained as an adapter.")
+        if card.base != self._weights.version:
+            raise Unadaptable(f"its adapter belongs to {card.base}, vLLM has the weights of {self._weights.version}.")
+        if self._adapters.full and self._previous is not None:
+            self._adapters.drop(self._previous)
+            self._previous = None
+        served = await self._adapters.load(version, folder)
+        if smoke is not None:
+            try:
+                await self._check_smoke(served, smoke)
+            except BaseException as error:
+                self._adapters.drop(served)
+                if isinstance(error, BadCheckpoint):  # its weights may have been rounded when they were merged
+                    raise Unadaptable(error.detail) from error
+                raise
+        return served
+
+    def _switch(self, served: Served) -> None:
+        """Requests that pass the gate from now on are answered by ``served``."""
+        old, self._serving = self._serving, served
+        if self._previous is not None and self._previous is not served:
+            self._adapters.drop(self._previous)
+        self._previous = old if self._settings.student_keep_previous else None
+        if self._previous is None:
+            self._adapters.drop(old)
+
+    async def _overwrite(self, version: str, folder: Path, smoke: SmokeAnswer | None, given_up: asyncio.Event) -> None:
+        await asyncio.to_thread(check_finite, folder)
+        if problem := await self._child.why_not(folder):
+            raise BadCheckpoint(f"{folder} cannot be loaded in place: {problem}. {self.version} goes on serving.")
+        candidate = Served(version, folder, self._settings.student_name)
+        async with self._requests.gate.closed():
             if given_up.is_set():
                 return
-            problem = await self._child.reload(folder)
-            if not problem and smoke is not None:
-                problem = await self._wrong_smoke(smoke, folder)
+            problem = await self._child.reload(folder) or await self._wrong_smoke(candidate, smoke)
             if problem or given_up.is_set():
                 died = not self.alive
                 await self._put_back(problem or "the swap took too long")
                 if died:
                     raise Unavailable(f"vLLM died while {version} was loaded ({problem}): retry.", retry_after=5.0)
                 raise BadCheckpoint(
-                    f"{folder} could not be loaded in place: {problem}. {self._version} goes on serving."
+                    f"{folder} could not be loaded in place: {problem}. {self.version} goes on serving."
                 )
-            old, self._version, self._folder = self._version, version, folder
-            self._read_folder()
-        seconds = time.monotonic() - started
-        log.info("Overwrote %s with %s in %.2f s", old, version, seconds, extra={"checkpoint": version})
+            self._weights = self._serving = candidate
+            self._previous = None
+            self._adapters.forget_all()
 
     async def _put_back(self, reason: str) -> None:
         try:
-            problem = await self._child.reload(self._folder)
+            problem = await self._child.reload(self._weights.folder) or await self._adapters.restore()
         except Unavailable as error:  # it is not ready, so it is being restarted, with the old weights
             problem = error.detail
         if problem:
             log.error("Neither new nor old weights load in place (%s): restarting vLLM", problem)
-            await self._child.server.restart(f"could not read {self._version} back ({problem})")
+            await self._child.server.restart(f"could not read {self.version} back ({problem})")
         else:
-            log.warning("Read %s back: %s", self._version, reason, extra={"checkpoint": self._version})
+            log.warning("Read %s back: %s", self.version, reason, extra={"checkpoint": self.version})
 
-    async def _wrong_smoke(self, smoke: SmokeAnswer, folder: Path) -> str:
+    async def _wrong_smoke(self, served: Served, smoke: SmokeAnswer | None) -> str:
         try:
-            await self._check_smoke(smoke, folder)
+            if smoke is not None:
+                await self._check_smoke(served, smoke)
         except MPAError as error:
             return error.detail
         return ""
 
-    async def _check_smoke(self, smoke: SmokeAnswer, folder: Path) -> None:
-        """Ask the card's question; the answer must be equal where this dtype is the one it was recorded with."""
-        image = ImagePart(type="image_url", image_url=ImageURL(url=f"data:image/png;base64,{smoke.image_png_base64}"))
-        content = [image, TextPart(type="text", text=smoke.question)]
-        question = Question((ChatMessage(role="user", content=content),), ())
-        answer = (await self._answer(question, Sampling(max_tokens=SMOKE_TOKENS))).text.strip()
-        if self._settings.student_dtype == "float32" and answer != smoke.answer.strip():
-            raise BadCheckpoint(
-                f"{folder} answers {answer!r} to the smoke question {smoke.question!r}; its card says "
-                f"{smoke.answer!r}. The files are not what was trained, or another library version reads them "
-                "differently."
-            )
+    async def _check_smoke(self, served: Served, smoke: SmokeAnswer) -> None:
+        await check_smoke(self._requests, served, smoke, exact=self._settings.student_dtype == "float32")
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + self._settings.student_ready_timeout.total_seconds()
         server = self._child.server
         while not server.ready:
             if time.monotonic() > deadline or server.restarts >= START_TRIES:
-                raise BadCheckpoint(f"vLLM does not serve {self._folder}: {server.reason}")
+                raise BadCheckpoint(f"vLLM does not serve {self._weights.folder}: {server.reason}")
             await asyncio.sleep(START_POLL)
-
-    def _check_room(self) -> None:
-        limit = self._settings.student_queue_size
-        if self._waiting >= limit:
-            raise Busy(
-                f"{self._waiting} requests are in work already, the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): "
-                "retry later.",
-                retry_after=1.0,
-            )
-
-    def _read_folder(self) -> None:
-        self._processor = load_processor(self._folder, trust_remote_code=self._settings.trust_remote_code)
-        self._eos = _end_ids(self._folder, self._processor.tokenizer.eos_token_id)
-
-
-def check_finite(folder: Path) -> None:
-    """Raises BadCheckpoint naming the weight that holds NaN or infinite values."""
-    for path in weight_files(folder):
-        with safe_open(path, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  # not a dict
-                tensor = weights.get_tensor(name)
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    raise BadCheckpoint(f"{folder}: the weight {name} holds NaN or infinite values. Train it again.")
-
-
-def _end_ids(folder: Path, default: int) -> tuple[int, ...]:
-    """Tokens that end an answer: those of the generation config, else the tokenizer's."""
-    path = folder / "generation_config.json"
-    found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
-    found = default if found is None else found
-    return tuple(int(token) for token in found) if isinstance(found, list) else (int(found),)

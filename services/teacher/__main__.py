@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from services.teacher.app import make_app
 from shared.http import serve
-from shared.settings import TeacherSettings
+from shared.settings import TeacherSettings, read_settings
 from shared.telemetry import setup_logging
 
 
 def main() -> None:
-    settings = TeacherSettings()
+    settings = read_settings(TeacherSettings)
     setup_logging("teacher", settings)
     serve(make_app(settings), settings, settings.teacher_port)
 

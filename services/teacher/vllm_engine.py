@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -93,7 +94,7 @@ class VllmEngine:
             raise UpstreamError(f"vLLM answered {status}: {_message(content)}", upstream_status=status)
         self.server.saw_answer()
         if status >= 400:
-            content = json.dumps(_openai_shape(content, status)).encode()
+            content = json.dumps(_openai_shape(content)).encode()
         return Response(content, status, media_type="application/json")
 
     async def _stream(self, body: bytes) -> Response | tuple[int, bytes]:
@@ -161,17 +162,15 @@ def _as_unavailable(error: httpx.HTTPError, timeout: float) -> MPAError:
     return Unavailable(words, retry_after=RETRY_AFTER)
 
 
-def _openai_shape(content: bytes, status: int) -> dict[str, Any]:
-    """vLLM's error as OpenAI clients read it; other shapes (a plain ``detail``) are wrapped."""
-    try:
-        body = json.loads(content)
-    except ValueError:
-        body = None
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return {"error": {"type": "invalid_request_error", "param": None, "code": status, **error}}
-    message = _message(content)
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": status}}
+def _openai_shape(content: bytes) -> dict[str, Any]:
+    """vLLM's refusal as OpenAI would word its kind; the message stays vLLM's, whatever shape it comes in."""
+    message, param = _message(content), None
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        param = json.loads(content)["error"].get("param")
+    too_long = "maximum context length" in message
+    code = "context_length_exceeded" if too_long else None
+    param = "messages" if too_long else param if isinstance(param, str) else None
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 
 def _message(content: bytes) -> str:

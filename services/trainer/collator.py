@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from services.trainer.losses import IGNORE, Kind
 from services.trainer.rows import Row, RowMaker, answer_row
 from services.trainer.teacher_tokens import Placed, TeacherTokens
 from shared.errors import InvalidInput
+from shared.vlm.image_features import is_pixels
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Prompt, answer_ids, encode, question_prompt
 
@@ -96,8 +98,9 @@ class Encoder:
 class Collator:
     """A batch of samples as model inputs, padded on the right, and what the loss needs of it (losses/predictions.py).
 
-    With ``features`` (see features.py) the picture's tensors are replaced by ``image_features``. ``maker`` and ``tops``
-    belong to an alignment with terms beside the answer; without them every sample is one row.
+    With ``features`` (see features.py) the picture's pixels are replaced by ``image_features``: a tensor, or a list of
+    them where images differ in size. ``maker`` and ``tops`` belong to an alignment with terms beside the answer;
+    without them every sample is one row.
     """
 
     def __init__(
@@ -112,17 +115,18 @@ class Collator:
         self._encoder, self._features = encoder, features
         self._maker, self._tops, self._maps = maker, tops, maps
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         expanded = [self._rows(sample) for sample in samples]
         rows = [row for several in expanded for row in several]
         encoded = [self._encoder.encode(row) for row in rows]
-        batch = {name: self._padded(name, encoded) for name in encoded[0].tokens}
+        batch: dict[str, Any] = {name: self._padded(name, encoded) for name in encoded[0].tokens}
         batch["labels"] = _stacked([_labels(item) for item in encoded], IGNORE)
-        if self._features is None:
-            for name in encoded[0].images:
+        for name in encoded[0].images:
+            if self._features is None or not is_pixels(name):
                 batch[name] = concatenated([item.images[name] for item in encoded])
-        else:
-            batch["image_features"] = torch.cat([self._features[row.sample.image_key] for row in rows])
+        if self._features is not None:
+            found = [self._features[row.sample.image_key] for row in rows]
+            batch["image_features"] = torch.cat(found) if found[0].dim() == 3 else found
         batch["is_replay"] = torch.tensor([sample.is_replay for sample in samples])
         batch["weights"] = torch.tensor([sample.weight for sample in samples], dtype=torch.float32)
         batch["kind"] = torch.tensor([int(row.kind) for row in rows])

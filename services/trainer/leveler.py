@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import (
@@ -213,11 +212,11 @@ class Leveler(Trainer):
         """Mean over the batch's samples of their losses; samples of all sizes count the same."""
         aside = {name: inputs.pop(name, None) for name in _FOR_THE_LOSS}
         labels, sample, teacher_maps = aside["labels"], aside["sample"], aside["teacher_maps"]
-        first = int((labels != IGNORE).any(0).nonzero()[0])
         inputs |= _given_features(inputs.pop("image_features", None))
-        kept = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
+        # Where images take up different numbers of tokens, answers lie far apart: leave out what is in between.
+        said = (labels != IGNORE).any(0).nonzero()[:, 0]
         if self._keeps_some_logits:
-            inputs["logits_to_keep"] = kept
+            inputs["logits_to_keep"] = said - 1
         if teacher_maps is not None:
             inputs["output_attentions"] = True
         outputs = model(**inputs, use_cache=False)
@@ -225,14 +224,14 @@ class Leveler(Trainer):
         if teacher_maps is not None and self._maps is not None:
             student_maps = self._maps.of(outputs.attentions, inputs, labels, sample, teacher_maps)
         predictions = Predictions(
-            logits=outputs.logits if self._keeps_some_logits else outputs.logits[:, kept],
-            labels=labels[:, first:],
+            logits=outputs.logits if self._keeps_some_logits else outputs.logits[:, said - 1],
+            labels=labels[:, said],
             sample=sample,
             kind=aside["kind"],
             is_replay=aside["is_replay"],
             weights=aside["weights"],
             shares=aside["shares"],
-            top=_top_tokens(aside["top_ids"], aside["top_logprobs"], first),
+            top=_top_tokens(aside["top_ids"], aside["top_logprobs"], said),
             teacher_maps=teacher_maps,
             student_maps=student_maps,
         )
@@ -301,11 +300,11 @@ def _arguments(spec: TrainSpec, folder: Path, steps: int, *, seed: int, cpu: boo
     return arguments
 
 
-def _top_tokens(ids: Tensor | None, logprobs: Tensor | None, first: int) -> TopTokens | None:
-    return None if ids is None or logprobs is None else TopTokens(ids[:, first:], logprobs[:, first:])
+def _top_tokens(ids: Tensor | None, logprobs: Tensor | None, places: Tensor) -> TopTokens | None:
+    return None if ids is None or logprobs is None else TopTokens(ids[:, places], logprobs[:, places])
 
 
-def _given_features(features: Tensor | None) -> Mapping[str, Any]:
+def _given_features(features: Tensor | list[Tensor] | None) -> Mapping[str, Any]:
     if features is None:
         return {}
     return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}  # type: ignore[arg-type]

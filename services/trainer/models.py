@@ -14,6 +14,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from services.trainer.adapter import save_adapter
+from shared.adapter_files import ADAPTER_FOLDER
 from shared.checkpoints import (
     CARD_NAME,
     TensorInfo,
@@ -22,13 +24,21 @@ from shared.checkpoints import (
     read_tensor_table,
     verify_loadable,
 )
-from shared.contracts import LoraSpec
+from shared.contracts import LoraSpec, TrainSpec
 from shared.errors import BadCheckpoint, InvalidInput
 
 logger = logging.getLogger(__name__)
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _INDEX = "model.safetensors.index.json"
+
+
+def training_dtype(base: Path, spec: TrainSpec) -> str:
+    """Weights that an optimiser steps are float32. Those that LoRA leaves alone stay bfloat16, if they are stored so
+    and computed with so: half the memory, and nothing is lost.
+    """
+    stored = {info.dtype for info in read_tensor_table(base).values()}
+    return "bfloat16" if spec.method == "lora" and spec.precision == "bf16" and stored == {"BF16"} else "float32"
 
 
 def language_model(model: nn.Module) -> nn.Module:
@@ -45,7 +55,7 @@ def add_lora(model: Any, spec: LoraSpec, seed: int) -> PeftModel:
     """``model`` with LoRA adapters on the linear layers of its language model (or on the modules that the spec
     names).
     """
-    targets = spec.target_modules or _linear_layers(model)
+    targets = spec.target_modules or linear_layers(model)
     if not targets:
         raise InvalidInput(f"{type(model).__name__} has no linear layer for LoRA: set train.method to 'full'.")
     config = LoraConfig(r=spec.rank, lora_dropout=spec.dropout, target_modules=targets, bias="none")
@@ -59,14 +69,16 @@ def add_lora(model: Any, spec: LoraSpec, seed: int) -> PeftModel:
 
 def save_candidate(model: Any, base: Path, folder: Path) -> None:
     """Write ``model`` (adapters merged) to ``folder`` with the base's config and processor files, tensor by tensor
-    in its dtypes.
+    in its dtypes; adapters also as they are, beside it.
 
     Raises BadCheckpoint if the result would not have the base's tensor names, shapes and dtypes.
     """
-    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _copy_all_but_weights(base, folder)
+    if isinstance(model, PeftModel):
+        save_adapter(model, folder)
+    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     expected = read_tensor_table(base)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-weights-") as scratch:
         merged.save_pretrained(scratch, safe_serialization=True)
@@ -101,7 +113,7 @@ def _as_stored(tensor: Tensor, info: TensorInfo | None) -> Tensor:
 def _copy_all_but_weights(base: Path, folder: Path) -> None:
     for path in checkpoint_files(base):
         relative = path.relative_to(base)
-        if path.suffix == ".safetensors" or path.name in (_INDEX, CARD_NAME):
+        if path.suffix == ".safetensors" or path.name in (_INDEX, CARD_NAME) or relative.parts[0] == ADAPTER_FOLDER:
             continue
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / relative)
@@ -111,7 +123,8 @@ def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def _linear_layers(model: nn.Module) -> list[str]:
+def linear_layers(model: nn.Module) -> list[str]:
+    """Names of the linear layers of the language model, which LoRA takes unless the spec names others."""
     decoder = language_model(model)
     inside = {id(module) for module in decoder.modules() if isinstance(module, nn.Linear)}
     return [name for name, module in model.named_modules() if id(module) in inside]

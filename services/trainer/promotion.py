@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from services.trainer.config import EvaluationResult, RunConfig, TrainResult
+from shared.adapter_files import describe_adapter
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.client import StudentClient
 from shared.errors import BadCheckpoint, NotFound, Unavailable, UpstreamError
@@ -46,6 +47,7 @@ def publish(registry: CheckpointRegistry, config: RunConfig, trained: TrainResul
         evaluation=measured.evaluation,
         smoke=measured.smoke,
         teacher=config.teacher_name,
+        adapter=describe_adapter(config.candidate, config.base_version),
     )
     registry.publish(config.candidate, card)
     return version

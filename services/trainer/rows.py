@@ -56,15 +56,17 @@ class RowMaker:
     def check(self, data: TrainingSet) -> None:
         """Raises InvalidInput for a term that no pair of the set has anything for; logs how many pairs have what."""
         pairs = data.samples[: data.disparity]
+        by_top = sum(self.uses_top(pair) for pair in pairs)
         counts = {
-            "consistency": sum(self.uses_top(pair) or len(self._answers(pair)) > 1 for pair in pairs),
+            "consistency": by_top + sum(self._has_candidates(pair) for pair in pairs),
             "rationale": sum(bool(self._rationale(pair)) for pair in pairs),
             "attention": sum(pair.teacher_attention is not None for pair in pairs),
         }
         for term, count in counts.items():
             if getattr(self._alignment, term) <= 0:
                 continue
-            logger.info("%s: %d of %d disparity pairs have what the term needs", term, count, len(pairs))
+            how = f" ({by_top} by top k)" if term == "consistency" else ""
+            logger.info("%s: %d of %d disparity pairs have what the term needs%s", term, count, len(pairs), how)
             if count == 0:
                 raise InvalidInput(f"train.loss.{term} is on, but no disparity pair of the set {_LACKS[term]}")
         for name in self._alignment.weigh_by:
@@ -74,9 +76,13 @@ class RowMaker:
                     "collecting (discrepancies in the job's spec), or leave it out."
                 )
 
+    def _has_candidates(self, sample: Sample) -> bool:
+        """Whether its answers can be compared. They may turn out to be one and the same, with nothing to learn."""
+        on = self._alignment.consistency > 0 and self._alignment.consistency_by != "top_k"
+        return on and bool(sample.votes) and not self.uses_top(sample)
+
     def _answers(self, sample: Sample) -> list[Row]:
-        by_candidates = self._alignment.consistency > 0 and self._alignment.consistency_by != "top_k"
-        if not by_candidates or self.uses_top(sample) or not sample.votes:
+        if not self._has_candidates(sample):
             return [answer_row(sample)]
         shares = vote_shares(sample.answer, sample.votes, sample.student_answer)
         if len(shares) < 2:

@@ -30,6 +30,7 @@ from services.trainer.errors import can_be_retried
 from services.trainer.evaluate import evaluate
 from services.trainer.leveler import TrainFolders, train
 from services.trainer.losses import Kind
+from services.trainer.models import training_dtype
 from services.trainer.pictures import Pictures
 from services.trainer.rows import Row
 from shared.client import ChatClient
@@ -86,7 +87,7 @@ def run_training(config: RunConfig) -> TrainResult:
     check_images(data.samples)
     with _files(config, store) as files:
         pictures = Pictures(files, _limits(config))
-        loaded = _load(config, config.base_folder)
+        loaded = _load(config, config.base_folder, training_dtype(config.base_folder, config.spec.train))
         loaded.model.requires_grad_(True)
         profiles = load_profiles(config.tasks_file)
         asker = Asker(pictures, _limits(config), profiles)
@@ -162,9 +163,9 @@ async def _ask_teacher(config: RunConfig, asker: Asker, questions: Sequence[Ques
         return await asker.teacher_answers(teacher, questions, TEACHER_CALLS)
 
 
-def _load(config: RunConfig, folder: Path) -> LoadedModel:
+def _load(config: RunConfig, folder: Path, dtype: str = "float32") -> LoadedModel:
     device = str(pick_device(config.device))
-    return load_model(folder, dtype="float32", device=device, trust_remote_code=config.trust_remote_code)
+    return load_model(folder, dtype=dtype, device=device, trust_remote_code=config.trust_remote_code)
 
 
 def _question(sample: Sample) -> Question:

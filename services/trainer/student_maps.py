@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.losses import IGNORE
+from shared.errors import InvalidInput
 from shared.vlm.attention import answer_attention, image_token, lay_out, resized
 from shared.vlm.loading import LoadedModel
 
@@ -22,7 +23,7 @@ class StudentMaps:
 
     def of(
         self,
-        attentions: Sequence[Tensor],
+        attentions: Sequence[Tensor] | None,
         inputs: Mapping[str, Tensor],
         labels: Tensor,
         sample: Tensor,
@@ -30,8 +31,14 @@ class StudentMaps:
     ) -> Tensor:
         """[B, G * G] like ``teacher``, NaN where it is; from the first row of each sample, which is its answer.
 
-        ``attentions``: [R, heads, L, L] a layer; ``labels`` [R, L]; ``sample`` [R].
+        ``attentions``: [R, heads, L, L] a layer; ``labels`` [R, L]; ``sample`` [R]. Raises InvalidInput for a family
+        that shows no weights, or whose image tokens lie in an unknown order.
         """
+        if not attentions or any(layer is None for layer in attentions):
+            raise InvalidInput(
+                f"{self._loaded.name} shows no attention weights, so its family cannot be trained with "
+                "train.loss.attention: leave the term out."
+            )
         grid = math.isqrt(teacher.shape[1])
         maps = [torch.full_like(one, math.nan) for one in teacher]
         for row in range(len(sample)):

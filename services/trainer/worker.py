@@ -14,7 +14,7 @@ from celery.signals import worker_shutting_down
 from services.trainer.flow import TrainingFlow
 from services.trainer.tasks import Runner, register
 from shared.queue import TRAIN_QUEUE, make_celery
-from shared.settings import TrainerSettings
+from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
 from shared.store import Store
 from shared.telemetry import setup_logging
@@ -41,7 +41,7 @@ def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
 
 
 def main() -> None:
-    settings = TrainerSettings()
+    settings = read_settings(TrainerSettings)
     setup_logging("trainer-worker", settings)
     app, runner = make_worker(settings)
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.contracts import JobState, StoredSpec
+from shared.discrepancies import Histogram
 from shared.errors import Conflict
 
 _WORKING = {JobState.FAILED, JobState.CANCELLED}
@@ -91,7 +92,10 @@ class Work:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a shard yielded; sums over its rows. ``train_disparity``: disparity pairs outside the held-out images."""
+    """What a shard yielded; sums over its rows. ``train_disparity``: disparity pairs outside the held-out images.
+
+    ``gaps``: the discrepancies of its pairs by name.
+    """
 
     images: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
@@ -99,6 +103,7 @@ class ShardResult:
     completion_tokens: int = 0
     saved_tokens: int = 0
     train_disparity: int = 0
+    gaps: dict[str, Histogram] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,8 +177,13 @@ def load_shard(text: str | None) -> ShardRecord:
     raw = _load(text)
     for name in ("progress", "result"):
         if raw.get(name) is not None:
-            raw[name] = ShardResult(**raw[name])
+            raw[name] = _shard_result(raw[name])
     return ShardRecord(**raw)
+
+
+def _shard_result(raw: dict[str, Any]) -> ShardResult:
+    gaps = {name: Histogram(tuple(one["bins"]), one["total"]) for name, one in raw.pop("gaps", {}).items()}
+    return ShardResult(**raw, gaps=gaps)
 
 
 def load_training(text: str | None) -> TrainingRecord:

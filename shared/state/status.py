@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.contracts import (
+    Distribution,
     Evaluation,
     JobState,
     JobStatus,
@@ -14,6 +15,7 @@ from shared.contracts import (
     TrainingProgress,
     Verdict,
 )
+from shared.discrepancies import merged
 from shared.state.records import (
     COLLECT_STATES,
     TRAIN_STATES,
@@ -56,6 +58,10 @@ def to_status(snapshot: Snapshot) -> JobStatus:
             completion=sum(count.completion_tokens for count in counts),
             saved=sum(count.saved_tokens for count in counts),
         ),
+        discrepancies={
+            name: Distribution(count=one.count, mean=round(one.mean or 0.0, 4), tenths=list(one.bins))
+            for name, one in merged(count.gaps for count in counts).items()
+        },
         training=_training_progress(snapshot),
         evaluation=Evaluation.model_validate(info.evaluation) if info.evaluation else None,
         checkpoint=info.checkpoint,

@@ -1,4 +1,4 @@
-"""One run of a model server as a child process: its group, its log, its end."""
+"""One run of a model server as a child process: its group, its log, its temporary files, its end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 from shared.processes import die_with_parent
@@ -27,21 +30,30 @@ log = logging.getLogger("vllm")
 
 
 class ModelProcess:
-    """A started child in a process group of its own. Start it from the main thread: its life is bound to that."""
+    """A started child in a process group of its own, with a folder of its own for temporary files, which goes with it.
+
+    Start it from the main thread: its life is bound to that.
+    """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        # A server that is killed leaves its sockets and rendezvous files behind.
+        self._scratch = Path(tempfile.mkdtemp(prefix="mpa-server-"))
         # SIGTERM, not SIGKILL, when this process dies: the server then takes its engine process with it.
-        self._process = subprocess.Popen(
-            list(command),
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),
-        )
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                env={**env, "TMPDIR": str(self._scratch)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        except OSError:
+            self._scratch.rmdir()
+            raise
         assert self._process.stdout is not None
-        self._watchdog = Watchdog(self._process.pid, ORPHAN_GRACE)
+        self._watchdog = Watchdog(self._process.pid, ORPHAN_GRACE, self._scratch)
         self._pump = threading.Thread(target=_forward, args=(self._process.stdout,), daemon=True)
         self._pump.start()
 
@@ -76,6 +88,7 @@ class ModelProcess:
         with contextlib.suppress(TimeoutError):  # what is stuck in the kernel (a GPU driver) cannot be waited for
             async with asyncio.timeout(5.0):
                 await self._group_gone()
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
         self._watchdog.close()
         await asyncio.to_thread(self._pump.join, 0.5)
 

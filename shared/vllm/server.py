@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,11 @@ class ModelServer:
         env: Mapping[str, str],
         model: str,
         patience: Patience | None = None,
+        prepare: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
+        """``prepare``: what else a server that answers needs before it is ready, at each start; returns what went
+        wrong in words.
+        """
         self.ready = False
         self.reason = "The model server has not been started."
         self.restarts = 0
@@ -57,6 +61,7 @@ class ModelServer:
         self._env = env
         self._body = probe_body(model)
         self._patience = patience or Patience()
+        self._prepare = prepare
         self._http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
         self._process: ModelProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -129,6 +134,8 @@ class ModelServer:
             return f"cannot be started ({error})"
         started = time.monotonic()
         trouble = await self._until_ready(self._process)
+        if trouble is None and self._prepare is not None:
+            trouble = await self._unless_it_ends(self._process, self._prepare())
         if trouble is None:
             self.ready, self.reason = True, ""
             self.saw_answer()

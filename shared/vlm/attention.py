@@ -82,13 +82,22 @@ def lay_out(loaded: LoadedModel, on_image: torch.Tensor, features: Mapping[str, 
         _, height, width = (int(n) for n in features["image_grid_thw"][0])
         merged = int(getattr(loaded.processor.image_processor, "merge_size", 1))
         return on_image.view(height // merged, width // merged)
-    whole = int(getattr(loaded.processor, "image_seq_len", len(on_image)))
-    if len(on_image) % whole == 0:
-        on_image = on_image[-whole:]  # Idefics3 cuts large images into tiles; the view of the whole comes last
+    on_image = _whole_view(loaded.processor, on_image)
     side = math.isqrt(len(on_image))
     if side * side != len(on_image) or side == 0:
         raise InvalidInput(f"{loaded.name} reads an image as {len(on_image)} tokens, which are no square.")
     return on_image.view(side, side)
+
+
+def _whole_view(processor: Any, on_image: torch.Tensor) -> torch.Tensor:
+    """The part of [N] that belongs to the view of the whole image, where large images are cut into tiles besides."""
+    if (first := getattr(processor, "num_image_tokens", None)) is not None:  # LLaVA-OneVision
+        return on_image[: int(first)]
+    for name in ("image_seq_len", "image_seq_length"):  # Idefics3, SmolVLM; InternVL
+        last = getattr(processor, name, None)
+        if last is not None and len(on_image) % int(last) == 0:
+            return on_image[-int(last) :]
+    return on_image
 
 
 def resized(layout: torch.Tensor, grid: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import inspect
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ class Features:
         tensors = (self.parts,) if isinstance(self.parts, Tensor) else self.parts
         return sum(tensor.nbytes for tensor in tensors)
 
+    @property
+    def joined(self) -> Tensor:
+        """All in one: [pictures, tokens, width], or [tokens, width] where sizes differ."""
+        return self.parts if isinstance(self.parts, Tensor) else torch.cat(self.parts)
+
 
 class FeatureReuse:
     """The features of one checkpoint's images, at most ``max_bytes``; those used longest ago go first.
@@ -77,7 +82,7 @@ class FeatureReuse:
         """As `prompting.collate`, with features in place of pixels where that can be."""
         if self._usable is None:
             self._usable = takes_features(loaded.model)
-        with_images = [item for item in batch if any(map(_is_pixels, item.features))]
+        with_images = [item for item in batch if any(map(is_pixels, item.features))]
         if not self._usable or not with_images or not all(item.image_key for item in with_images):
             return dict(collate(loaded, batch))
         found = self._find(loaded, with_images)
@@ -86,7 +91,7 @@ class FeatureReuse:
             self._usable = False
             return dict(collate(loaded, batch))
         inputs: dict[str, Any] = dict(collate(loaded, [_without_pixels(item) for item in batch]))
-        merged: Any = _merge([found[item.image_key] for item in with_images])
+        merged: Any = merge_features([found[item.image_key] for item in with_images])
         inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=merged)}
         return inputs
 
@@ -142,13 +147,17 @@ def takes_features(model: Any) -> bool:
 @torch.inference_mode()
 def compute_features(loaded: LoadedModel, items: Sequence[Encoded]) -> list[Features] | None:
     """Features of each prompt's images in one pass of the vision tower; None where they cannot be told apart."""
-    inputs = collate(loaded, items)
-    encode = loaded.model.base_model.get_image_features
+    return encode_images(loaded.model, collate(loaded, items), [item.features["input_ids"] for item in items])
+
+
+def encode_images(model: Any, inputs: Mapping[str, Tensor], prompts: Sequence[Tensor]) -> list[Features] | None:
+    """Features of the images of each of ``prompts`` (their input ids), whose image tensors together are ``inputs``."""
+    encode = model.base_model.get_image_features
     names = inspect.signature(encode).parameters
     output = encode(**{name: value for name, value in inputs.items() if name in names}, return_dict=True)
     if getattr(output, "deepstack_features", None) is not None:
         return None
-    places = [int((item.features["input_ids"] == loaded.model.config.image_token_id).sum()) for item in items]
+    places = [int((ids == model.config.image_token_id).sum()) for ids in prompts]
     pooled = getattr(output, "pooler_output", None)
     if isinstance(pooled, Tensor):
         return _rows_of(pooled, places)
@@ -181,17 +190,19 @@ def _parts_of(pooled: Sequence[Tensor], places: Sequence[int]) -> list[Features]
     return None if rest else found
 
 
-def _merge(features: Sequence[Features]) -> Tensor | list[Tensor]:
+def merge_features(features: Sequence[Features]) -> Tensor | list[Tensor]:
+    """One batch's, as the model takes them in place of pixels."""
     whole = [one.parts for one in features if isinstance(one.parts, Tensor)]
     if len(whole) == len(features):
         return torch.cat(whole)
     return [part for one in features for part in one.parts]
 
 
-def _is_pixels(name: str) -> bool:
+def is_pixels(name: str) -> bool:
+    """Whether an input is what features replace; others, as image sizes, stay."""
     return name.startswith("pixel_")
 
 
 def _without_pixels(item: Encoded) -> Encoded:
-    kept = {name: value for name, value in item.features.items() if not _is_pixels(name)}
+    kept = {name: value for name, value in item.features.items() if not is_pixels(name)}
     return Encoded(kept, item.length, item.image_key)

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText
 
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
+from shared.vlm.processors import image_processor_of
 
-_AUTO_PROCESSOR: Any = AutoProcessor  # untyped
 _NOT_THE_PROCESSORS = ("config.json", "generation_config.json", "model.safetensors.index.json", "mpa_card.json")
 # from_pretrained changes the default dtype and patches torch while it runs, for the whole process.
 _ONE_LOAD_AT_A_TIME = threading.Lock()
@@ -106,7 +106,7 @@ def load_model(
 def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     """The processor in a model's folder, which pads on the left; raises BadCheckpoint."""
     with _damage_named(path):
-        processor = _AUTO_PROCESSOR.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+        processor = image_processor_of(path, trust_remote_code=trust_remote_code)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token

@@ -14,6 +14,10 @@ _EXPLAIN = (
     "{question}\nThe answer is: {answer}\nWrite one short sentence that says what in the image, or what known fact, "
     "makes this the answer, and nothing else."
 )
+_CHECK = (
+    "{question}\nSomebody answered: {answer}\nLook at the image again. Is that answer right? Answer with yes or no, "
+    "and nothing else."
+)
 _LINE = "Write the question alone, on one line, ending in a question mark."
 _LINE_JSON = 'Write one JSON object and nothing else: {"question": "<your question>"}'
 _LAYOUT = "Write exactly two lines and nothing else:\nQuestion: <your question>\nAnswer: <its answer>"
@@ -41,6 +45,7 @@ def _profile(
             ask_json=f"{ask} {_LINE_JSON}",
             ask_and_answer_json=f"{both} {_LAYOUT_JSON}",
             explain=_EXPLAIN,
+            check=_CHECK,
         ),
         max_answer_tokens=max_answer_tokens,
         description=description,

@@ -45,8 +45,8 @@ class Prompts:
     """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too.
 
     The ``_json`` ones are used where the server holds the text to a JSON schema; empty: the plain ones are.
-    ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``; empty: the task has no
-    rationales.
+    ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``, ``check`` whether it is, to
+    be answered with yes or no; empty: the task has none.
     """
 
     ask: str
@@ -55,6 +55,7 @@ class Prompts:
     ask_json: str = ""
     ask_and_answer_json: str = ""
     explain: str = ""
+    check: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,11 @@ class TaskProfile:
 
     def explain_prompt(self, question: str, answer: str) -> str:
         """Asks why ``answer`` is right; "" where the task has no rationales. Braces in either mean nothing."""
-        parts = re.split(r"(\{question\}|\{answer\})", self.prompts.explain)
-        given = {"{question}": question, "{answer}": answer}
-        return "".join(given.get(part, part) for part in parts)
+        return _filled(self.prompts.explain, question, answer)
+
+    def check_prompt(self, question: str, answer: str) -> str:
+        """Asks whether ``answer`` is right; "" where the task has no such question."""
+        return _filled(self.prompts.check, question, answer)
 
     def parse_question(self, text: str) -> str | None:
         """The question the teacher wrote, None if there is none."""
@@ -124,6 +127,12 @@ class TaskProfile:
         """Whether the answer declines: a refusal of several words begins it, or one of one word is all of it."""
         said = plain(answer.replace("’", "'"))
         return any(_declines(said, plain(refusal)) for refusal in self.refusals)
+
+
+def _filled(prompt: str, question: str, answer: str) -> str:
+    parts = re.split(r"(\{question\}|\{answer\})", prompt)
+    given = {"{question}": question, "{answer}": answer}
+    return "".join(given.get(part, part) for part in parts)
 
 
 def _declines(said: str, refusal: str) -> bool:

@@ -18,6 +18,7 @@ from shared.vqa.profiles import PAIR_SCHEMA, REFUSALS, Prompts, TaskProfile
 LARGEST_FILE = 1_000_000
 MOST_TOKENS = 4096
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+_OfPair = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"(?s)\{question\}.*\{answer\}")]
 
 
 class _Strict(BaseModel):
@@ -30,9 +31,8 @@ class _Prompts(_Strict):
     answer: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"\{question\}")]
     ask_json: Text | Literal[""] = ""
     ask_and_answer_json: Text | Literal[""] = ""
-    explain: (
-        Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"(?s)\{question\}.*\{answer\}")] | Literal[""]
-    ) = ""
+    explain: _OfPair | Literal[""] = ""
+    check: _OfPair | Literal[""] = ""
 
 
 class _Task(_Strict):

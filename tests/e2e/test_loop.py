@@ -122,12 +122,30 @@ async def test_no_request_fails_while_versions_change_back_and_forth(
     assert set(result.versions) <= {job.checkpoint, "base", before}
 
 
-async def test_where_both_models_look_is_in_the_set(system: System, data_dir: Path, pile: Path) -> None:
+EVERY_TERM = {
+    "preset": "discrepancy",
+    "weigh_by": ["vote_share", "confidence", "reasoning", "attention"],
+    "consistency": 0.3,
+    "consistency_by": "top_k",
+    "rationale": 0.3,
+    "attention": 0.3,
+}
+
+
+async def test_all_that_differs_is_measured_and_trained_on(system: System, data_dir: Path, pile: Path) -> None:
+    """Real log-probabilities, rationales and attention of vLLM's teacher and the student reach the trainer's loss."""
     gate = {"held_out_fraction": 0.25, "promote": False}
-    wanted = {"attention": True, "grid": 4}
+    train = {"max_steps": 3, "batch_size": 16, "loss": EVERY_TERM}
     async with ParityClient(system.endpoints["parity"]) as client:
-        job = await client.submit(small_job(pile, gate=gate, discrepancies=wanted, train={"max_steps": 2}))
+        job = await client.submit(small_job(pile, gate=gate, discrepancies={"grid": 4}, train=train))
         job = await finish(client, job)
+        pairs = await all_pairs(client, job.id)
+    assert job.state is JobState.SUCCEEDED, job.last_error
+    kept_pairs = [pair for pair in pairs if pair.verdict is Verdict.DISPARITY]
+    assert all(pair.rationale and pair.confidence_gap is not None for pair in kept_pairs)
+    assert {name: one.count for name, one in job.discrepancies.items()} == dict.fromkeys(
+        ("confidence", "reasoning", "attention"), len(kept_pairs)
+    )
     rows = read_set(Store((data_dir / "store").as_uri()), job.id).to_pylist()
     kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
     assert kept
@@ -138,3 +156,10 @@ async def test_where_both_models_look_is_in_the_set(system: System, data_dir: Pa
             else:
                 assert len(row[name]) == 16 and sum(row[name]) == pytest.approx(1, abs=0.01)
     assert all(row["teacher_attention"] != row["student_attention"] for row in kept)
+    for row in kept:
+        # vLLM's alternatives begin with the tokens of its greedy answer, and end with the end of the turn
+        assert "".join(place[0]["token"] for place in row["teacher_top"]).startswith(row["teacher_answer"])
+        assert len(row["teacher_top"][0]) == 20
+    progress = (data_dir / "store" / f"training/{job.id}/progress.jsonl").read_text().splitlines()
+    terms = json.loads(progress[0])["terms"]
+    assert all(terms[name] > 0 for name in ("answer", "consistency", "rationale", "attention"))

@@ -43,9 +43,10 @@ def candidate_divergence(predictions: Predictions) -> Tensor:
     """KL(teacher ‖ student) over each sample's candidates: [B], nats, 0 for samples with fewer than two."""
     shares = predictions.shares
     if shares is None:
-        return predictions.logits.new_zeros(predictions.samples, dtype=torch.float32)
+        return predictions.zeros()
     rows = ~shares.isnan()
-    whole, sample, teacher = predictions.logprobs.sum(1)[rows], predictions.sample[rows], shares[rows]
+    whole, sample = predictions.logprobs.sum(1)[rows], predictions.sample[rows]
+    teacher = shares[rows].to(whole.dtype)
     # softmax over rows of one sample, by its largest value for safety
     largest = whole.new_full((predictions.samples,), -torch.inf)
     largest = largest.scatter_reduce(0, sample, whole.detach(), "amax")[sample]

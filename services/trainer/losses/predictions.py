@@ -17,6 +17,11 @@ from torch.nn import functional
 IGNORE = -100
 
 
+def precise(values: Tensor) -> Tensor:
+    """``values`` in float32 at least: probabilities of half-precision logits would be too coarse to subtract."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class Kind(IntEnum):
     """What a row's text is to its sample."""
 
@@ -62,11 +67,16 @@ class Predictions:
 
     @cached_property
     def logprobs(self) -> Tensor:
-        """Log-probability (nats, float32) of each label, [R, T]; 0 where there is none."""
+        """Log-probability (nats, float32 at least) of each label, [R, T]; 0 where there is none."""
         chosen = self.labels != IGNORE
-        values = torch.zeros(self.labels.shape, dtype=torch.float32, device=self.labels.device)
-        values[chosen] = -functional.cross_entropy(self.logits[chosen].float(), self.labels[chosen], reduction="none")
+        values = self.zeros(*self.labels.shape)
+        values[chosen] = -functional.cross_entropy(precise(self.logits[chosen]), self.labels[chosen], reduction="none")
         return values
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Of ``shape``, or one a sample: [B]; float32 at least."""
+        dtype = torch.promote_types(self.logits.dtype, torch.float32)
+        return torch.zeros(shape or (self.samples,), dtype=dtype, device=self.logits.device)
 
     def mean_loss(self, kind: Kind) -> Tensor:
         """Cross-entropy of the rows of ``kind``, mean over their tokens: [B], nats; 0 where there is none."""
@@ -76,5 +86,4 @@ class Predictions:
 
     def by_sample(self, values: Tensor, rows: Tensor) -> Tensor:
         """``values`` of the chosen ``rows`` [R, bool], at most one a sample, laid out by sample: [B]."""
-        laid = torch.zeros(self.samples, dtype=values.dtype, device=values.device)
-        return laid.index_add(0, self.sample[rows], values)
+        return self.zeros().index_add(0, self.sample[rows], values)

@@ -43,7 +43,7 @@ def submit(settings: ParitySettings, store: Store, jobs: JobStore, work: ShardWo
     from services.parity.sources import SourceRules
 
     rules = SourceRules(settings.image_roots, False, 1000)
-    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check)
+    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check)
 
     async def run(spec: dict[str, Any]) -> str:
         return (await submitter.submit(JobSpec.model_validate(spec)))[0]

@@ -45,7 +45,7 @@ async def test_a_job_collects_the_sampled_images(
 ) -> None:
     keys = tap(store, *range(12))
     rules = SourceRules(settings.image_roots, False, 1000)
-    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check)
+    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check)
     job_id, _ = await submitter.submit(JobSpec.model_validate(spec(images={"kind": "traffic"})))
     shards = (await jobs.snapshot(job_id)).stored.shards
     store.delete(keys[3])  # the tap's house-keeping, while the job runs

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from services.student.app import build_app
+from shared.adapter_files import describe_adapter
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.client import StudentClient, image_question
 from shared.contracts import CanaryRequest, ChatRequest, SmokeAnswer
@@ -44,7 +45,9 @@ async def answer_of(client: StudentClient, seed: int = 60, **params: Any) -> tup
 
 
 def publish(registry: CheckpointRegistry, folder: Path, version: str, smoke: SmokeAnswer | None = None) -> str:
-    return registry.publish(folder, build_card(folder, version=version, student="student", base="base", smoke=smoke))
+    adapter = describe_adapter(folder, "base")
+    card = build_card(folder, version=version, student="student", base="base", smoke=smoke, adapter=adapter)
+    return registry.publish(folder, card)
 
 
 def canary(version: str, **options: Any) -> CanaryRequest:

@@ -3,72 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from demo.world.generator import labelled, pile
-from demo.world.vocabulary import Split
-from services.student.engine import Engine, Question
+from services.student.engine import Engine
 from services.student.transformers_engine import TransformersEngine
 from services.student.vllm_engine import VllmEngine
-from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
+from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, Busy, InvalidInput, Unavailable
 from shared.images import to_data_url
 from shared.settings import StudentSettings
-from shared.vlm.generation import Generated, generate_all
-from shared.vlm.loading import LoadedModel, load_model
+from shared.vlm.generation import Generated
+from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import score_answers
 from tests.polling import async_wait_until
 from tests.processes import descendants, find_descendant
+from tests.services.student.engine_cases import (
+    ENDLESS,
+    GREEDY,
+    SERVER,
+    Case,
+    ask,
+    expected,
+    make_cases,
+    texts,
+    until,
+    vllm_requests,
+)
 from tests.services.teacher.small import gone
 from tests.tiny_models import DEMO_STUDENT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 QUEUE = 48
-GREEDY = Sampling(max_tokens=10)
-SERVER = "vllm.entrypoints.openai.api_server"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A question about an image, and what plain `shared.vlm` answers to it."""
-
-    question: Question
-    text: str
-    image: Image.Image
-    png: bytes
-
-
-def ask(png: bytes, text: str) -> Question:
-    image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(png)))
-    message = ChatMessage(role="user", content=[image, TextPart(type="text", text=text)])
-    return Question((message,), (Image.open(io.BytesIO(png)).convert("RGB"),))
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    pictures = list(pile(16, 31, Split.DEV))
-    made = []
-    for example in labelled(pictures, 31, questions_each=1):
-        image, file = Image.fromarray(pictures[example.index].pixels), io.BytesIO()
-        image.save(file, "PNG")
-        made.append(Case(ask(file.getvalue(), example.question.text), example.question.text, image, file.getvalue()))
-    return made
+    return make_cases()
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +81,6 @@ def reference(cases: list[Case], other: Path) -> dict[str, list[Generated]]:
     return {"base": expected(load_model(DEMO_STUDENT), cases), "other": expected(load_model(other), cases)}
 
 
-def expected(loaded: LoadedModel, cases: list[Case]) -> list[Generated]:
-    torch.set_num_threads(1)
-    return generate_all(loaded, [question_prompt(loaded, c.image, c.text) for c in cases], GREEDY, 1)
-
-
 @pytest_asyncio.fixture(
     scope="module", loop_scope="module", params=["transformers", pytest.param("vllm", marks=pytest.mark.slow)]
 )
@@ -110,19 +90,6 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     started: Engine = await kind.start(settings, "base", DEMO_STUDENT, None)
     yield started
     await started.close()
-
-
-async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
-    async def look() -> bool:
-        return condition()
-
-    await async_wait_until(look, timeout)
-
-
-async def texts(engine: Engine, cases: list[Case]) -> list[str]:
-    answered = await asyncio.gather(*(engine.answer(case.question, [GREEDY]) for case in cases))
-    assert {a.version for a in answered} == {engine.version}
-    return [a.answers[0].text for a in answered]
 
 
 async def test_greedy_answers_are_those_of_plain_generation(
@@ -234,21 +201,33 @@ async def test_bad_checkpoints_are_refused_and_the_old_one_serves(
     assert await texts(engine, cases) == [a.text for a in reference["base"]]
 
 
-async def test_a_request_that_nobody_waits_for_leaves_no_trace(engine: Engine, cases: list[Case]) -> None:
-    asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
-    await until(lambda: engine.queued > 0 or all(task.done() for task in asking))
+async def working(engine: Engine) -> bool:
+    return await vllm_requests() > 0 if isinstance(engine, VllmEngine) else engine.queued > 0
+
+
+async def test_work_that_nobody_waits_for_ends(engine: Engine, cases: list[Case]) -> None:
+    async def idle() -> bool:
+        return engine.queued == 0 and not await working(engine)
+
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS] * 2)) for case in cases]
+    await async_wait_until(lambda: working(engine), 30)
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
-    await until(lambda: engine.queued == 0)
+    await async_wait_until(idle, 30)
+    async with aclosing(engine.stream(cases[0].question, [ENDLESS] * 8)) as pieces:
+        await anext(pieces)
+        if isinstance(engine, VllmEngine):
+            assert await working(engine)
+    await async_wait_until(idle, 30)
     assert (await engine.answer(cases[0].question, [GREEDY])).answers
 
 
 async def test_abandoned_answers_leave_nothing_of_the_old_checkpoint_behind(
     engine: Engine, cases: list[Case], other: Path, reference: dict[str, list[Generated]]
 ) -> None:
-    asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
-    await asyncio.sleep(0)
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS])) for case in cases]
+    await async_wait_until(lambda: working(engine), 30)
     for task in asking:
         task.cancel()
     await engine.swap("other", other, None)
@@ -267,6 +246,28 @@ async def test_too_many_requests_are_turned_away(engine: Engine, cases: list[Cas
     assert all(isinstance(r, Busy) and r.retry_after for r in refused)
 
 
+async def test_scores_count_in_the_limit_too(engine: Engine, cases: list[Case]) -> None:
+    if not isinstance(engine, VllmEngine):
+        pytest.skip("has one queue for answers and scores")
+    crowd = [engine.score([(cases[0].question, ["red"])]) for _ in range(2 * QUEUE)]
+    results = await asyncio.gather(*crowd, return_exceptions=True)
+    assert sum(isinstance(r, Busy) for r in results) == QUEUE
+    assert engine.queued == 0
+
+
+async def test_a_checkpoint_with_another_chat_template_is_refused(
+    engine: Engine, cases: list[Case], tmp_path: Path, reference: dict[str, list[Generated]]
+) -> None:
+    if not isinstance(engine, VllmEngine):
+        pytest.skip("loads the processor with the weights")
+    folder = changed(tmp_path / "template", 0.0)
+    with (folder / "chat_template.jinja").open("a") as template:
+        template.write("{{ 'Answer:' }}")
+    with pytest.raises(BadCheckpoint, match=r"its chat_template\.jinja is not that of the serving checkpoint"):
+        await engine.swap("template", folder, None)
+    assert engine.version == "base" and await texts(engine, cases) == [a.text for a in reference["base"]]
+
+
 async def test_a_killed_vllm_is_a_503_and_comes_back_with_the_active_checkpoint(
     engine: Engine, cases: list[Case], other: Path, reference: dict[str, list[Generated]]
 ) -> None:
@@ -275,7 +276,8 @@ async def test_a_killed_vllm_is_a_503_and_comes_back_with_the_active_checkpoint(
     await engine.swap("other", other, None)
     server = find_descendant(os.getpid(), SERVER)
     family = [server, *descendants(server)]
-    asking = [asyncio.create_task(engine.answer(case.question, [Sampling(max_tokens=200)])) for case in cases]
+    asking = [asyncio.create_task(engine.answer(case.question, [ENDLESS])) for case in cases]
+    await async_wait_until(lambda: working(engine), 30)
     os.kill(server, signal.SIGKILL)
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert any(isinstance(r, Unavailable) and r.retry_after for r in results)
@@ -287,18 +289,39 @@ async def test_a_killed_vllm_is_a_503_and_comes_back_with_the_active_checkpoint(
     await engine.swap("base", DEMO_STUDENT, None)
 
 
-async def test_weights_that_vllm_cannot_read_leave_the_old_ones(
+async def test_weights_of_another_shape_are_refused_before_any_is_touched(
     engine: Engine, cases: list[Case], tmp_path: Path, reference: dict[str, list[Generated]]
 ) -> None:
     if not isinstance(engine, VllmEngine):
         pytest.skip("loads beside the old one")
+    server = find_descendant(os.getpid(), SERVER)
     folder = tmp_path / "torn"
     shutil.copytree(DEMO_STUDENT, folder)
     tensors = load_file(folder / "model.safetensors")
     name = next(name for name in tensors if "text_model.layers" in name and tensors[name].dim() == 2)
     save_file({**tensors, name: tensors[name][:-1].contiguous()}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(BadCheckpoint, match="goes on serving"):
+    with pytest.raises(BadCheckpoint, match=r"has shape .* goes on serving"):
         await engine.swap("torn", folder, None)
-    assert engine.version == "base"
-    await until(lambda: engine.alive, 300)  # vLLM could not read the old ones back either, and was restarted
+    assert engine.version == "base" and engine.alive and find_descendant(os.getpid(), SERVER) == server
     assert await texts(engine, cases) == [a.text for a in reference["base"]]
+
+
+async def test_weights_that_cannot_be_read_back_are_read_by_a_new_vllm(
+    engine: Engine, cases: list[Case], other: Path, tmp_path: Path, reference: dict[str, list[Generated]]
+) -> None:
+    if not isinstance(engine, VllmEngine):
+        pytest.skip("loads beside the old one")
+    serving = shutil.copytree(other, tmp_path / "serving")
+    await engine.swap("other", serving, None)
+    smoke = SmokeAnswer(
+        question=cases[0].text, answer="nonsense", image_png_base64=base64.b64encode(cases[0].png).decode()
+    )
+    serving.rename(tmp_path / "away")
+    with pytest.raises(BadCheckpoint):
+        await engine.swap("base", DEMO_STUDENT, smoke)
+    assert engine.version == "other"
+    await until(lambda: not engine.alive)
+    (tmp_path / "away").rename(serving)
+    await until(lambda: engine.alive, 300)
+    assert await texts(engine, cases) == [a.text for a in reference["other"]]
+    await engine.swap("base", DEMO_STUDENT, None)

@@ -104,6 +104,28 @@ def test_the_openai_client(service: Service) -> None:
             client.chat.completions.create(**chat(image="https://example.com/a.png"))
 
 
+@pytest.mark.parametrize(
+    ("change", "param", "code", "words"),
+    [
+        ({"max_tokens": 0}, "max_tokens", "invalid-input", "max_tokens"),
+        ({"max_tokens": 1_000_000}, "max_tokens", None, "1000000"),
+        ({"messages": chat("long " * 600)["messages"]}, "messages", "context_length_exceeded", "1024"),
+        ({"messages": chat("long " * 60_000)["messages"]}, "messages", "context_length_exceeded", "1024"),
+    ],
+)
+def test_impossible_lengths_are_openais_errors_and_harm_nothing(
+    service: Service, change: dict[str, Any], param: str, code: str | None, words: str
+) -> None:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0) as client:
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError, match=words) as refused:
+                client.chat.completions.create(**{**chat(temperature=0), **change, "stream": stream})
+            assert (refused.value.type, refused.value.param) == ("invalid_request_error", param)
+            assert refused.value.code == code
+        assert client.chat.completions.create(**chat(temperature=0)).choices[0].message.content is not None
+    assert service.readiness()["details"]["restarts"] == 0
+
+
 async def test_mpas_own_client(service: Service) -> None:
     async with ChatClient(service.url, model="teacher", timeout=120) as client:
         assert await client.ready()

@@ -28,15 +28,17 @@ class Counts:
     disparity: int = 8
     replay: dict[str, int] = field(default_factory=lambda: {"text": 4, "know": 4})
     held_out: int = 4
+    sizes: tuple[tuple[int, int], ...] = ((96, 96),)
+    """Of the pictures, in turn."""
 
 
-def picture(folder: Path, colour: str, seed: int) -> Path:
-    """A 96×96 PNG of nearly one colour, different for each seed."""
+def picture(folder: Path, colour: str, seed: int, size: tuple[int, int] = (96, 96)) -> Path:
+    """A PNG of nearly one colour, different for each seed."""
     rng = Random(seed)
     base = COLOURS[colour]
-    image = Image.new("RGB", (96, 96), base)
+    image = Image.new("RGB", size, base)
     for _ in range(40):
-        spot = (rng.randrange(96), rng.randrange(96))
+        spot = (rng.randrange(size[0]), rng.randrange(size[1]))
         image.putpixel(spot, tuple(min(255, c + rng.randrange(20)) for c in base))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{seed:04d}-{colour}.png"
@@ -57,7 +59,7 @@ def make_set(store: Store, job_id: str, images: Path, counts: Counts = Counts())
     rows = []
     for index, (task, verdict, split) in enumerate(kinds):
         colour = names[index % len(names)]
-        path = picture(images, colour, index)
+        path = picture(images, colour, index, counts.sizes[index % len(counts.sizes)])
         rows.append(
             Row(
                 job_id=job_id,

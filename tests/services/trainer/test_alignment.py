@@ -16,6 +16,7 @@ from services.trainer.collator import Collator, Encoder
 from services.trainer.config import RunConfig, read_progress
 from services.trainer.dataset import Sample, TrainingSet, read_training_set
 from services.trainer.losses import Kind
+from services.trainer.losses.attention import jensen_shannon
 from services.trainer.rows import RowMaker
 from services.trainer.run import run_training
 from services.trainer.student_maps import StudentMaps
@@ -142,6 +143,18 @@ def test_a_set_with_one_row_trains_whatever_is_on(tmp_path: Path, tiny_student: 
     assert run_training(config).disparity_pairs == 1
 
 
+def test_unanimous_votes_on_one_pair_that_the_student_left_unanswered_train(tmp_path: Path, tiny_student: Path) -> None:
+    """There is one candidate then, so nothing to compare; but the job measured what consistency needs."""
+    store = Store((tmp_path / "store").as_uri())
+    make_full_set(store, tiny_student, tmp_path / "images", "full", Counts(1, {}, 0))
+    values = read_set(store, "full").to_pylist()[0]
+    answer = values["teacher_answer"]
+    changes = {"job_id": "j1", "votes": (answer,) * 3, "vote_share": 1.0, "student_answer": "", "teacher_top": None}
+    write_shard(store, "j1", 0, [Row(**{name: value for name, value in values.items() if name != "pair_id"} | changes)])
+    result = run_training(config_for(tmp_path, tiny_student, LossSpec(preset="discrepancy", rationale=0)))
+    assert result.disparity_pairs == 1
+
+
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
@@ -234,6 +247,38 @@ def test_training_maps_are_the_probes(tmp_path: Path, tiny_student: Path) -> Non
         prompt = question_prompt(loaded, _open(tmp_path), sample.question)
         expected = image_attention(loaded, prompt, sample.answer, 4).values.flatten()
         assert torch.allclose(values, expected, atol=1e-5)
+
+
+def test_the_maps_gradient_survives_gradient_checkpointing(tmp_path: Path, tiny_student: Path) -> None:
+    teacher = torch.rand(1, 16, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    sample = Sample("p", "image", None, "chart", "what?", "red", teacher_attention=tuple(teacher[0].tolist()))
+
+    def gradients(checkpointing: bool) -> dict[str, torch.Tensor]:
+        loaded = load_probe(tiny_student, dtype="float32", device="cpu")
+        loaded.model.requires_grad_(True).train()
+        if checkpointing:
+            loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+        batch = Collator(encoder, maps=True)([sample])
+        labels, row, stored = (batch.pop(name) for name in ("labels", "sample", "teacher_maps"))
+        inputs = {name: batch[name] for name in batch if name not in ("is_replay", "weights", "kind")}
+        output = loaded.model(**inputs, use_cache=False, output_attentions=True)
+        found = StudentMaps(loaded).of(output.attentions, inputs, labels, row, stored)
+        jensen_shannon(stored, found).sum().backward()
+        return {name: p.grad for name, p in loaded.model.named_parameters() if p.grad is not None}
+
+    plain, frugal = gradients(checkpointing=False), gradients(checkpointing=True)
+    assert plain.keys() == frugal.keys()
+    assert any("self_attn" in name and value.abs().max() > 0 for name, value in plain.items())
+    assert all(torch.allclose(value, frugal[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("attentions", [None, (), (None, None)])
+def test_a_family_that_shows_no_attention_weights_is_refused(tiny_student: Path, attentions: Any) -> None:
+    maps = StudentMaps(load_probe(tiny_student, dtype="float32", device="cpu"))
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    with pytest.raises(InvalidInput, match=r"cannot be trained with train\.loss\.attention"):
+        maps.of(attentions, {"input_ids": ids}, ids, torch.zeros(1, dtype=torch.long), torch.full((1, 16), 1 / 16))
 
 
 def test_presets() -> None:

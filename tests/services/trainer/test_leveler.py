@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from services.trainer.config import read_progress
@@ -15,8 +17,9 @@ from services.trainer.errors import TrainingDiverged
 from services.trainer.features import freeze_vision
 from services.trainer.models import add_lora, language_model, save_candidate
 from services.trainer.run import run_training
-from shared.checkpoints import read_tensor_table, verify_loadable
-from shared.contracts import LoraSpec, TrainSpec
+from shared.adapter_files import describe_adapter
+from shared.checkpoints import build_card, read_tensor_table, verify_loadable
+from shared.contracts import CardAdapter, LoraSpec, TrainSpec
 from shared.errors import InvalidInput
 from shared.store import Store
 from shared.vlm.loading import load_model
@@ -99,7 +102,19 @@ def test_lora_trains_the_language_model_and_merges_into_a_plain_folder(
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all("text_model" in name and "proj" in name for name in changed)
-    assert not list(config.candidate.glob("adapter*"))
+    adapter = {path.name for path in (config.candidate / "adapter").iterdir()}
+    assert adapter == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_the_published_card_names_the_adapter_and_what_it_applies_to(tmp_path: Path, tiny_student: Path) -> None:
+    model = add_lora(load_model(tiny_student).model, LoraSpec(rank=4, alpha=8), seed=0)
+    save_candidate(model, tiny_student, tmp_path / "first")
+    assert describe_adapter(tmp_path / "first", "base") == CardAdapter(base="base", rank=4)
+    card = build_card(tmp_path / "first", version="job-1", student="student")
+    assert "adapter/adapter_model.safetensors" in {file.name for file in card.files}
+    model = load_model(tmp_path / "first").model
+    save_candidate(model, tmp_path / "first", tmp_path / "second")  # a full training of what was merged
+    assert describe_adapter(tmp_path / "second", "job-1") is None and not (tmp_path / "second" / "adapter").exists()
 
 
 def test_merged_lora_answers_like_the_adapter(tmp_path: Path, tiny_student: Path) -> None:
@@ -113,10 +128,27 @@ def test_merged_lora_answers_like_the_adapter(tmp_path: Path, tiny_student: Path
     with torch.no_grad():
         adapted, base = model(input_ids=ids).logits, load_model(tiny_student).model(input_ids=ids).logits
     save_candidate(model, tiny_student, tmp_path / "merged")
+    saved = PeftModel.from_pretrained(load_model(tiny_student).model, str(tmp_path / "merged" / "adapter"))
     with torch.no_grad():
+        assert torch.allclose(saved(input_ids=ids).logits, adapted, atol=1e-6)
         merged = load_model(tmp_path / "merged").model(input_ids=ids).logits
     assert torch.allclose(merged, adapted, atol=1e-4)
     assert not torch.allclose(merged, base, atol=1e-2)
+
+
+def test_a_student_without_layers_for_lora_is_refused() -> None:
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.LayerNorm(4), nn.GRU(4, 4)])
+
+    class Student(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision, self.language_model = nn.Linear(4, 4), Decoder()
+
+    with pytest.raises(InvalidInput, match="no linear layer for LoRA"):
+        add_lora(Student(), LoraSpec(), seed=0)
 
 
 def test_lora_modules_that_do_not_exist_are_refused(tiny_student: Path) -> None:

@@ -67,6 +67,26 @@ async def test_ready_only_when_a_real_chat_is_answered(small: SmallModel) -> Non
     assert not server.ready
 
 
+async def test_what_else_it_needs_is_done_at_each_start_before_it_is_ready(small: SmallModel) -> None:
+    asked: list[bool] = []
+
+    async def prepare() -> str | None:
+        asked.append(server.ready)
+        return "has no adapter" if len(asked) == 1 else None
+
+    server = ModelServer(small.command, small.env, "teacher", QUICK, prepare)
+    await server.start()
+    await until_restarted(server)
+    await until_ready(server)
+    assert asked == [False, False]
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    await until_restarted(server, 2)
+    await until_ready(server)
+    assert asked == [False] * 3
+    await server.stop()
+
+
 async def test_a_killed_server_is_replaced_with_its_whole_group(server: ModelServer, small: SmallModel) -> None:
     await until_ready(server)
     first = server.pid

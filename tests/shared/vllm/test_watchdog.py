@@ -18,10 +18,11 @@ from tests.services.teacher.small import gone
 
 pytestmark = pytest.mark.slow  # starts and kills real processes
 STUBBORN = """
-import signal, subprocess, sys, time
+import signal, subprocess, sys, tempfile, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-open(sys.argv[1], "w").write(str(engine.pid))
+note = tempfile.mkstemp()[1]
+open(sys.argv[1], "w").write(f"{engine.pid} {note}")
 time.sleep(600)
 """
 PARENT = """
@@ -32,38 +33,43 @@ time.sleep(600)
 """
 
 
-def engine_pid(note: Path) -> int:
-    return int(wait_until(lambda: note.exists() and note.read_text(), 30))
+def noted(note: Path) -> tuple[int, Path]:
+    """The engine's process, and a file that the server made in its folder for temporary files."""
+    pid, file = wait_until(lambda: note.exists() and note.read_text(), 30).split()
+    assert Path(file).exists() and Path(file).parent.name.startswith("mpa-server-")
+    return int(pid), Path(file)
 
 
 def test_a_server_that_ignores_sigterm_dies_with_its_killed_service(tmp_path: Path) -> None:
     note = tmp_path / "engine"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, STUBBORN, str(note)])
     try:
-        engine_pid(note)
+        _, file = noted(note)
         family = descendants(parent.pid)
         assert len(family) == 3  # server, engine and watchdog
     finally:
         parent.kill()
         parent.wait(10)
     wait_until(lambda: all(gone(pid) for pid in family), 30)
+    assert not file.parent.exists()
 
 
 async def test_stopping_ends_the_group_and_the_watchdog(tmp_path: Path) -> None:
     note = tmp_path / "engine"
     before = descendants(os.getpid())
     process = ModelProcess([sys.executable, "-c", STUBBORN, str(note)], os.environ)
-    engine = engine_pid(note)
+    engine, file = noted(note)
     await process.stop(0.2)
+    assert not file.parent.exists()
     assert gone(engine) and not process.running
     wait_until(lambda: not {p for p in descendants(os.getpid()) if not gone(p)} - set(before))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_signals_for_the_service_do_not_end_the_watchdog(signum: signal.Signals) -> None:
+def test_signals_for_the_service_do_not_end_the_watchdog(signum: signal.Signals, tmp_path: Path) -> None:
     group = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
-        watchdog = Watchdog(group.pid, 60.0)
+        watchdog = Watchdog(group.pid, 60.0, tmp_path)
         (pid,) = (p for p in descendants(os.getpid()) if b"watchdog.py" in Path(f"/proc/{p}/cmdline").read_bytes())
         wait_until(lambda: _ignores(pid, signum))
         os.kill(pid, signum)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from shared.errors import InvalidInput
-from shared.vlm.attention import _layout, image_attention, load_probe, probed_layers
+from shared.vlm.attention import image_attention, lay_out, load_probe, probed_layers
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Prompt, answer_ids, collate, encode, question_prompt
 from shared.vlm.scoring import extended, score_answers
@@ -60,14 +60,14 @@ def test_a_map_is_the_sum_over_the_positions_that_predict_the_answer(student: Lo
 def test_rows_and_columns_lie_as_in_the_image(student: LoadedModel, row: int, column: int) -> None:
     weights = torch.zeros(64)
     weights[8 * row + column] = 1
-    assert _layout(student, weights, {})[row, column] == 1
+    assert lay_out(student, weights, {})[row, column] == 1
     merged = {"image_grid_thw": torch.tensor([[1, 16, 4]])}
-    assert _layout(student, weights, merged)[(8 * row + column) // 4, column % 4] == 1
+    assert lay_out(student, weights, merged)[(8 * row + column) // 4, column % 4] == 1
 
 
 def test_tokens_in_no_known_order_are_refused(student: LoadedModel) -> None:
     with pytest.raises(InvalidInput, match="no square"):
-        _layout(student, torch.ones(63), {})
+        lay_out(student, torch.ones(63), {})
 
 
 def test_another_family(tmp_path: Path) -> None:

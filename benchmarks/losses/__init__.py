@@ -1,0 +1,1 @@
+"""What the alignment loss's terms cost."""

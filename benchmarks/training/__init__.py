@@ -1,0 +1,1 @@
+"""Measurements of the trainer: what it costs, against the alternative or the estimate, in one run."""

@@ -1,0 +1,51 @@
+"""What a teacher must be able to do for a job, asked before the job is accepted."""
+
+from __future__ import annotations
+
+import logging
+
+from shared.client import ChatClient
+from shared.contracts import ChatMessage, ChatRequest, ChatResponse
+from shared.errors import InvalidInput, Unavailable, UpstreamError
+
+log = logging.getLogger(__name__)
+
+ALTERNATIVES = 2
+REFUSALS = (400, 403, 404, 422, 501)
+
+
+async def check_logprobs(teacher: ChatClient) -> None:
+    """Raises InvalidInput if the teacher tells no log-probabilities. One that is away is not judged: the job waits."""
+    message = ChatMessage(role="user", content="Say yes.")
+    request = ChatRequest(
+        model=teacher.model,
+        messages=[message],
+        max_tokens=1,
+        temperature=0.0,
+        logprobs=True,
+        top_logprobs=ALTERNATIVES,
+    )
+    try:
+        response = (await teacher.chat(request)).response
+    except Unavailable as error:
+        log.info("The teacher cannot be asked for log-probabilities at present: %s", error.detail)
+        return
+    except UpstreamError as error:
+        if error.upstream_status in REFUSALS:
+            raise _without(teacher, error.detail) from error
+        return
+    if not _tells(response):
+        raise _without(teacher, "it answers without them")
+
+
+def _tells(response: ChatResponse) -> bool:
+    choice = response.choices[0] if response.choices else None
+    return bool(choice and choice.logprobs and choice.logprobs.content)
+
+
+def _without(teacher: ChatClient, why: str) -> InvalidInput:
+    return InvalidInput(
+        f"train.loss or identifier.min_confidence asks for the teacher's log-probabilities, and {teacher.base_url} "
+        f"tells none ({why}): leave min_confidence out, use consistency_by 'candidates' and weigh_by vote_share "
+        "alone, or train.loss.preset 'replay' or 'discrepancy', which need none."
+    )

@@ -1,0 +1,22 @@
+"""Where a checkpoint keeps its LoRA adapter, and what its files say; no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from shared.contracts import CardAdapter
+
+ADAPTER_FOLDER = "adapter"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def describe_adapter(checkpoint: Path, base: str | None) -> CardAdapter | None:
+    """What a card says of the adapter in ``checkpoint``, made on version ``base``; None if there is none."""
+    path = checkpoint / ADAPTER_FOLDER / ADAPTER_CONFIG
+    if base is None or not path.is_file():
+        return None
+    config = json.loads(path.read_text())
+    ranks = [config["r"], *(config.get("rank_pattern") or {}).values()]
+    return CardAdapter(base=base, rank=max(int(rank) for rank in ranks))

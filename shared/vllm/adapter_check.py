@@ -1,0 +1,67 @@
+"""Whether vLLM can serve a LoRA adapter wholly; runs in vLLM's worker process.
+
+vLLM looks at the last part of a module's name only: an adapter of the vision tower's ``q_proj`` is loaded without a
+word and never applied. Shapes it finds wrong when the adapter is half in its buffers. So all is checked before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from shared.adapter_files import ADAPTER_WEIGHTS
+
+Place = tuple[Any, int]
+"""A layer that vLLM adapts, and which of its packed parts (q, k and v are one layer) a module is."""
+
+
+def why_not_adaptable(runner: Any, folder: Path) -> str | None:
+    """What is wrong with the adapter in ``folder`` for the model of ``runner``, in words; None if nothing is."""
+    from vllm.lora.peft_helper import PEFTHelper
+    from vllm.lora.utils import parse_fine_tuned_lora_name
+
+    if getattr(runner, "lora_manager", None) is None:
+        return "vLLM was started without LoRA"
+    manager = runner.lora_manager._adapter_manager
+    PEFTHelper.from_local_dir(str(folder), None).validate_legal(manager.lora_config)
+    mapper = getattr(manager.model, "hf_to_vllm_mapper", None)
+    renames = mapper.get_rename_mapper() if mapper is not None else None
+    places = _places(manager)
+    halves: dict[str, set[bool]] = {}
+    with safe_open(folder / ADAPTER_WEIGHTS, "pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118  # not a dict
+            module, is_first = parse_fine_tuned_lora_name(name, renames)
+            if module not in places:
+                return f"vLLM adapts linear layers of the language model only, {module} is none"
+            problem = _misfit(places[module], tuple(tensors.get_slice(name).get_shape()), is_first=is_first)
+            if problem:
+                return f"{name} {problem}"
+            halves.setdefault(module, set()).add(is_first)
+    single = sorted(module for module, found in halves.items() if len(found) == 1)
+    if single:
+        return f"{single[0]} has only one of its two matrices"
+    return None if halves else "it holds no tensor"
+
+
+def _places(manager: Any) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    for name, layer in manager.modules.items():
+        if hasattr(layer, "lora_a_stacked") and hasattr(layer, "output_slices"):  # linear, not an embedding or experts
+            for part, module in enumerate(manager.packed_modules.get(name) or [name]):
+                found[module] = (layer, part)
+    return found
+
+
+def _misfit(place: Place, shape: tuple[int, ...], *, is_first: bool) -> str | None:
+    """Buffers are [slots, 1, max rank, in] and [slots, 1, out, max rank]; a file has [rank, in] and [out, rank]."""
+    layer, part = place
+    if getattr(layer, "tp_size", 1) > 1 or part >= len(layer.lora_a_stacked):  # each worker has a slice of it
+        return None
+    rows, columns = (layer.lora_a_stacked if is_first else layer.lora_b_stacked)[part].shape[-2:]
+    fits = len(shape) == 2 and (
+        (shape[0] <= rows and shape[1] == columns) if is_first else (shape[0] == rows and shape[1] <= columns)
+    )
+    wanted = f"[at most {rows}, {columns}]" if is_first else f"[{rows}, at most {columns}]"
+    return None if fits else f"has shape {list(shape)} instead of {wanted}"

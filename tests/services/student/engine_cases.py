@@ -1,0 +1,89 @@
+"""Real questions about pictures of the demo's world, what plain `shared.vlm` answers, and the process of vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import torch
+from PIL import Image
+
+from demo.world.generator import labelled, pile
+from demo.world.vocabulary import Split
+from services.student.engine import Engine, Question
+from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
+from shared.images import to_data_url
+from shared.vlm.generation import Generated, generate_all
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import question_prompt
+from shared.vlm.sampling import Sampling
+from tests.polling import async_wait_until
+from tests.processes import command_line, find_descendant
+
+GREEDY = Sampling(max_tokens=10)
+ENDLESS = Sampling(max_tokens=300, temperature=50.0, seed=1)
+"""Any token is as likely as any other, so that the end of the answer hardly ever comes."""
+SERVER = "vllm.entrypoints.openai.api_server"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question about an image."""
+
+    question: Question
+    text: str
+    image: Image.Image
+    png: bytes
+
+
+def ask(png: bytes, text: str) -> Question:
+    image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(png)))
+    message = ChatMessage(role="user", content=[image, TextPart(type="text", text=text)])
+    return Question((message,), (Image.open(io.BytesIO(png)).convert("RGB"),))
+
+
+def make_cases(count: int = 16) -> list[Case]:
+    pictures = list(pile(count, 31, Split.DEV))
+    made = []
+    for example in labelled(pictures, 31, questions_each=1):
+        image, file = Image.fromarray(pictures[example.index].pixels), io.BytesIO()
+        image.save(file, "PNG")
+        made.append(Case(ask(file.getvalue(), example.question.text), example.question.text, image, file.getvalue()))
+    return made
+
+
+def expected(loaded: LoadedModel, cases: list[Case]) -> list[Generated]:
+    torch.set_num_threads(1)
+    return generate_all(loaded, [question_prompt(loaded, c.image, c.text) for c in cases], GREEDY, 1)
+
+
+async def texts(engine: Engine, cases: list[Case]) -> list[str]:
+    answered = await asyncio.gather(*(engine.answer(case.question, [GREEDY]) for case in cases))
+    assert {a.version for a in answered} == {engine.version}
+    return [a.answers[0].text for a in answered]
+
+
+async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def look() -> bool:
+        return condition()
+
+    await async_wait_until(look, timeout)
+
+
+def vllm_url() -> str:
+    """Of the vLLM server that this process has started."""
+    words = command_line(find_descendant(os.getpid(), SERVER)).split()
+    (port,) = (word.removeprefix("--port=") for word in words if word.startswith("--port="))
+    return f"http://127.0.0.1:{port}"
+
+
+async def vllm_requests() -> float:
+    """Requests that vLLM itself counts as running or waiting."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        text = (await http.get(f"{vllm_url()}/metrics", timeout=30)).text
+    names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(names))
