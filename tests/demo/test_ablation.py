@@ -13,7 +13,7 @@ from demo.ablation.arms import ARMS, DISCREPANCY, NOTHING, PAPER, Arm, Pairs
 from demo.ablation.labels import label_quality
 from demo.ablation.measuring import Meter
 from demo.ablation.mining import Mined, write_set
-from demo.ablation.report import show, summarise
+from demo.ablation.report import markdown, show, summarise
 from demo.ablation.running import Settings, prepare, run_arm
 from demo.ablation.testing import answered_right, questions, score
 from demo.answering import Answerer
@@ -123,6 +123,9 @@ def test_the_summary_has_means_and_spreads_over_seeds() -> None:
     console = Console(record=True, width=160)
     show(summary, console)
     assert "75.0 ± 35.4" in console.export_text()
+    rows = markdown(summary).splitlines()
+    assert len({row.count("|") for row in rows}) == 1
+    assert "| arm | 75.0 ± 35.4 |" in rows[3]
 
 
 def test_the_meter_measures_what_scoring_does() -> None:
