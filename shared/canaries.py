@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from shared.contracts import Canary, CanaryRequest, CanaryState
 from shared.errors import Conflict, NotFound
 from shared.store import Store
 
 log = logging.getLogger(__name__)
+NOT_SERVED = "is not being served"
+"""In the 404 of a student that is asked for a version which it neither serves nor holds beside."""
 LEGAL: dict[CanaryState, frozenset[CanaryState]] = {
     CanaryState.RUNNING: frozenset({CanaryState.PROMOTING, CanaryState.PROMOTED, CanaryState.ABORTED}),
     CanaryState.PROMOTING: frozenset({CanaryState.PROMOTED, CanaryState.ABORTED}),
@@ -44,7 +46,8 @@ class CanaryRegistry:
     def start(self, request: CanaryRequest, baseline: str) -> Canary:
         """Begin a canary of ``request.version``, or change the share, comparison or rule of the one that runs.
 
-        Idempotent. Raises Conflict while another version's canary runs, or one is being promoted.
+        Idempotent. A private request leaves a public canary of its version as it is, and prolongs a private one. Raises
+        Conflict while another version's canary runs, or one is being promoted.
         """
 
         def decide(latest: Canary | None) -> Canary:
@@ -52,9 +55,12 @@ class CanaryRegistry:
                 return self._begun(request, baseline, 0 if latest is None else latest.revision + 1)
             if latest.version != request.version or latest.state is not CanaryState.RUNNING:
                 raise Conflict(
-                    f"The canary of {latest.version} is {latest.state}: promote or abort it before another one begins."
+                    f"The {_kind(latest)} of {latest.version} is {latest.state} (begun by {latest.started_by}): "
+                    "promote or abort it before another one begins."
                 )
-            wanted = {"share": request.share, "compare": request.compare, "rule": request.rule}
+            if request.lifetime_seconds is not None:
+                return _prolonged(latest, request)
+            wanted = {"share": request.share, "compare": request.compare, "rule": request.rule, "expires_at": None}
             if all(getattr(latest, name) == value for name, value in wanted.items()):
                 return latest
             return _changed(latest, request.by, f"share {request.share:g}", **wanted)
@@ -79,6 +85,17 @@ class CanaryRegistry:
             return _changed(latest, by, reason, state=to)
 
         return self._commit(decide)
+
+    def end_private(self, by: str, reason: str) -> bool:
+        """End the private candidate that ``by`` began, if it runs; the replicas free it when they look next."""
+        latest = self.latest()
+        if latest is None or latest.state.is_final or not latest.is_private or latest.started_by != by:
+            return False
+        try:
+            self.move(latest.id, CanaryState.ABORTED, by, reason)
+        except Conflict:
+            return False
+        return True
 
     def _commit(self, decide: Callable[[Canary | None], Canary]) -> Canary:
         """Write what ``decide`` makes of the latest canary, unless another replica was faster: then decide again."""
@@ -116,6 +133,7 @@ class CanaryRegistry:
             changed_by=request.by,
             changed_at=now,
             reason="started",
+            expires_at=_expiry(request, now),
         )
 
     def _revision(self, number: int) -> Canary | None:
@@ -131,3 +149,27 @@ class CanaryRegistry:
 def _changed(latest: Canary, by: str, reason: str, **changes: object) -> Canary:
     change = {"revision": latest.revision + 1, "changed_by": by, "changed_at": datetime.now(UTC), "reason": reason}
     return latest.model_copy(update={**change, **changes})
+
+
+def _prolonged(latest: Canary, request: CanaryRequest) -> Canary:
+    """With its expiry moved on; a change is a file, so that waits until a quarter of the lifetime is over."""
+    if not latest.is_private:
+        return latest
+    expires = _expiry(request, datetime.now(UTC))
+    assert expires is not None and request.lifetime_seconds is not None
+    if latest.expires_at is not None and (expires - latest.expires_at).total_seconds() < request.lifetime_seconds / 4:
+        return latest
+    return _changed(latest, request.by, "asked for again", expires_at=expires)
+
+
+def _expiry(request: CanaryRequest, now: datetime) -> datetime | None:
+    return None if request.lifetime_seconds is None else now + timedelta(seconds=request.lifetime_seconds)
+
+
+def _kind(canary: Canary) -> str:
+    return "private candidate" if canary.is_private else "canary"
+
+
+def owner_of(job_id: str) -> str:
+    """Who a job's private candidates belong to."""
+    return f"job {job_id}"

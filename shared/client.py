@@ -138,11 +138,18 @@ class ChatClient(HttpClient):
 
     async def attention(self, request: AttentionRequest) -> AttentionResponse:
         """Of our own model services, where the probe is on."""
-        return await self._call(AttentionResponse, "POST", "/v1/attention", json=request.model_dump(mode="json"))
+        body = request.model_copy(update={"model": self._versioned}).model_dump(mode="json")
+        return await self._call(AttentionResponse, "POST", "/v1/attention", json=body)
+
+    @property
+    def _versioned(self) -> str:
+        """The model's name if it names a version; else empty, which every release of a service takes for its own."""
+        return self.model if "@" in self.model else ""
 
     async def score(self, request: ScoreRequest) -> ScoreResponse:
         """Of our own student service."""
-        return await self._call(ScoreResponse, "POST", "/v1/score", json=request.model_dump(mode="json"))
+        body = request.model_copy(update={"model": self._versioned}).model_dump(mode="json")
+        return await self._call(ScoreResponse, "POST", "/v1/score", json=body)
 
     async def models(self) -> ModelList:
         return await self._call(ModelList, "GET", "/v1/models")

@@ -235,11 +235,11 @@ class DiscrepancySpec(Contract):
 
 
 class RoundsSpec(Contract):
-    """Mine, train, and mine again with what was trained, until a bound is met."""
+    """Mine, train, and mine again with what was trained, until a bound is met (docs/rounds.md)."""
 
     max: int = Field(1, ge=1, le=10, description="rounds at most")
     min_disparity: float = Field(
-        0.02, ge=0, le=1, description="stop when fewer of a round's pairs than this share are disparity pairs"
+        0.02, ge=0, le=1, description="stop when fewer of a round's checked pairs than this share are disparity pairs"
     )
     min_gain: float = Field(
         0.005, ge=0, le=1, description="stop when held-out agreement grew by less than this in a round"
@@ -355,8 +355,43 @@ class Evaluation(Contract):
     tasks: dict[str, TaskScore]
 
 
+class TaskShare(Contract):
+    """How a student did on a task's checked questions: those it answered like the teacher, or fails for certain."""
+
+    checked: int = 0
+    disparity: int = 0
+
+
+class RoundReport(Contract):
+    """``jobs/<id>/rounds/<round>.json``: a round that is over. It is published before the job moves on, so that the
+    round a job is in can be told from the artifact store alone.
+
+    ``evaluation`` compares the candidate with what served when the job was first trained, always on round 1's held-out
+    pairs; ``evaluation_new`` on the round's own. ``gain``: in agreement over the best candidate before.
+    """
+
+    round: int = Field(ge=1)
+    student: str = Field(description="version that was asked in this round and trained further")
+    pairs: int
+    verdicts: dict[Verdict, int]
+    disparity_rate: float | None = Field(None, description="disparity pairs among the checked ones")
+    tasks: dict[str, TaskShare] = Field(default_factory=dict)
+    failed_questions: dict[str, list[str]] = Field(
+        default_factory=dict, description="by task, questions that the student failed: examples for the next round"
+    )
+    candidate: str | None = Field(None, description="version that the round made; None if it stopped before")
+    evaluation: Evaluation | None = None
+    evaluation_new: Evaluation | None = None
+    gain: float | None = None
+    good: bool = Field(False, description="whether the candidate passes the gate and is better than those before")
+    goes_on: bool = False
+    reason: str = Field("", description="why another round follows, or none, in words")
+
+
 class JobStatus(Contract):
-    """``GET /v1/jobs/{id}``."""
+    """``GET /v1/jobs/{id}``. ``images``, ``shards``, rate and ETA are the present round's; pairs, verdicts and tokens
+    those of all rounds.
+    """
 
     id: str
     name: str
@@ -385,6 +420,9 @@ class JobStatus(Contract):
     checkpoint_url: str | None = None
     last_error: str | None = None
     waiting_for: str | None = Field(None, description="what the job waits for at present, e.g. the teacher being down")
+    round: int = Field(1, description="the present round")
+    rounds: int = Field(1, description="rounds at most")
+    past_rounds: list[RoundReport] = Field(default_factory=list, description="rounds that are over, if rounds > 1")
     version: int = Field(0, description="grows with every change; the ETag")
 
 
@@ -622,14 +660,22 @@ class CanaryRequest(Contract):
     """``PUT /v1/rollout/canary``: serve ``version`` beside the active one to ``share`` of the requests.
 
     ``compare``: share of the candidate's greedy answers whose question the active version answers too, in the
-    background, to count agreement.
+    background, to count agreement. With share 0 the candidate is private: it answers only those who ask for
+    ``student@<version>``, and ends by itself ``lifetime_seconds`` after the last call that asked for it.
     """
 
     version: str = Field(pattern=NAME_PATTERN)
-    share: float = Field(0.05, gt=0, le=1)
+    share: float = Field(0.05, ge=0, le=1)
     compare: float = Field(1.0, ge=0, le=1)
     rule: CanaryRule | None = None
+    lifetime_seconds: float | None = Field(None, gt=0, description="of a private candidate, unless asked for again")
     by: str = "api"
+
+    @model_validator(mode="after")
+    def _private_ones_end(self) -> CanaryRequest:
+        if (self.share == 0) != (self.lifetime_seconds is not None):
+            raise ValueError("share 0 (a private candidate) needs lifetime_seconds, and no other share takes it")
+        return self
 
 
 class CanaryDecision(Contract):
@@ -656,6 +702,12 @@ class Canary(Contract):
     changed_by: str
     changed_at: datetime
     reason: str = ""
+    expires_at: datetime | None = Field(None, description="of a private candidate: when it ends unless asked for again")
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it gets no request that did not ask for its version."""
+        return self.share == 0
 
 
 class VersionStats(Contract):
@@ -720,7 +772,10 @@ class ScoreItem(Contract):
 
 
 class ScoreRequest(Contract):
+    """``model``: ``student``, or ``student@<version>`` for a version that is served beside; empty: what serves."""
+
     items: list[ScoreItem] = Field(min_length=1, max_length=256)
+    model: str = ""
 
 
 class AnswerScore(Contract):
@@ -748,6 +803,7 @@ class AttentionRequest(Contract):
     """``POST /v1/attention``: where the model looks while it gives each answer."""
 
     items: list[AttentionItem] = Field(min_length=1, max_length=32)
+    model: str = Field("", description="student@<version> asks the student for that version; empty: what serves")
     grid: int = Field(8, ge=1, le=32, description="rows and columns of the maps")
 
 

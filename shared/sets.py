@@ -4,9 +4,9 @@ A set is the folder ``jobs/<id>/set/`` with one Parquet file a shard, one row a 
 It holds no image bytes: ``image`` says where the image is, ``image_sha256`` which bytes it had. Plain Arrow types, so
 ``datasets.load_dataset("parquet", data_files="…/set/*.parquet")`` opens it. Columns:
 
-    pair_id            string   unique in the job: <image_index>.<task>.<slot>
+    pair_id            string   unique in the job: <image_index>.<task>.<slot>, and .r<round> from round 2 on
     job_id             string
-    shard              int32
+    shard              int32    of S shards a round, that of round r and part s is (r - 1) · S + s
     image_index        int32    line of the job's manifest
     slot               int32    which of the questions of this image and task, 0 … questions_per_image - 1
     image              string   absolute path or URL
@@ -161,7 +161,8 @@ class Row:
 
     @property
     def pair_id(self) -> str:
-        return f"{self.image_index:07d}.{self.task}.{self.slot}"
+        again = f".r{self.round}" if self.round > 1 else ""
+        return f"{self.image_index:07d}.{self.task}.{self.slot}{again}"
 
 
 def set_prefix(job_id: str) -> str:
@@ -201,10 +202,15 @@ def shard_numbers(store: Store, job_id: str) -> list[int]:
 
 
 def read_set(
-    store: Store, job_id: str, *, verdicts: Sequence[Verdict] | None = None, split: Split | None = None
+    store: Store,
+    job_id: str,
+    *,
+    verdicts: Sequence[Verdict] | None = None,
+    split: Split | None = None,
+    rounds: Sequence[int] | None = None,
 ) -> pa.Table:
-    """All finished rows in manifest order, of these verdicts and this split."""
-    tables = [_chosen(table, verdicts, split) for table in _shards(store, job_id)]
+    """All finished rows, round by round in manifest order, of these verdicts, this split and these rounds."""
+    tables = [_chosen(table, verdicts, split, rounds) for table in _shards(store, job_id)]
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 
@@ -281,7 +287,11 @@ def _table(data: bytes) -> pa.Table:
     return pq.read_table(io.BytesIO(data), schema=SCHEMA)
 
 
-def _chosen(table: pa.Table, verdicts: Sequence[Verdict] | None, split: Split | None) -> pa.Table:
+def _chosen(
+    table: pa.Table, verdicts: Sequence[Verdict] | None, split: Split | None, rounds: Sequence[int] | None
+) -> pa.Table:
+    if rounds is not None:
+        table = table.filter(pc.is_in(pc.fill_null(table["round"], 1), pa.array(rounds, pa.int32())))
     if verdicts is not None:
         table = table.filter(pc.is_in(table["verdict"], pa.array([str(v) for v in verdicts], pa.string())))
     return table if split is None else table.filter(pc.equal(table["split"], str(split)))

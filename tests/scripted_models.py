@@ -69,6 +69,16 @@ class ScriptedModel:
     scores: Callable[[str, str], float] | None = None
     """Mean log-probability of (question, answer); None: the service has no scores."""
     logprobs: bool = True
+    beside: set[str] = field(default_factory=set)
+    """Versions that are served beside, to those who ask for ``name@version``."""
+    canaries: list[Body] = field(default_factory=list)
+    """What was asked of the rollout; each is served from then on."""
+    loading: float = 0.0
+    """Seconds that a candidate takes to load."""
+    occupied: str = ""
+    """Why no candidate is taken at present, in words."""
+    room: str | None = None
+    """What the health says about candidates; None: nothing."""
     requests: list[Body] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -86,6 +96,9 @@ class ScriptedModel:
             failure = self.failure(body) if self.failure is not None else None
             if failure is not None:
                 return JSONResponse({"error": {"message": "scripted failure"}}, failure)
+            version = str(body.get("model", "")).partition("@")[2] or self.version
+            if version not in {self.version, *self.beside}:
+                return JSONResponse({"error": {"message": f"Version {version} is not being served."}}, 404)
             refusal = self.refusal(body) if self.refusal is not None else None
             if refusal is not None:
                 return JSONResponse({"error": {"message": refusal}}, 400)
@@ -98,35 +111,68 @@ class ScriptedModel:
             without_image = isinstance(body["messages"][-1]["content"], str)
             texts = ["yes"] if without_image else self.script(body)
             made = completion(texts, top=body.get("top_logprobs") or 0, logprobs=self.logprobs)
-            return JSONResponse(made, headers={"X-MPA-Checkpoint": self.version})
+            return JSONResponse(made, headers={"X-MPA-Checkpoint": version})
 
         @app.get("/readyz")
         async def ready() -> Body:
-            return {"service": "scripted", "ready": True, "details": {"attention": self.looks is not None}}
+            details = {"attention": self.looks is not None}
+            told = details if self.room is None else {**details, "candidates": self.room}
+            return {"service": "scripted", "ready": True, "details": told}
+
+        @app.get("/v1/checkpoints")
+        async def checkpoints() -> Body:
+            return {"student": "student", "active": self.version, "checkpoints": []}
+
+        @app.put("/v1/rollout/canary")
+        async def canary(request: Request) -> JSONResponse:
+            body: Body = await request.json()
+            if self.occupied:
+                return JSONResponse({"detail": self.occupied}, 409)
+            await asyncio.sleep(self.loading if body["version"] not in self.beside else 0.0)
+            self.canaries.append(body)
+            self.beside.add(body["version"])
+            return JSONResponse(canary_report(body, self.version))
 
         @app.post("/v1/score")
         async def score(request: Request) -> JSONResponse:
             if self.scores is None:
                 return JSONResponse({"detail": "Not Found"}, 404)
-            items = (await request.json())["items"]
+            asked = await request.json()
+            items = asked["items"]
             values = [
                 [_score(answer, self.scores(item["question"], answer)) for answer in item["answers"]] for item in items
             ]
-            return JSONResponse({"checkpoint": self.version, "scores": values})
+            return JSONResponse(
+                {"checkpoint": asked.get("model", "").partition("@")[2] or self.version, "scores": values}
+            )
 
         @app.post("/v1/attention")
         async def attention(request: Request) -> JSONResponse:
             if self.looks is None:
                 return JSONResponse({"detail": "The attention probe is off here."}, 403)
-            (item,) = (await request.json())["items"]
+            asked = await request.json()
+            (item,) = asked["items"]
             maps = [{"values": self.looks.get(item["answer"], [[0.25] * 2] * 2), "image_share": 0.5}]
-            return JSONResponse({"version": self.version, "layers": [1], "maps": maps})
+            return JSONResponse(
+                {"version": asked.get("model", "").partition("@")[2] or self.version, "layers": [1], "maps": maps}
+            )
 
         return app
 
 
 def _score(answer: str, mean: float) -> Body:
     return {"answer": answer, "logprob": mean, "mean_logprob": mean, "tokens": [answer], "token_logprobs": [mean]}
+
+
+def canary_report(request: Body, baseline: str) -> Body:
+    """What the student's rollout answers to a request for a candidate."""
+    now = "2026-01-01T00:00:00Z"
+    canary = {
+        **{name: request[name] for name in ("version", "share", "compare", "rule")},
+        **{"id": "canary-0", "revision": 0, "student": "student", "baseline": baseline, "state": "running"},
+        **{"started_by": request["by"], "started_at": now, "changed_by": request["by"], "changed_at": now},
+    }
+    return {"canary": canary, "active": {"version": baseline}, "candidate": {"version": request["version"]}}
 
 
 def completion(texts: list[str], *, top: int = 0, logprobs: bool = True) -> Body:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from services.cli.evaluation import WITH_SERVER, answer_all, compare, score, submission
+from services.cli.serving import served
 from services.cli.session import Exit, fail, run
 from shared.client import ChatClient
 from shared.errors import InvalidInput
 from shared.settings import ClientSettings
 from shared.vqa.benchmarks import load_benchmark
+from shared.vqa.builtin import BUILT_IN
 
 PROMPT = "{question}\nAnswer with a single word or phrase."
 
@@ -25,32 +29,44 @@ def evaluate(
     images: Annotated[Path, typer.Option(help="Folder of the images.")],
     output: Annotated[Path, typer.Option(help="Folder of the run; the same folder goes on where it ended.")],
     endpoint: Annotated[str | None, typer.Option(help="Base URL; the student if not given.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder to serve and ask instead.")] = None,
     model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "student",
     split: Annotated[str | None, typer.Option(help="Refuse files of another split.")] = None,
-    prompt: Annotated[str, typer.Option(help="What is asked; {question} is filled in.")] = PROMPT,
+    prompt: Annotated[
+        str | None, typer.Option(help="What is asked, with {question}; the benchmark's task profile's if not given.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1)] = 24,
     concurrency: Annotated[int, typer.Option(min=1)] = 8,
     predict_only: Annotated[bool, typer.Option("--predict-only", help="For splits without answers.")] = False,
 ) -> None:
-    """Ask an endpoint a benchmark, save its predictions and score them. The key is read from MPA_EVALUATE_API_KEY."""
+    """Ask an endpoint (or a checkpoint, which is served for that) a benchmark, save its predictions and score them.
+
+    The endpoint's key is read from MPA_EVALUATE_API_KEY.
+    """
+    asked_with = prompt or _prompt_of(benchmark)
+    if checkpoint is not None and endpoint is not None:
+        fail("give --endpoint or --checkpoint, not both.", Exit.BAD_INPUT)
+    if "{question}" not in asked_with:
+        fail("--prompt must contain {question}, which is where the question goes.", Exit.BAD_INPUT)
 
     async def measure(settings: ClientSettings) -> dict[str, Any] | None:
         items = load_benchmark(benchmark, annotations, images, split=split, needs_answers=not predict_only)
-        url = endpoint or settings.student_url
         own = settings.api_key.get_secret_value() if settings.api_key and not endpoint else None
         key = os.environ.get("MPA_EVALUATE_API_KEY") or own  # our own key never goes to a foreign endpoint
         asked = {
             "benchmark": benchmark,
-            "annotations": [str(path.resolve()) for path in annotations],
-            "endpoint": url,
+            "annotations": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in annotations},
+            "of": str(checkpoint.resolve()) if checkpoint else endpoint or settings.student_url,
             "model": model,
-            "prompt": prompt,
+            "prompt": asked_with,
             "max_tokens": max_tokens,
         }
-        client = ChatClient(url, model=model, api_key=key)
-        async with client:
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(served(checkpoint)) if checkpoint else None
+            client = ChatClient(url or endpoint or settings.student_url, model=model, api_key=key)
+            await stack.enter_async_context(client)
             predictions = await answer_all(
-                client, items, output, asked, prompt=prompt, max_tokens=max_tokens, concurrency=concurrency
+                client, items, output, asked, prompt=asked_with, max_tokens=max_tokens, concurrency=concurrency
             )
         if benchmark in WITH_SERVER:
             _write(output / "submission.json", submission(predictions, items))
@@ -85,6 +101,11 @@ def compare_runs(
         fail(f"no scores can be read: {error}. Run `mpa evaluate` first.", Exit.BAD_INPUT)
     except InvalidInput as error:
         fail(error.detail, Exit.BAD_INPUT)
+
+
+def _prompt_of(benchmark: str) -> str:
+    """What jobs ask of the same task, so that before and after are asked as in production."""
+    return next((profile.prompts.answer for profile in BUILT_IN if profile.name == benchmark), PROMPT)
 
 
 def _write(path: Path, body: object) -> None:

@@ -12,17 +12,29 @@ import base64
 import json
 import mimetypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.client import ChatClient, image_question
-from shared.errors import InvalidInput
+from shared.client import ChatClient, ChatReply, image_question
+from shared.contracts import ChatRequest
+from shared.errors import InvalidInput, Unavailable, UpstreamError
 from shared.vqa.answers import match
 from shared.vqa.benchmarks import OFFICIAL_METRIC, BenchmarkItem
 from shared.vqa.intervals import bootstrap_interval, paired_p_value
 from shared.vqa.metrics import metric_for
 
 WITH_SERVER = ("textvqa", "stvqa", "okvqa")
+TRIES = 7
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer, and the checkpoint that gave it where the endpoint says so."""
+
+    text: str
+    checkpoint: str | None = None
 
 
 async def answer_all(
@@ -37,13 +49,14 @@ async def answer_all(
 ) -> dict[str, str]:
     """Predictions by question id; questions already in ``folder`` are not asked again.
 
-    Raises InvalidInput if ``folder`` holds another run, and what the endpoint raises (answers so far are kept).
+    Raises InvalidInput if ``folder`` holds another run or the endpoint changed its checkpoint meanwhile, and what the
+    endpoint raises for longer than a passing fault (answers so far are kept).
     """
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(folder / "run.json", run)
     path = folder / "predictions.jsonl"
-    done = read_predictions(path)
-    path.write_text("".join(_line(key, value) for key, value in done.items()), encoding="utf-8")
+    kept = read_predictions(path)
+    path.write_text("".join(_line(key, one) for key, one in kept.items()), encoding="utf-8")
     slots = asyncio.Semaphore(concurrency)
 
     async def ask(item: BenchmarkItem) -> None:
@@ -51,28 +64,47 @@ async def answer_all(
             url = await asyncio.to_thread(_data_url, item.image)
             text = prompt.replace("{question}", item.question)
             request = image_question(client.model, url, text, max_tokens=max_tokens, temperature=0.0)
-            reply = await client.chat(request)
-        done[item.id] = (reply.response.choices[0].message.content or "").strip()
-        with path.open("a", encoding="utf-8") as kept:
-            kept.write(_line(item.id, done[item.id]))
+            reply = await _patiently(client, request)
+        kept[item.id] = Prediction((reply.response.choices[0].message.content or "").strip(), reply.checkpoint)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_line(item.id, kept[item.id]))
 
     try:
         async with asyncio.TaskGroup() as group:
             for item in items:
-                if item.id not in done:
+                if item.id not in kept:
                     group.create_task(ask(item))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
-    return done
+    versions = sorted({one.checkpoint for one in kept.values() if one.checkpoint})
+    if len(versions) > 1:
+        raise InvalidInput(
+            f"The endpoint changed its checkpoint meanwhile ({', '.join(versions)}), so the answers are of several: "
+            "ask one version by its name (--model student@<version>) into another --output."
+        )
+    return {key: one.text for key, one in kept.items()}
 
 
-def read_predictions(path: Path) -> dict[str, str]:
+async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
+    """Ask again where the endpoint is busy or restarting, for about a minute or as long as it says."""
+    for attempt in range(TRIES):
+        try:
+            return await client.chat(request)
+        except (Unavailable, UpstreamError) as error:
+            passing = isinstance(error, Unavailable) or (error.upstream_status or 0) >= 500
+            if attempt == TRIES - 1 or not passing:
+                raise
+            await asyncio.sleep(min(LONGEST_PAUSE, error.retry_after or FIRST_PAUSE * 2.0**attempt))
+    raise AssertionError("unreachable")
+
+
+def read_predictions(path: Path) -> dict[str, Prediction]:
     """Predictions by question id. A last line cut off by a kill is left out, so that its question is asked again."""
-    found: dict[str, str] = {}
+    found: dict[str, Prediction] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-            found[row["id"]] = row["prediction"]
+            found[row["id"]] = Prediction(row["prediction"], row.get("checkpoint"))
         except (ValueError, KeyError, TypeError):
             continue
     return found
@@ -128,8 +160,9 @@ def _same_run(path: Path, run: dict[str, Any]) -> None:
     path.write_text(json.dumps(run, indent=1), encoding="utf-8")
 
 
-def _line(key: str, prediction: str) -> str:
-    return json.dumps({"id": key, "prediction": prediction}, ensure_ascii=False) + "\n"
+def _line(key: str, prediction: Prediction) -> str:
+    row = {"id": key, "prediction": prediction.text, "checkpoint": prediction.checkpoint}
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _data_url(image: Path) -> str:

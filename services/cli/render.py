@@ -7,7 +7,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from shared.contracts import CheckpointList, Evaluation, JobState, JobStatus, Outcome, PairPage, StageCount, TaskScore
+from shared.contracts import (
+    CheckpointList,
+    Evaluation,
+    JobState,
+    JobStatus,
+    Outcome,
+    PairPage,
+    RoundReport,
+    StageCount,
+    TaskScore,
+)
 
 STATE_COLOURS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 STAGES = (JobState.QUEUED, JobState.COLLECTING, JobState.TRAINING, JobState.EVALUATING, JobState.PROMOTING)
@@ -20,6 +30,8 @@ def job_panel(job: JobStatus) -> RenderableType:
         parts.append(_progress(job))
     if job.verdicts:
         parts.append(_funnel(job))
+    if job.past_rounds:
+        parts.append(rounds_table(job.past_rounds))
     if job.evaluation is not None:
         parts.append(evaluation_table(job.evaluation))
     for label, text, colour in (
@@ -83,6 +95,31 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def rounds_table(rounds: list[RoundReport]) -> Table:
+    """What each round found and made, and why another one followed or none."""
+    table = Table(
+        "round", "pairs", "disparity", "candidate", "held-out", "gain", "new pairs", "then", box=None, pad_edge=False
+    )
+    for report in rounds:
+        table.add_row(
+            str(report.round),
+            str(report.pairs),
+            _percent(report.disparity_rate),
+            report.candidate or "-",
+            _change(report.evaluation),
+            "-" if report.gain is None else f"{100 * report.gain:+.1f}",
+            _change(report.evaluation_new),
+            report.reason,
+        )
+    return table
+
+
+def _change(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return "-"
+    return f"{_percent(evaluation.overall.agreement_before)} → {_percent(evaluation.overall.agreement_after)}"
+
+
 def _score_cells(name: str, score: TaskScore, labelled: bool) -> list[str]:
     cells = [name, str(score.questions), _percent(score.agreement_before), _percent(score.agreement_after)]
     if labelled:
@@ -91,7 +128,18 @@ def _score_cells(name: str, score: TaskScore, labelled: bool) -> list[str]:
 
 
 def _headline(job: JobStatus) -> Text:
-    return Text.assemble(("job ", "dim"), (job.id, "bold"), "  ", Text.from_markup(_state_text(job)), f"  {job.name}")
+    return Text.assemble(
+        ("job ", "dim"),
+        (job.id, "bold"),
+        "  ",
+        Text.from_markup(_state_text(job)),
+        f"  {job.name}",
+        (_round(job), "dim"),
+    )
+
+
+def _round(job: JobStatus) -> str:
+    return f"  round {job.round} of at most {job.rounds}" if job.rounds > 1 else ""
 
 
 def _state_text(job: JobStatus) -> str:

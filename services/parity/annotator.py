@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from services.parity.pictures import Picture, derive_seed
+from services.parity.rounds import Asking
 from services.parity.upstream import RequestRefused, Upstream
 from shared.client import image_question
 from shared.contracts import AnnotatorSpec, ChatRequest, ChatResponse, Choice, TopLogprob, Verdict
@@ -65,13 +66,14 @@ class Annotator:
         self._teacher, self._spec, self._seed, self._top_k = teacher, spec, seed, top_k
         self._forms: Literal["untried", "kept", "refused"] = "untried"
 
-    async def propose(self, picture: Picture, profile: TaskProfile) -> list[Draft]:
+    async def propose(self, picture: Picture, profile: TaskProfile, asking: Asking | None = None) -> list[Draft]:
         """One draft a slot, duplicates and unparsable texts ended; in one-shot mode with answers."""
         drafts: list[Draft] = []
-        slots = self._spec.questions_per_image
-        for first in range(0, slots, LARGEST_N):
-            drafts += await self._ask(picture, profile, range(first, min(first + LARGEST_N, slots)))
-        return _without_duplicates(drafts)
+        asking = asking or Asking(self._spec.questions_per_image)
+        for first in range(0, asking.questions, LARGEST_N):
+            slots = range(first, min(first + LARGEST_N, asking.questions))
+            drafts += await self._ask(picture, profile, slots, asking.example)
+        return _without_duplicates(drafts, asking.asked)
 
     async def answer(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Draft:
         """The draft with the teacher's greedy answer, unless it has ended or has one; refusals end it."""
@@ -83,11 +85,13 @@ class Annotator:
             return draft.ended(Verdict.REFUSED, f"The teacher declined to answer: {_shown(draft.answer)}.")
         return draft
 
-    async def _ask(self, picture: Picture, profile: TaskProfile, slots: range) -> list[Draft]:
+    async def _ask(self, picture: Picture, profile: TaskProfile, slots: range, example: str) -> list[Draft]:
         # Greedy texts are all the same (vLLM refuses n > 1 then), so one is asked for and the rest are its duplicates.
         n = len(slots) if self._spec.temperature > 0 else 1
         try:
-            response = await self._ask_in_form(self._request(picture, profile, slots, n), picture, profile)
+            response = await self._ask_in_form(
+                self._request(picture, profile, slots, n, example), picture, profile, example
+            )
         except RequestRefused as refusal:
             return [Draft(slot).ended(Verdict.REFUSED, refusal.detail) for slot in slots]
         texts = [choice.message.content or "" for choice in response.choices]
@@ -97,13 +101,13 @@ class Annotator:
         drafts = [replace(self._parse(slot, texts, slot - slots.start, profile), answer_cost=cost) for slot in slots]
         return [drafts[0].spent(response), *drafts[1:]]
 
-    def _request(self, picture: Picture, profile: TaskProfile, slots: range, n: int) -> ChatRequest:
+    def _request(self, picture: Picture, profile: TaskProfile, slots: range, n: int, example: str) -> ChatRequest:
         """What asks for questions in plain words."""
         one_shot = self._spec.mode == "one_shot"
         return image_question(
             self._teacher.client.model,
             picture.url,
-            profile.ask_and_answer_prompt() if one_shot else profile.ask_prompt(),
+            profile.ask_and_answer_prompt(example=example) if one_shot else profile.ask_prompt(example=example),
             n=n,
             max_tokens=profile.max_question_tokens + (profile.max_answer_tokens if one_shot else 0),
             temperature=self._spec.temperature,
@@ -111,13 +115,17 @@ class Annotator:
             seed=derive_seed(self._seed, picture.sha256, profile.name, "ask", slots.start),
         )
 
-    async def _ask_in_form(self, plain: ChatRequest, picture: Picture, profile: TaskProfile) -> ChatResponse:
+    async def _ask_in_form(
+        self, plain: ChatRequest, picture: Picture, profile: TaskProfile, example: str
+    ) -> ChatResponse:
         """Held to the profile's schema where the endpoint can do that, else in plain words."""
         form = profile.response_format(pair=self._spec.mode == "one_shot")
         if form is None or self._spec.structured == "off" or self._forms == "refused":
             return (await self._teacher.chat(plain, picture.rank)).response
         try:
-            response = (await self._teacher.chat(self._in_form(plain, form, picture, profile), picture.rank)).response
+            response = (
+                await self._teacher.chat(self._in_form(plain, form, picture, profile, example), picture.rank)
+            ).response
         except RequestRefused as refusal:
             response = (await self._teacher.chat(plain, picture.rank)).response
             if self._forms == "untried":
@@ -128,9 +136,12 @@ class Annotator:
         self._forms = "kept"
         return response
 
-    def _in_form(self, plain: ChatRequest, form: dict[str, Any], picture: Picture, profile: TaskProfile) -> ChatRequest:
+    def _in_form(
+        self, plain: ChatRequest, form: dict[str, Any], picture: Picture, profile: TaskProfile, example: str
+    ) -> ChatRequest:
         one_shot = self._spec.mode == "one_shot"
-        text = profile.ask_and_answer_prompt(as_json=True) if one_shot else profile.ask_prompt(as_json=True)
+        prompt = profile.ask_and_answer_prompt if one_shot else profile.ask_prompt
+        text = prompt(as_json=True, example=example)
         asked = image_question(plain.model, picture.url, text)
         longest = (plain.max_tokens or 0) + JSON_TOKENS
         values = {"messages": asked.messages, "response_format": form, "max_tokens": longest}
@@ -206,16 +217,17 @@ def _ranked(found: Sequence[TopLogprob]) -> tuple[Alternative, ...]:
     return tuple(sorted(known, key=lambda entry: -entry.logprob))
 
 
-def _without_duplicates(drafts: list[Draft]) -> list[Draft]:
-    seen: dict[str, int] = {}
+def _without_duplicates(drafts: list[Draft], asked: Mapping[str, str]) -> list[Draft]:
+    """``asked``: questions that are duplicates already, with where they were asked."""
+    seen = dict(asked)
     kept = []
     for draft in drafts:
         if draft.verdict is None:
             key = normalise_question(draft.question or "")
             if key in seen:
-                draft = draft.ended(Verdict.DUPLICATE, f"The same question as slot {seen[key]}.")
+                draft = draft.ended(Verdict.DUPLICATE, f"The same question as {seen[key]}.")
             else:
-                seen[key] = draft.slot
+                seen[key] = f"slot {draft.slot}"
         kept.append(draft)
     return kept
 

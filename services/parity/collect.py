@@ -11,6 +11,7 @@ from services.parity.annotator import Annotator, Draft
 from services.parity.gaps import GapMeter, rounded
 from services.parity.identifier import Identifier
 from services.parity.pictures import Picture, digest, prepare, split_of
+from services.parity.rounds import RoundPlan
 from services.parity.throttle import Throttle
 from services.parity.upstream import Patience, Upstream
 from shared.client import ChatClient
@@ -56,6 +57,7 @@ class ShardCollector:
         profiles: Mapping[str, TaskProfile],
         files: ImageFiles,
         limits: ImageLimits,
+        plan: RoundPlan | None = None,
     ) -> None:
         self.rows: list[Row] = []
         self.changed = asyncio.Event()
@@ -63,8 +65,9 @@ class ShardCollector:
         student_calls = models.student_calls or Throttle("student", models.calls_in_flight)
         self._teacher = Upstream("teacher", models.teacher, teacher_calls, self.changed, models.patience)
         self._student = Upstream("student", models.student, student_calls, self.changed, models.patience)
-        self._annotator = Annotator(self._teacher, spec.annotator, spec.seed, spec.discrepancies.top_k)
-        self._identifier = Identifier(self._teacher, self._student, spec.identifier, spec.seed)
+        self._plan = plan or RoundPlan(spec)
+        self._annotator = Annotator(self._teacher, spec.annotator, self._plan.seed, spec.discrepancies.top_k)
+        self._identifier = Identifier(self._teacher, self._student, spec.identifier, self._plan.seed)
         self._gaps = GapMeter(self._teacher, self._student, spec.discrepancies)
         self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
         self._profiles, self._files, self._limits = profiles, files, limits
@@ -98,14 +101,18 @@ class ShardCollector:
         base = self._base(entry, picture.sha256)
         first, *others = (self._profiles[name] for name in entry.tasks)
         # The first call about an image goes alone, so that all others find the image in the teacher's prefix cache.
-        drafts = await self._annotator.propose(picture, first)
+        drafts = await self._propose(base, picture, first)
         tasks = await asyncio.gather(
             self._slots(base, drafts, picture, first), *(self._task(base, picture, profile) for profile in others)
         )
         self._add([row for rows in tasks for row in rows])
 
     async def _task(self, base: Row, picture: Picture, profile: TaskProfile) -> list[Row]:
-        return await self._slots(base, await self._annotator.propose(picture, profile), picture, profile)
+        return await self._slots(base, await self._propose(base, picture, profile), picture, profile)
+
+    async def _propose(self, base: Row, picture: Picture, profile: TaskProfile) -> list[Draft]:
+        asking = self._plan.asking(base.image_index, base.image_sha256, profile.name)
+        return await self._annotator.propose(picture, profile, asking)
 
     async def _slots(self, base: Row, drafts: list[Draft], picture: Picture, profile: TaskProfile) -> list[Row]:
         return await asyncio.gather(*(self._slot(base, draft, picture, profile) for draft in drafts))
@@ -143,8 +150,8 @@ class ShardCollector:
 
     def _unreadable(self, entry: ManifestEntry, sha256: str | None, reason: str) -> list[Row]:
         base = replace(self._base(entry, sha256), verdict=Verdict.UNREADABLE_IMAGE, reason=reason)
-        slots = range(self._spec.annotator.questions_per_image)
-        return [replace(base, task=task, slot=slot) for task in entry.tasks for slot in slots]
+        slots = {task: range(self._plan.asking(entry.index, sha256, task).questions) for task in entry.tasks}
+        return [replace(base, task=task, slot=slot) for task in entry.tasks for slot in slots[task]]
 
     def _base(self, entry: ManifestEntry, sha256: str | None) -> Row:
         return Row(
@@ -158,6 +165,7 @@ class ShardCollector:
             split=split_of(sha256 or entry.image, self._spec.seed, self._spec.gate.held_out_fraction),
             verdict=Verdict.UNPARSABLE,
             teacher_model=self._teacher.client.model,
+            round=self._plan.number,
         )
 
     def _add(self, rows: list[Row]) -> None:

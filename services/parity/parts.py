@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from services.parity.attention import check_probes
+from services.parity.private_student import check_candidates
 from services.parity.rebuild import rebuild
 from services.parity.reconciler import Reconciler, ReconcilerRules
 from services.parity.report import shown, withdraw_report
@@ -22,8 +23,8 @@ from services.parity.sources import SourceRules
 from services.parity.submission import Submitter
 from services.parity.teacher_checks import check_logprobs
 from services.parity.uploads import UploadLimits
-from shared.client import ChatClient, HttpClient
-from shared.contracts import NAME_PATTERN, Health, JobStatus
+from shared.client import ChatClient, HttpClient, StudentClient
+from shared.contracts import NAME_PATTERN, Health, JobSpec, JobStatus
 from shared.errors import NotFound
 from shared.http import Lifespan
 from shared.queue import make_celery
@@ -122,6 +123,7 @@ def build(settings: ParitySettings) -> Parts:
             rules,
             lambda: _check_probes(settings),
             lambda: _check_logprobs(settings),
+            lambda spec: _check_candidates(settings, spec),
         ),
         reconciler=Reconciler(
             jobs,
@@ -158,6 +160,11 @@ async def _check_logprobs(settings: ParitySettings) -> None:
         timeout=PROBE_SECONDS,
     ) as teacher:
         await check_logprobs(teacher)
+
+
+async def _check_candidates(settings: ParitySettings, spec: JobSpec) -> None:
+    async with StudentClient(settings.student_url, model=settings.student_name, timeout=PROBE_SECONDS) as student:
+        await check_candidates(student, spec)
 
 
 async def ready(app: FastAPI) -> Health:

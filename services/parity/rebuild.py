@@ -8,6 +8,7 @@ import logging
 from services.parity.report import read_report
 from services.parity.submission import read_spec
 from shared.contracts import StoredSpec
+from shared.rounds import read_rounds
 from shared.sets import read_shard, shard_numbers, summarise
 from shared.state import JobStore, Rebuilt
 from shared.store import Store
@@ -37,4 +38,4 @@ def _what_is_stored(store: Store, spec: StoredSpec) -> Rebuilt:
     numbers = shard_numbers(store, spec.job_id)
     shards = {number: summarise(read_shard(store, spec.job_id, number)) for number in numbers}
     report = read_report(store, spec.job_id)
-    return Rebuilt(shards, None if report is None else report.status)
+    return Rebuilt(shards, None if report is None else report.status, read_rounds(store, spec.job_id))

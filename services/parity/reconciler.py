@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from services.parity.private_student import free_candidate
 from services.parity.rebuild import rebuild_all
 from services.parity.report import publish_report
 from services.parity.settling import send_training, settle
@@ -96,9 +97,9 @@ class Reconciler:
             await self._jobs.fail(job_id, f"Shard {failed} failed {shard.attempts} times. {shard.error or ''}".strip())
             return 0
         if shards_done(snapshot):
-            await settle(self._jobs, self._celery, job_id, rules.patience, rules.train_attempts)
+            await settle(self._jobs, self._store, self._celery, job_id, rules.patience, rules.train_attempts)
             return 0
-        shards = enumerate(snapshot.all_shards())
+        shards = snapshot.round_shards().items()
         due = [index for index, shard in shards if shard.is_due(snapshot.now, queue_is_short)][: max(0, budget)]
         if not due:
             return 0
@@ -113,6 +114,8 @@ class Reconciler:
             attempts = rules.train_attempts
             await send_training(self._jobs, self._celery, job_id, rules.patience, attempts, queue_is_short)
         elif snapshot.state.is_final:
+            if snapshot.info.round > 1:
+                await asyncio.to_thread(free_candidate, self._store, snapshot.stored.spec.student, job_id)
             await publish_report(self._jobs, self._store, job_id)
 
 

@@ -7,24 +7,34 @@ import logging
 
 from celery import Celery
 
+from services.parity.private_student import free_candidate
 from shared.contracts import JobState, Outcome, Verdict
 from shared.queue import enqueue_training
 from shared.state import JobStore, Snapshot, shards_done, to_status, train_disparities
+from shared.store import Store
 
 log = logging.getLogger(__name__)
 
 
-async def settle(jobs: JobStore, celery: Celery, job_id: str, patience: float, train_attempts: int) -> None:
-    """To ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on."""
+async def settle(
+    jobs: JobStore, store: Store, celery: Celery, job_id: str, patience: float, train_attempts: int
+) -> None:
+    """To ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on.
+
+    A later round always goes to the trainer, who knows the candidates of the rounds before.
+    """
     snapshot = await jobs.snapshot(job_id)
     if snapshot.state is not JobState.COLLECTING or not shards_done(snapshot):
         return
-    if train_disparities(snapshot) == 0:
+    later = snapshot.info.round > 1
+    if not later and train_disparities(snapshot) == 0:
         if await jobs.finish(job_id, JobState.COLLECTING, Outcome.NO_GAP, _no_gap_in_words(snapshot)):
             log.info("Nothing to learn.", extra={"job_id": job_id})
         return
     if await jobs.transition(job_id, JobState.COLLECTING, JobState.TRAINING):
         log.info("All shards are done; on to the training.", extra={"job_id": job_id})
+        if later:
+            await asyncio.to_thread(free_candidate, store, snapshot.stored.spec.student, job_id)
         await send_training(jobs, celery, job_id, patience, train_attempts)
 
 

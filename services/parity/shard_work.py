@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 
 from celery import Celery
 from redis.exceptions import RedisError
 
 from services.parity.collect import Models, ShardCollector
 from services.parity.manifests import JobInputs
+from services.parity.private_student import POSTPONED, NoPlace, PrivateStudent
+from services.parity.rounds import RoundPlan
 from services.parity.settling import settle
 from shared.errors import LeaseLost, MPAError, NotFound
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
-from shared.sets import read_shard, shard_key, summarise, tally, write_shard
+from shared.sets import Row, read_shard, shard_key, summarise, tally, write_shard
 from shared.state import JobStore, Lease, ShardResult
 from shared.store import Store
 from shared.vqa.tasks import TaskProfile
@@ -31,13 +33,14 @@ REDIS_RETRY = 0.5
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Everything that shards are worked on with. ``lease`` in seconds."""
+    """Everything that shards are worked on with. ``lease`` in seconds; ``private_student`` of (job id, version)."""
 
     jobs: JobStore
     store: Store
     inputs: JobInputs
     profiles: Mapping[str, TaskProfile]
     models: Models
+    private_student: Callable[[str, str], PrivateStudent]
     files: ImageFiles
     limits: ImageLimits
     celery: Celery
@@ -61,6 +64,8 @@ class ShardWork:
             await self._work(lease)
         except LeaseLost as lost:
             log.info("Stopped: %s", lost.detail, extra={"job_id": job_id, "shard": shard})
+        except NoPlace as error:
+            await self._postpone(lease, error)
         except asyncio.CancelledError:
             await self._give_back(lease)
             raise
@@ -71,7 +76,7 @@ class ShardWork:
         result = await self._finished(lease) or await self._collect(lease)
         await self._until_redis_answers(lease, result)
         log.info("Shard done: %s", result.verdicts, extra={"job_id": lease.job_id, "shard": lease.shard})
-        await settle(self.jobs, self.celery, lease.job_id, self.lease, self.train_attempts)
+        await settle(self.jobs, self.store, self.celery, lease.job_id, self.lease, self.train_attempts)
 
     async def _finished(self, lease: Lease) -> ShardResult | None:
         """The result of a file that an earlier holder published without living to say so."""
@@ -83,16 +88,42 @@ class ShardWork:
     async def _collect(self, lease: Lease) -> ShardResult:
         assert lease.shard is not None
         job = await asyncio.to_thread(self.inputs.get, lease.job_id)
-        collector = ShardCollector(
-            lease.job_id,
-            lease.shard,
-            job.spec,
-            job.shard(lease.shard),
-            models=self.models,
-            profiles=self.profiles,
-            files=self.files,
-            limits=self.limits,
-        )
+        plan = await asyncio.to_thread(self.inputs.plan, lease.job_id, lease.shard)
+        async with self._models_of(lease.job_id, plan) as models:
+            collector = ShardCollector(
+                lease.job_id,
+                lease.shard,
+                job.spec,
+                job.shard(lease.shard),
+                models=models,
+                profiles=self.profiles,
+                files=self.files,
+                limits=self.limits,
+                plan=plan,
+            )
+            rows = await self._collected(lease, collector)
+        # The last look before the write: whoever lost the lease publishes nothing.
+        await self.jobs.shards.heartbeat(lease, self.lease, tally(rows))
+        return await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
+
+    @asynccontextmanager
+    async def _models_of(self, job_id: str, plan: RoundPlan) -> AsyncIterator[Models]:
+        """The models that a round asks: from the second one on the student is the candidate of the round before."""
+        if plan.last is None:
+            yield self.models
+            return
+        assert plan.last.candidate is not None
+        async with self.private_student(job_id, plan.last.candidate) as student:
+            await student.admitted(self.lease / 2)  # nobody renews the lease yet
+            keeping = asyncio.create_task(student.keep())
+            try:
+                yield replace(self.models, student=student)
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _collected(self, lease: Lease, collector: ShardCollector) -> list[Row]:
+        """The shard's rows, under its heartbeat."""
         over = asyncio.Event()
         heartbeat = asyncio.create_task(self._heartbeat(lease, collector, over))
         collecting = asyncio.create_task(collector.run())
@@ -100,15 +131,12 @@ class ShardWork:
             await asyncio.wait({heartbeat, collecting}, return_when=asyncio.FIRST_COMPLETED)
             if heartbeat.done():
                 heartbeat.result()
-            rows = await collecting
+            return await collecting
         finally:
             over.set()
             for task in (heartbeat, collecting):
                 task.cancel()
             await asyncio.gather(heartbeat, collecting, return_exceptions=True)
-        # The last look before the write: whoever lost the lease publishes nothing.
-        await self.jobs.shards.heartbeat(lease, self.lease, tally(rows))
-        return await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
 
     async def _heartbeat(self, lease: Lease, collector: ShardCollector, over: asyncio.Event) -> None:
         """Renew well before the lease ends, and tell progress at most every second. Ends by LeaseLost or ``over``.
@@ -150,6 +178,12 @@ class ShardWork:
             log.info("Gave the shard back.", extra={"job_id": lease.job_id, "shard": lease.shard})
         except (MPAError, RedisError, OSError) as error:
             log.warning("Could not give the shard back; it is free when its lease ends: %s", error)
+
+    async def _postpone(self, lease: Lease, error: NoPlace) -> None:
+        try:
+            await self.jobs.shards.postpone(lease, f"the student: {error.detail}", POSTPONED)
+        except (MPAError, RedisError, OSError) as problem:
+            log.warning("Could not postpone the shard; it is free when its lease ends: %s", problem)
 
     async def _fail(self, lease: Lease, error: Exception) -> None:
         words = in_words(error)

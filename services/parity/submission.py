@@ -40,12 +40,14 @@ class Submitter:
     rules: SourceRules
     check_probes: Callable[[], Awaitable[None]]
     check_logprobs: Callable[[], Awaitable[None]]
+    check_candidates: Callable[[JobSpec], Awaitable[None]]
 
     async def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
         """The job's id, and whether this call made it. Once this returns, the job survives the loss of Redis.
 
         What the loss needs is measured, unless the spec says otherwise. Raises InvalidInput (also where a model cannot
-        tell what is to be measured), Forbidden, and Conflict for a key that was used with another spec.
+        tell what is to be measured, or a student has no room for the candidates of rounds), Forbidden, and Conflict for
+        a key that was used with another spec.
         """
         spec = completed(spec)
         check_discrepancies(spec.train.loss, spec.discrepancies)
@@ -53,6 +55,8 @@ class Submitter:
             await self.check_probes()
         if needs_logprobs(spec.train.loss) or spec.identifier.min_confidence > 0:
             await self.check_logprobs()
+        if spec.rounds.max > 1:
+            await self.check_candidates(spec)
         stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
         return stored.job_id, await self.jobs.create(stored)
 

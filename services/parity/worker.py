@@ -19,6 +19,7 @@ from celery.signals import worker_shutting_down
 
 from services.parity.collect import Models
 from services.parity.manifests import JobInputs
+from services.parity.private_student import PrivateStudent
 from services.parity.shard_work import ShardWork
 from services.parity.tasks import Runner, register
 from services.parity.throttle import Throttle
@@ -55,6 +56,7 @@ def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
                 inputs=inputs,
                 profiles=profiles,
                 models=models,
+                private_student=lambda job, version: private_student(settings, job, version),
                 files=files,
                 limits=limits,
                 celery=app,
@@ -67,6 +69,19 @@ def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
     runner = Runner(work)
     register(app, runner)
     return app, runner
+
+
+def private_student(settings: ParitySettings, job_id: str, version: str) -> PrivateStudent:
+    """A client of one candidate, for one shard."""
+    return PrivateStudent(
+        settings.student_url,
+        student=settings.student_name,
+        version=version,
+        job_id=job_id,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        timeout=settings.call_timeout.total_seconds(),
+        calls=settings.calls_in_flight,
+    )
 
 
 def image_files(settings: ParitySettings, store: Store) -> ImageFiles:

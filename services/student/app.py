@@ -103,16 +103,23 @@ def build_app(settings: StudentSettings) -> FastAPI:
         return Response(response.model_dump_json(), media_type="application/json", headers=named(answered))
 
     @app.post("/v1/score", response_model=ScoreResponse)
-    async def score(body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep) -> ScoreResponse:
+    async def score(
+        body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep, router: RouterDep
+    ) -> ScoreResponse:
         """Log-probabilities of given answers."""
-        scored = await unless_gone(request, within(limit, score_items(rollout.engine, body, request.app.state.images)))
+        version = wanted_version(body.model)
+        engine = rollout.engine if version is None else router.engine_for(version)
+        scored = await unless_gone(request, within(limit, score_items(engine, body, request.app.state.images)))
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
 
     @app.post("/v1/attention")
-    async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
+    async def attention(body: AttentionRequest, request: Request, router: RouterDep) -> AttentionResponse:
         """Where the serving checkpoint looks while it gives answers."""
-        return await answer_attention(request.app.state.probe, body, ImageLimits.from_settings(settings))
+        version = wanted_version(body.model)
+        served = None if version is None else router.engine_for(version).version
+        source = None if served is None else (served, request.app.state.folder_of(served))
+        return await answer_attention(request.app.state.probe, body, ImageLimits.from_settings(settings), source)
 
     @app.get("/v1/models")
     async def models(rollout: RolloutDep) -> ModelList:
@@ -174,6 +181,8 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         )
         app.state.tap = tap = TrafficTap(settings, store, app.state.metrics_registry)
         app.state.probe = probe = _probe(settings, registry, rollout) if settings.attention_probe else None
+        app.state.folder_of = registry.local
+        app.state.candidates = _candidates(settings)
         replica.start()
         yield
         if probe is not None:
@@ -184,6 +193,13 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         await rollout.engine.close()
 
     return lifespan
+
+
+def _candidates(settings: StudentSettings) -> str:
+    """Which checkpoints can be served beside the active one."""
+    if settings.student_engine != "vllm":
+        return "any"
+    return "adapters" if settings.student_vllm_lora else "none"
 
 
 def _probe(settings: StudentSettings, registry: CheckpointRegistry, rollout: Rollout) -> AttentionProbe:
@@ -206,6 +222,7 @@ async def _readiness(app: FastAPI) -> Health:
         return Health(service="student", ready=False, reason="The model is loading.")
     details = {"checkpoint": rollout.engine.version, "queued": rollout.engine.queued}
     details["attention"] = app.state.probe is not None
+    details["candidates"] = app.state.candidates
     if rollout.engine.score_trouble:
         details["score"] = f"off: {rollout.engine.score_trouble}"
     alive = rollout.engine.alive

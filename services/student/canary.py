@@ -70,7 +70,10 @@ class CanaryControl:
             latest = await self.latest()
             running = latest if latest is not None and not latest.state.is_final else None
             if running is not None and running.version != request.version:
-                raise Conflict(f"The canary of {running.version} is {running.state}: promote or abort it first.")
+                raise Conflict(
+                    f"The canary of {running.version} is {running.state} (share {running.share:g}, begun by "
+                    f"{running.started_by}): promote or abort it first."
+                )
             serving = self.candidate
             if serving is not None and running is not None and serving.canary.id == running.id:
                 canary = await asyncio.to_thread(self._registry.start, request, pointer.version)
@@ -161,6 +164,8 @@ class CanaryControl:
         if pointer.version != canary.baseline:
             words = f"{pointer.version} became active, so the comparison with {canary.baseline} is over"
             return await self._end(canary, CanaryState.ABORTED, pointer.promoted_by, words)
+        if canary.expires_at is not None and datetime.now(UTC) > canary.expires_at:
+            return await self._end(canary, CanaryState.ABORTED, canary.started_by, "nobody asked for it any more")
         stale = datetime.now(UTC) - canary.changed_at > self._promotion_lasts
         if canary.state is CanaryState.PROMOTING and stale:
             words = "the replica that promoted it ended before it was done: start it again"

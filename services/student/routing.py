@@ -19,6 +19,7 @@ from services.student.candidate import Candidate
 from services.student.engine import Answered, Engine, Question
 from services.student.tally import VersionTally
 from services.student.work import StreamPiece
+from shared.canaries import NOT_SERVED
 from shared.errors import InvalidInput, NotFound
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
@@ -91,7 +92,7 @@ class Router:
             if engine.version == version:
                 return engine
         raise NotFound(
-            f"Version {version!r} is not being served; {engines[0].version} is: ask for that, leave '@…' out of the "
+            f"Version {version!r} {NOT_SERVED}; {engines[0].version} is: ask for that, leave '@…' out of the "
             f"model's name, or activate {version} first."
         )
 
@@ -100,7 +101,9 @@ class Router:
 
     async def _chosen(self, question: Question) -> Candidate | None:
         """The candidate, if there is one and the request is its; a large image is hashed off the event loop."""
-        if self.candidate is None or not await asyncio.to_thread(self.candidate.chooses, question):
+        if self.candidate is None or self.candidate.canary.is_private:
+            return None
+        if not await asyncio.to_thread(self.candidate.chooses, question):
             return None
         return self.candidate
 

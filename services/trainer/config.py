@@ -19,7 +19,10 @@ _TAIL = 4096
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training, reproducible from this and the set. Sizes in bytes; ``folder`` is the run's working folder."""
+    """One training, reproducible from this and the set. Sizes in bytes; ``folder`` is the run's working folder.
+
+    It starts from ``base_folder``; ``before_folder`` holds what its candidate is compared with, if that is another.
+    """
 
     job_id: str
     spec: JobSpec
@@ -43,6 +46,8 @@ class RunConfig:
     teacher_url: str = ""
     teacher_name: str = "teacher"
     call_timeout: float = 120.0
+    round: int = 1
+    before_folder: Path | None = None
 
     @property
     def step_folder(self) -> Path:
@@ -71,10 +76,14 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """``evaluation.json``: what the gate decides on, and the answer that servers check the candidate by."""
+    """``evaluation.json``: what the gate decides on, and the answer that servers check the candidate by.
+
+    ``evaluation_new``: the same on the held-out pairs of a later round.
+    """
 
     evaluation: Evaluation
     smoke: SmokeAnswer | None = None
+    evaluation_new: Evaluation | None = None
 
 
 @dataclass(frozen=True)

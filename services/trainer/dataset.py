@@ -85,17 +85,25 @@ class TrainingSet:
         return sorted({sample.image_key for sample in self.samples})
 
 
-def read_training_set(store: Store, job_id: str) -> TrainingSet:
-    """The train split of a finished set. It may have no disparity pair, which means that there is nothing to learn."""
-    disparity = _samples(read_set(store, job_id, verdicts=[Verdict.DISPARITY], split=Split.TRAIN), is_replay=False)
-    replay = _samples(read_set(store, job_id, verdicts=[Verdict.STUDENT_RIGHT], split=Split.TRAIN), is_replay=True)
-    return TrainingSet((*disparity, *replay), len(disparity))
+def read_training_set(store: Store, job_id: str, round_: int = 1) -> TrainingSet:
+    """The train split of a round that was mined. No disparity pair in it means that there is nothing to learn.
+
+    Disparity pairs of the rounds before are replay, so that what they taught is not forgotten.
+    """
+
+    def read(verdict: Verdict, rounds: Sequence[int]) -> pa.Table:
+        return read_set(store, job_id, verdicts=[verdict], split=Split.TRAIN, rounds=rounds)
+
+    disparity = _samples(read(Verdict.DISPARITY, [round_]), is_replay=False)
+    learned = _samples(read(Verdict.DISPARITY, range(1, round_)), is_replay=True)
+    replay = _samples(read(Verdict.STUDENT_RIGHT, [round_]), is_replay=True)
+    return TrainingSet((*disparity, *learned, *replay), len(disparity))
 
 
-def read_held_out(store: Store, job_id: str) -> list[Sample]:
-    """Pairs with a checked or agreed answer on images that no training sees, in the set's order."""
+def read_held_out(store: Store, job_id: str, round_: int = 1) -> list[Sample]:
+    """Pairs of a round with a checked or agreed answer on images that no training sees, in the set's order."""
     verdicts = [Verdict.DISPARITY, Verdict.STUDENT_RIGHT]
-    return _samples(read_set(store, job_id, verdicts=verdicts, split=Split.HELD_OUT), is_replay=False)
+    return _samples(read_set(store, job_id, verdicts=verdicts, split=Split.HELD_OUT, rounds=[round_]), is_replay=False)
 
 
 def check_images(samples: Sequence[Sample]) -> None:

@@ -53,12 +53,14 @@ def evaluate(
     *,
     batch_size: int,
     ask_teacher: Callable[[Sequence[Question]], list[str] | None],
+    new: Sequence[Sample] = (),
 ) -> EvaluationResult:
     """Scores of both checkpoints (loaded one after the other) and the candidate's smoke answer.
 
+    ``new``: held-out pairs of a later round, which are scored apart.
     The teacher is asked the benchmark at the same time, on a thread of its own: it has its own processor.
     """
-    questions = [Question(s.image, s.task, s.question, s.image_sha256) for s in held_out]
+    questions = [Question(s.image, s.task, s.question, s.image_sha256) for s in (*held_out, *new)]
     labelled = [Question(b.image, b.task, b.question) for b in benchmark]
     teacher = _Background(lambda: ask_teacher(labelled)) if labelled else None
     answers: list[list[str]] = []
@@ -69,15 +71,23 @@ def evaluate(
         if load is load_candidate and questions:
             smoke = _smoke(asker, loaded, questions[0])
         del loaded
-    agreement = [_agreement(asker, held_out, given[: len(questions)], match_mode) for given in answers]
+    agreement = [_agreement(asker, held_out, given[: len(held_out)], match_mode) for given in answers]
     accuracy = [_accuracy(asker, benchmark, given[len(questions) :]) for given in answers]
     told = teacher.result() if teacher else None
     of_teacher = _accuracy(asker, benchmark, told) if told is not None else Scores()
     tasks = sorted({s.task for s in held_out} | {b.task for b in benchmark})
     scores: Mapping[str, TaskScore] = {t: _score(agreement, accuracy, of_teacher, t) for t in tasks}
     return EvaluationResult(
-        Evaluation(overall=_score(agreement, accuracy, of_teacher, None), tasks=dict(scores)), smoke
+        Evaluation(overall=_score(agreement, accuracy, of_teacher, None), tasks=dict(scores)),
+        smoke,
+        _on_new(asker, new, [given[len(held_out) : len(questions)] for given in answers], match_mode) if new else None,
     )
+
+
+def _on_new(asker: Asker, new: Sequence[Sample], answers: Sequence[Sequence[str]], how: IdentifierSpec) -> Evaluation:
+    agreement, nothing = [_agreement(asker, new, given, how) for given in answers], Scores()
+    scores = {t: _score(agreement, [nothing, nothing], nothing, t) for t in sorted({s.task for s in new})}
+    return Evaluation(overall=_score(agreement, [nothing, nothing], nothing, None), tasks=scores)
 
 
 def _agreement(asker: Asker, held_out: Sequence[Sample], given: Sequence[str], how: IdentifierSpec) -> Scores:

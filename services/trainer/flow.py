@@ -8,6 +8,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -19,12 +21,15 @@ from services.trainer.dataset import read_training_set
 from services.trainer.errors import can_be_retried
 from services.trainer.gate import decide
 from services.trainer.promotion import promote, publish
+from services.trainer.rounds import judged, mined, trained
 from services.trainer.workspace import Workspace
+from shared.canaries import CanaryRegistry, owner_of
 from shared.checkpoints import CheckpointRegistry
 from shared.client import StudentClient
-from shared.contracts import JobSpec, JobState, Outcome, TrainingProgress
+from shared.contracts import Evaluation, JobSpec, JobState, Outcome, RoundReport, TrainingProgress
 from shared.errors import LeaseLost, MPAError, NotFound
-from shared.sets import set_digest
+from shared.rounds import publish_round, read_rounds
+from shared.sets import read_set, set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore, Lease
 from shared.store import Store
@@ -33,6 +38,7 @@ from shared.vqa.tasks import load_profiles
 logger = logging.getLogger(__name__)
 
 REGISTRY_PAUSE = 2.0
+NOTHING_TO_LEARN = "The set has no disparity pair to train on: the student answers like the teacher."
 
 
 class HeldTraining:
@@ -128,22 +134,82 @@ class TrainingFlow:
         spec = snapshot.stored.spec
         registry = CheckpointRegistry(self._store, spec.student)
         await asyncio.to_thread(self._check_inputs, spec)
+        if spec.rounds.max > 1:
+            await self._round(held, registry, spec, snapshot.info.round)
+            return
         data = await asyncio.to_thread(read_training_set, self._store, job_id)
         if data.disparity == 0:
             await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
-            reason = "The set has no disparity pair to train on: the student answers like the teacher."
             held.last_step()
-            await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, reason)
+            await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, NOTHING_TO_LEARN)
             return
-        workspace = Workspace(self._store, job_id)
         serving = await _serving_version(held, registry)
-        config = await asyncio.to_thread(self._config, workspace, registry, serving, job_id, spec)
+        version, measured = await self._made(held, registry, spec, serving)
+        await self._decide(held, registry, spec, measured.evaluation, version)
+
+    async def _round(self, held: HeldTraining, registry: CheckpointRegistry, spec: JobSpec, number: int) -> None:
+        """One round to its end: on to the next one, or to the gate with the last good candidate."""
+        job_id, log = held.lease.job_id, partial(read_rounds, self._store, held.lease.job_id)
+        if len(await asyncio.to_thread(log)) < number:
+            report = await self._concluded(held, registry, spec, number)
+            report = await asyncio.to_thread(publish_round, self._store, job_id, report)
+            logger.info("round %d is over: %s", number, report.reason, extra={"job_id": job_id})
+        rounds = await asyncio.to_thread(log)
+        await self._jobs.trainings.advance(held.lease, JobState.EVALUATING, rounds=rounds)
+        final = judged(rounds)
+        if rounds[-1].goes_on:
+            held.last_step()
+            await self._jobs.trainings.next_round(held.lease, rounds)
+        elif final is None or final.candidate is None or final.evaluation is None:
+            held.last_step()
+            await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, NOTHING_TO_LEARN)
+        else:
+            await self._decide(held, registry, spec, final.evaluation, final.candidate)
+
+    async def _concluded(
+        self, held: HeldTraining, registry: CheckpointRegistry, spec: JobSpec, number: int
+    ) -> RoundReport:
+        """Train and measure what the round mined, if that is worth it."""
+        job_id = held.lease.job_id
+        past = await asyncio.to_thread(read_rounds, self._store, job_id)
+        student = past[-1].candidate if past else await self._first_student(held, registry)
+        assert student is not None
+        data = await asyncio.to_thread(read_training_set, self._store, job_id, number)
+        rows = await asyncio.to_thread(read_set, self._store, job_id, rounds=[number])
+        found = mined(spec, number, student, rows, data.disparity)
+        if not found.worth_training:
+            return found.report
+        before = past[0].student if past else None
+        version, measured = await self._made(held, registry, spec, student, number, before)
+        return trained(spec, found.report, past, version, measured)
+
+    async def _first_student(self, held: HeldTraining, registry: CheckpointRegistry) -> str:
+        """What the first round is trained from and all are compared with: what served when its training began."""
+        begun = await asyncio.to_thread(Workspace(self._store, held.lease.job_id).started_from)
+        return begun or await _serving_version(held, registry)
+
+    async def _made(
+        self,
+        held: HeldTraining,
+        registry: CheckpointRegistry,
+        spec: JobSpec,
+        start: str,
+        round_: int = 1,
+        before: str | None = None,
+    ) -> tuple[str, EvaluationResult]:
+        """Train from version ``start``, compare with ``before`` (None: the same) and publish; the candidate's version
+        and scores.
+        """
+        workspace = Workspace(self._store, held.lease.job_id, round_)
+        config = await asyncio.to_thread(self._config, workspace, registry, start, held.lease.job_id, spec)
+        if before is not None:
+            config = replace(config, round=round_, before_folder=await asyncio.to_thread(registry.local, before))
         trained = await self._trained(held, workspace, config)
         await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
         measured = await self._measured(held, config)
         version = await asyncio.to_thread(publish, registry, config, trained, measured)
         await asyncio.to_thread(workspace.discard_steps, config.folder)
-        await self._decide(held, registry, spec, config, measured, version)
+        return version, measured
 
     async def _trained(self, held: HeldTraining, workspace: Workspace, config: RunConfig) -> TrainResult:
         result = config.folder / "result.json"
@@ -173,24 +239,28 @@ class TrainingFlow:
         held: HeldTraining,
         registry: CheckpointRegistry,
         spec: JobSpec,
-        config: RunConfig,
-        measured: EvaluationResult,
+        evaluation: Evaluation,
         version: str,
     ) -> None:
-        decision = decide(measured.evaluation, spec.gate)
-        known = {"evaluation": measured.evaluation, "checkpoint": version, "checkpoint_url": registry.url(version)}
-        logger.info("gate: %s", decision.reason, extra={"job_id": config.job_id, "checkpoint": version})
+        job_id = held.lease.job_id
+        decision = decide(evaluation, spec.gate)
+        known = {"evaluation": evaluation, "checkpoint": version, "checkpoint_url": registry.url(version)}
+        logger.info("gate: %s", decision.reason, extra={"job_id": job_id, "checkpoint": version})
         if not decision.promote:
             held.last_step()
             await self._jobs.trainings.finish(held.lease, Outcome.KEPT, decision.reason, **known)  # type: ignore[arg-type]
             return
         await self._jobs.trainings.advance(held.lease, JobState.PROMOTING, **known)  # type: ignore[arg-type]
+        if spec.rounds.max > 1:
+            # So that the swap finds room, should the last round have left its candidate behind.
+            private = CanaryRegistry(self._store, spec.student)
+            await asyncio.to_thread(private.end_private, owner_of(job_id), "the rounds are over")
         async with self._student() as student:
             await promote(
                 registry,
                 student,
                 version,
-                f"job {config.job_id}",
+                f"job {job_id}",
                 swap_timeout=self._settings.student_swap_timeout.total_seconds(),
                 say_waiting=held.wait_for,
             )

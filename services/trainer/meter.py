@@ -29,8 +29,8 @@ class Meter:
         self._keep_until(resumed_at)
 
     def saw(self, loss: float, vocabulary: int, step: int, terms: Mapping[str, float] | None = None) -> None:
-        """Note a micro-batch's loss; raises TrainingDiverged if it is no number, or lastingly worse than twice
-        guessing.
+        """Note a micro-batch's loss; raises TrainingDiverged if it is no number, or if the answers are lastingly worse
+        than twice guessing. What other terms and weights add to the loss has no such bound.
         """
         self._micro.append(loss)
         self._micro_terms.append(dict(terms or {}))
@@ -39,7 +39,8 @@ class Meter:
                 f"The loss became {loss} at step {step + 1}: lower train.learning_rate, or train in fp32. "
                 "The last saved step is unharmed."
             )
-        self._average = loss if self._average is None else 0.9 * self._average + 0.1 * loss
+        answer = (terms or {}).get("answer", loss)
+        self._average = answer if self._average is None else 0.9 * self._average + 0.1 * answer
         if self._average > 2 * math.log(vocabulary):
             raise TrainingDiverged(
                 f"The loss rose to {self._average:.1f} by step {step + 1}, worse than guessing: "

@@ -19,9 +19,11 @@ LONGEST_PAUSE = 30.0
 _REFUSED = frozenset({400, 404, 409, 422})
 
 
-def version_of(registry: CheckpointRegistry, job_id: str, set_digest: str) -> str:
-    """``job-<job_id>``; should that name hold what another set made (a retried job), its digest is added."""
-    version = f"job-{job_id}"
+def version_of(registry: CheckpointRegistry, job_id: str, set_digest: str, round_: int = 1) -> str:
+    """``job-<job_id>``, from the second round on with ``-r<round>``; should that name hold what another set made (a
+    retried job), its digest is added.
+    """
+    version = f"job-{job_id}" + (f"-r{round_}" if round_ > 1 else "")
     try:
         known = registry.card(version)
     except (NotFound, BadCheckpoint):
@@ -31,7 +33,7 @@ def version_of(registry: CheckpointRegistry, job_id: str, set_digest: str) -> st
 
 def publish(registry: CheckpointRegistry, config: RunConfig, trained: TrainResult, measured: EvaluationResult) -> str:
     """Publish the candidate with its lineage, also one that will not be promoted; returns its version. Idempotent."""
-    version = version_of(registry, config.job_id, config.set_digest)
+    version = version_of(registry, config.job_id, config.set_digest, config.round)
     if version in registry.versions():
         return version
     card = build_card(

@@ -81,7 +81,7 @@ def run_training(config: RunConfig) -> TrainResult:
     """Train and write the candidate folder."""
     store = Store(config.store_url, config.cache_dir)
     _check_digest(config, store)
-    data = read_training_set(store, config.job_id)
+    data = read_training_set(store, config.job_id, config.round)
     if data.disparity == 0:
         raise InvalidInput("The set has no disparity pair to train on.")
     check_images(data.samples)
@@ -134,19 +134,21 @@ def run_evaluation(config: RunConfig) -> EvaluationResult:
     """Ask the base and the candidate, and the teacher where there are labels."""
     store = Store(config.store_url, config.cache_dir)
     held_out = read_held_out(store, config.job_id)
-    check_images(held_out)
+    new = read_held_out(store, config.job_id, config.round) if config.round > 1 else []
+    check_images([*held_out, *new])
     profiles = load_profiles(config.tasks_file)
     labelled = read_benchmark(Path(config.spec.benchmark), profiles) if config.spec.benchmark else []
     with _files(config, store) as files:
         asker = Asker(Pictures(files, _limits(config)), _limits(config), profiles)
         return evaluate(
             asker,
-            lambda: _load(config, config.base_folder),
+            lambda: _load(config, config.before_folder or config.base_folder),
             lambda: _load(config, config.candidate),
             held_out,
             labelled,
             config.spec.identifier,
             batch_size=config.eval_batch_size,
+            new=new,
             ask_teacher=lambda questions: asyncio.run(_ask_teacher(config, asker, questions)),
         )
 

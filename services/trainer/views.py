@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.trainer.config import read_progress
+from services.trainer.workspace import prefix_of
 from shared.contracts import JobState, JobStatus, TrainingInfo, TrainingList
 from shared.errors import NotFound
 from shared.image_files import local_path
@@ -33,11 +34,11 @@ class Trainings:
         status = await self._jobs.get(job_id)
         if status.training is None:
             raise NotFound(f"Job {job_id} has not been trained yet: it is {status.state}.")
-        return _info(status, await asyncio.to_thread(self._losses, job_id))
+        return _info(status, await asyncio.to_thread(self._losses, job_id, status.round))
 
-    def _losses(self, job_id: str) -> list[tuple[int, float]]:
+    def _losses(self, job_id: str, round_: int) -> list[tuple[int, float]]:
         """At most CURVE_POINTS (step, loss), evenly spread; none where the working folder is on another machine."""
-        file = local_path(self._store, f"training/{job_id}/progress.jsonl")
+        file = local_path(self._store, f"{prefix_of(job_id, round_)}/progress.jsonl")
         if file is None or not file.is_file():
             return []
         lines = read_progress(file)

@@ -29,13 +29,18 @@ class Start:
 
 
 class Workspace:
-    """``training/<job_id>/`` in the store. Synchronous."""
+    """``training/<job_id>/`` in the store, and ``rounds/<round>/`` in it from the second round on. Synchronous."""
 
-    def __init__(self, store: Store, job_id: str) -> None:
+    def __init__(self, store: Store, job_id: str, round_: int = 1) -> None:
         self._store = store
-        self._prefix = f"training/{job_id}"
+        self._prefix = prefix_of(job_id, round_)
         self._is_local = local_path(store, self._prefix) is not None
         self._mirrored: set[str] = set()
+
+    def started_from(self) -> str | None:
+        """The version that the recorded training began from."""
+        recorded = self._recorded()
+        return None if recorded is None else recorded.base_version
 
     def begin(self, base_version: str, set_digest: str) -> Start:
         """The recorded start, or this one if there is none yet. What was made from another set is thrown away."""
@@ -74,3 +79,8 @@ class Workspace:
             return Start(**json.loads(self._store.read(f"{self._prefix}/{_START}")))
         except (NotFound, ValueError, TypeError):
             return None
+
+
+def prefix_of(job_id: str, round_: int) -> str:
+    """Where a round's training works, in the store."""
+    return f"training/{job_id}" + (f"/rounds/{round_}" if round_ > 1 else "")

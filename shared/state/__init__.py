@@ -15,6 +15,8 @@ from shared.state.records import (
     Snapshot,
     TrainingRecord,
     WorkStatus,
+    round_of_shard,
+    shards_of_round,
 )
 from shared.state.status import seconds_by_state, shards_done, to_status, train_disparities
 
@@ -39,8 +41,10 @@ __all__ = [
     "Snapshot",
     "TrainingRecord",
     "WorkStatus",
+    "round_of_shard",
     "seconds_by_state",
     "shards_done",
+    "shards_of_round",
     "to_status",
     "train_disparities",
 ]

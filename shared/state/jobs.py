@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from shared.contracts import JobState, JobStatus, Outcome, StoredSpec
+from shared.contracts import JobState, JobStatus, Outcome, RoundReport, StoredSpec
 from shared.errors import Conflict, NotFound
 from shared.state.feed import ChangeFeed
 from shared.state.records import (
@@ -23,6 +23,8 @@ from shared.state.records import (
     load_info,
     load_shard,
     load_training,
+    past,
+    shards_of_round,
 )
 from shared.state.redis_hash import ACTIVE, JOBS, Change, Clock, Fields, JobHash
 from shared.state.shards import ShardLeases, shard_field
@@ -177,7 +179,9 @@ class JobStore:
         await self._hash.update(job_id, names, decide)
 
     async def retry(self, job_id: str) -> None:
-        """Start a failed or cancelled job again, keeping finished shards. Raises Conflict for any other state."""
+        """Start a failed or cancelled job again in the round it was in, keeping finished shards. Raises Conflict for
+        any other state.
+        """
         snapshot = await self.snapshot(job_id)
         names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
 
@@ -187,9 +191,12 @@ class JobStore:
                 raise Conflict(f"Job {job_id} is {state}: only failed or cancelled jobs can be retried.")
             shards = {name: load_shard(text) for name, text in fields.items() if name.startswith("shard:")}
             done = {name: shard for name, shard in shards.items() if shard.result is not None}
+            before = load_info(fields["info"])
             to = JobState.COLLECTING if done else JobState.QUEUED
-            images = sum(shard.result.images for shard in done.values() if shard.result)
-            info = JobInfo(history=load_info(fields["info"]).history, base_images=images).entered(to, now)
+            here = {shard_field(index) for index in shards_of_round(before.round, snapshot.stored.shards)}
+            images = sum(shard.result.images for name, shard in done.items() if name in here and shard.result)
+            kept = JobInfo(history=before.history, base_images=images, round=before.round, rounds=before.rounds)
+            info = kept.entered(to, now)
             new = {name: dump(ShardRecord()) for name in shards if name not in done}
             return Change(None, new | {"state": str(to), "info": dump(info), "training": "{}"}, active=True)
 
@@ -208,11 +215,21 @@ class JobStore:
 
 
 class Rebuilt:
-    """What the artifact store knows of a job whose record is gone: finished shards, or the final status."""
+    """What the artifact store knows of a job whose record is gone: finished shards and rounds, or the final status."""
 
-    def __init__(self, shards: dict[int, ShardResult], final: JobStatus | None = None) -> None:
+    def __init__(
+        self, shards: dict[int, ShardResult], final: JobStatus | None = None, rounds: Sequence[RoundReport] = ()
+    ) -> None:
         self.shards = shards
         self.final = final
+        self.rounds = tuple(rounds)
+
+    @property
+    def round(self) -> int:
+        """The round that the job was in: the last one that is over, or the one that follows it."""
+        if not self.rounds:
+            return 1
+        return self.rounds[-1].round + self.rounds[-1].goes_on
 
 
 def _first_fields(stored: StoredSpec, created: float, rebuilt: Rebuilt | None) -> dict[str, str]:
@@ -221,12 +238,14 @@ def _first_fields(stored: StoredSpec, created: float, rebuilt: Rebuilt | None) -
     if rebuilt is not None:
         done = ShardRecord(status=WorkStatus.DONE)
         new = {shard_field(i): dump(replace(done, result=result)) for i, result in rebuilt.shards.items()}
+        rounds = past(rebuilt.rounds)
         if rebuilt.final is not None:
-            state, info = rebuilt.final.state, _info_of(rebuilt.final, created)
+            state, info = rebuilt.final.state, replace(_info_of(rebuilt.final, created), rounds=rounds)
         elif rebuilt.shards:
             state = JobState.COLLECTING
-            images = sum(result.images for result in rebuilt.shards.values())
-            info = replace(info.entered(state, created), base_images=images)
+            here = shards_of_round(rebuilt.round, stored.shards)
+            images = sum(result.images for index, result in rebuilt.shards.items() if index in here)
+            info = replace(info.entered(state, created), base_images=images, round=rebuilt.round, rounds=rounds)
     fields = {"spec": stored.model_dump_json(), "state": str(state), "info": dump(info), "updated": repr(created)}
     return new | fields | {"training": dump(TrainingRecord()), "version": "0"}
 
@@ -241,6 +260,7 @@ def _info_of(final: JobStatus, created: float) -> JobInfo:
         evaluation=final.evaluation.model_dump(mode="json") if final.evaluation else None,
         checkpoint=final.checkpoint,
         checkpoint_url=final.checkpoint_url,
+        round=final.round,
     )
 
 

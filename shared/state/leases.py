@@ -43,6 +43,11 @@ def give_back(work: W, now: float) -> W:
     return replace(_idle(work), attempts=max(0, work.attempts - 1), due=now)
 
 
+def postpone(work: W, waiting_for: str, now: float, pause: float) -> W:
+    """Something that the work needs is taken: somebody may try again after ``pause``, the attempt does not count."""
+    return replace(give_back(work, now), due=now + pause, waiting_for=waiting_for)
+
+
 def fail(work: W, error: str, now: float, max_attempts: int) -> W:
     """The attempt failed: due again after a growing pause, or failed for good."""
     pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** max(0, work.attempts - 1))
@@ -53,7 +58,8 @@ def fail(work: W, error: str, now: float, max_attempts: int) -> W:
 
 def mark_queued(work: W, due: float) -> W:
     """A message is being sent; another one is due at ``due`` if nobody takes the work until then."""
-    return replace(_idle(work), queued=True, due=due)
+    waiting_for = work.waiting_for if work.status is WorkStatus.PENDING else None
+    return replace(_idle(work), queued=True, due=due, waiting_for=waiting_for)
 
 
 def _idle(work: W) -> W:

@@ -7,11 +7,12 @@ writer names the bytes it read. Counters are never stored: they are sums over th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from shared.contracts import JobState, StoredSpec
+from shared.contracts import JobState, RoundReport, StoredSpec
 from shared.discrepancies import Histogram
 from shared.errors import Conflict
 
@@ -20,7 +21,8 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.COLLECTING, *_WORKING}),
     JobState.COLLECTING: frozenset({JobState.TRAINING, JobState.SUCCEEDED, *_WORKING}),
     JobState.TRAINING: frozenset({JobState.EVALUATING, *_WORKING}),
-    JobState.EVALUATING: frozenset({JobState.PROMOTING, JobState.SUCCEEDED, *_WORKING}),
+    # Back to collecting: the next round.
+    JobState.EVALUATING: frozenset({JobState.COLLECTING, JobState.PROMOTING, JobState.SUCCEEDED, *_WORKING}),
     JobState.PROMOTING: frozenset({JobState.SUCCEEDED, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.COLLECTING}),
@@ -123,7 +125,10 @@ class TrainingRecord(Work):
 
 @dataclass(frozen=True)
 class JobInfo:
-    """What happened to the job as a whole. ``history``: (state, since); ``base_images``: done before this run."""
+    """What happened to the job as a whole. ``history``: (state, since); ``base_images``: done before this run.
+
+    ``round`` is the present one; ``rounds`` holds the fields of contracts.RoundReport of those that are over.
+    """
 
     history: tuple[tuple[str, float], ...] = ()
     base_images: int = 0
@@ -134,6 +139,8 @@ class JobInfo:
     checkpoint: str | None = None
     checkpoint_url: str | None = None
     reported: bool = False
+    round: int = 1
+    rounds: tuple[dict[str, Any], ...] = ()
 
     def entered(self, state: JobState, now: float) -> JobInfo:
         return replace(self, history=(*self.history, (str(state), now)))
@@ -159,8 +166,24 @@ class Snapshot:
     def shard(self, index: int) -> ShardRecord:
         return self.shards.get(index, ShardRecord())
 
-    def all_shards(self) -> list[ShardRecord]:
-        return [self.shard(index) for index in range(self.stored.shards)]
+    def round_shards(self) -> dict[int, ShardRecord]:
+        """The shards of the present round by number, those that nobody has touched too."""
+        return {index: self.shard(index) for index in shards_of_round(self.info.round, self.stored.shards)}
+
+
+def past(rounds: Iterable[RoundReport]) -> tuple[dict[str, Any], ...]:
+    """Rounds for JobInfo, without what only the store has to know: the record is read at every step of every shard."""
+    return tuple(report.model_dump(mode="json", exclude={"failed_questions"}) for report in rounds)
+
+
+def shards_of_round(round_: int, shards: int) -> range:
+    """The numbers of a round's shards, of which there are ``shards`` a round."""
+    return range((round_ - 1) * shards, round_ * shards)
+
+
+def round_of_shard(shard: int, shards: int) -> int:
+    """The round, from 1, that a shard number belongs to."""
+    return shard // shards + 1
 
 
 def dump(record: Work | JobInfo) -> str:
@@ -193,6 +216,7 @@ def load_training(text: str | None) -> TrainingRecord:
 def load_info(text: str | None) -> JobInfo:
     raw: dict[str, Any] = json.loads(text) if text else {}
     raw["history"] = tuple((str(name), float(at)) for name, at in raw.get("history", ()))
+    raw["rounds"] = tuple(raw.get("rounds", ()))
     return JobInfo(**raw)
 
 

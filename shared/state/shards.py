@@ -19,6 +19,7 @@ from shared.state.records import (
     dump,
     load_info,
     load_shard,
+    shards_of_round,
 )
 from shared.state.redis_hash import Change, Fields, JobHash
 
@@ -36,7 +37,8 @@ class ShardLeases:
         self._hash = job_hash
 
     async def acquire(self, job_id: str, shard: int, owner: str, ttl: float, max_attempts: int) -> Lease | None:
-        """Take a shard; None if it is done, held by another, used up, or the job does not collect (any more).
+        """Take a shard; None if it is done, held by another, used up, of another round, or the job does not collect
+        (any more).
 
         Raises NotFound for an unknown job.
         """
@@ -45,7 +47,7 @@ class ShardLeases:
         def decide(fields: Fields, now: float) -> Change[Lease | None]:
             state, record = JobState(str(fields["state"])), load_shard(fields[field])
             stored = StoredSpec.model_validate_json(str(fields["spec"]))
-            known = 0 <= shard < stored.shards
+            known = shard in shards_of_round(load_info(fields["info"]).round, stored.shards)
             if not known or state not in COLLECT_STATES or not record.is_free(now) or record.attempts >= max_attempts:
                 return Change(None)
             taken = leases.take(record, owner, token, now + ttl)
@@ -82,6 +84,14 @@ class ShardLeases:
 
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.give_back(record, now), progress=None), None, True
+
+        await self._guarded(lease, step)
+
+    async def postpone(self, lease: Lease, waiting_for: str, pause: float) -> None:
+        """Give the shard back, the attempt uncounted; due in ``pause``, as what it needs is taken. Raises LeaseLost."""
+
+        def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
+            return replace(leases.postpone(record, waiting_for, now, pause), progress=None), None, True
 
         await self._guarded(lease, step)
 

@@ -10,6 +10,7 @@ from shared.contracts import (
     JobState,
     JobStatus,
     Outcome,
+    RoundReport,
     StageCount,
     TokenCount,
     TrainingProgress,
@@ -19,6 +20,7 @@ from shared.discrepancies import merged
 from shared.state.records import (
     COLLECT_STATES,
     TRAIN_STATES,
+    ShardRecord,
     ShardResult,
     Snapshot,
     WorkStatus,
@@ -30,9 +32,9 @@ ZERO = ShardResult()
 
 def to_status(snapshot: Snapshot) -> JobStatus:
     """The job's status as of the snapshot."""
-    stored, info, shards = snapshot.stored, snapshot.info, list(snapshot.shards.values())
-    counts = [shard.result or shard.progress or ZERO for shard in shards]
-    done = sum(count.images for count in counts)
+    stored, info, shards = snapshot.stored, snapshot.info, snapshot.round_shards().values()
+    counts = [_count(shard) for shard in snapshot.shards.values()]
+    done = sum(_count(shard).images for shard in shards)
     rate = _rate(snapshot, done)
     finished = snapshot.info.history[-1][1] if snapshot.state.is_final else None
     verdicts = {verdict: sum(count.verdicts.get(verdict, 0) for count in counts) for verdict in Verdict}
@@ -68,6 +70,9 @@ def to_status(snapshot: Snapshot) -> JobStatus:
         checkpoint_url=info.checkpoint_url,
         last_error=info.last_error or _latest_error(snapshot),
         waiting_for=_waiting_for(snapshot),
+        round=info.round,
+        rounds=stored.spec.rounds.max,
+        past_rounds=[RoundReport.model_validate(report) for report in info.rounds],
         version=snapshot.version,
     )
 
@@ -84,12 +89,17 @@ def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
 
 
 def train_disparities(snapshot: Snapshot) -> int:
-    """Disparity pairs that may be trained on."""
-    return sum(shard.result.train_disparity for shard in snapshot.shards.values() if shard.result)
+    """Disparity pairs of the present round that may be trained on."""
+    return sum(shard.result.train_disparity for shard in snapshot.round_shards().values() if shard.result)
 
 
 def shards_done(snapshot: Snapshot) -> bool:
-    return sum(shard.status is WorkStatus.DONE for shard in snapshot.shards.values()) == snapshot.stored.shards
+    """Whether all shards of the present round are."""
+    return all(shard.status is WorkStatus.DONE for shard in snapshot.round_shards().values())
+
+
+def _count(shard: ShardRecord) -> ShardResult:
+    return shard.result or shard.progress or ZERO
 
 
 def _rate(snapshot: Snapshot, done: int) -> float | None:
@@ -123,7 +133,8 @@ def _waiting_for(snapshot: Snapshot) -> str | None:
     now = snapshot.now
     if snapshot.state in COLLECT_STATES:
         held = [shard for shard in snapshot.shards.values() if shard.held(now)]
-        waiting = next((shard.waiting_for for shard in held if shard.waiting_for), None)
+        postponed = [shard for shard in snapshot.shards.values() if shard.status is WorkStatus.PENDING]
+        waiting = next((shard.waiting_for for shard in (*held, *postponed) if shard.waiting_for), None)
         return waiting or (None if held else _for_a_worker(snapshot))
     if snapshot.state in TRAIN_STATES:
         if snapshot.training.held(now):

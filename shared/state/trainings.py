@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from shared.contracts import Evaluation, JobState, Outcome, TrainingProgress
+from shared.contracts import Evaluation, JobState, Outcome, RoundReport, TrainingProgress
 from shared.errors import LeaseLost
 from shared.state import leases
 from shared.state.records import (
@@ -20,6 +20,7 @@ from shared.state.records import (
     is_past,
     load_info,
     load_training,
+    past,
 )
 from shared.state.redis_hash import Change, Fields, JobHash
 
@@ -76,15 +77,28 @@ class TrainingLeases:
         evaluation: Evaluation | None = None,
         checkpoint: str | None = None,
         checkpoint_url: str | None = None,
+        rounds: Sequence[RoundReport] | None = None,
     ) -> None:
         """Move the job to ``evaluating`` or ``promoting``, noting what is known by then. Raises LeaseLost, Conflict."""
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
-            info = _noted(info, evaluation, checkpoint, checkpoint_url)
+            info = _noted(info, evaluation, checkpoint, checkpoint_url, rounds)
             if is_past(state, to):
                 return _Next(training, state, info)
             check_transition(lease.job_id, state, to)
             return _Next(training, to, info.entered(to, now))
+
+        await self._guarded(lease, step)
+
+    async def next_round(self, lease: Lease, rounds: Sequence[RoundReport]) -> None:
+        """Back to ``collecting`` for the round after ``rounds``, which are published; ends the lease, and the next
+        training begins with all its attempts. Raises LeaseLost, Conflict.
+        """
+
+        def step(_training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
+            check_transition(lease.job_id, state, JobState.COLLECTING)
+            info = replace(_noted(info, rounds=rounds), round=len(rounds) + 1, base_images=0, last_error=None)
+            return _Next(TrainingRecord(), JobState.COLLECTING, info.entered(JobState.COLLECTING, now))
 
         await self._guarded(lease, step)
 
@@ -97,12 +111,13 @@ class TrainingLeases:
         evaluation: Evaluation | None = None,
         checkpoint: str | None = None,
         checkpoint_url: str | None = None,
+        rounds: Sequence[RoundReport] | None = None,
     ) -> None:
         """The job succeeds with ``outcome``. Raises LeaseLost, and Conflict if it never got to ``evaluating``."""
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
             check_transition(lease.job_id, state, JobState.SUCCEEDED)
-            info = _noted(info, evaluation, checkpoint, checkpoint_url)
+            info = _noted(info, evaluation, checkpoint, checkpoint_url, rounds)
             info = replace(info.entered(JobState.SUCCEEDED, now), outcome=str(outcome), reason=reason)
             return _Next(leases.finish(training), JobState.SUCCEEDED, info)
 
@@ -167,9 +182,16 @@ class TrainingLeases:
         await self._hash.update(lease.job_id, ["state", "info", "training"], decide)
 
 
-def _noted(info: JobInfo, evaluation: Evaluation | None, checkpoint: str | None, url: str | None) -> JobInfo:
+def _noted(
+    info: JobInfo,
+    evaluation: Evaluation | None = None,
+    checkpoint: str | None = None,
+    url: str | None = None,
+    rounds: Sequence[RoundReport] | None = None,
+) -> JobInfo:
     return replace(
         info,
+        rounds=info.rounds if rounds is None else past(rounds),
         evaluation=evaluation.model_dump(mode="json") if evaluation else info.evaluation,
         checkpoint=checkpoint or info.checkpoint,
         checkpoint_url=url or info.checkpoint_url,

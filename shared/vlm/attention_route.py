@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from PIL import Image
 
@@ -13,13 +14,18 @@ from shared.vlm.probe import AttentionProbe
 
 
 async def answer_attention(
-    probe: AttentionProbe | None, request: AttentionRequest, limits: ImageLimits
+    probe: AttentionProbe | None,
+    request: AttentionRequest,
+    limits: ImageLimits,
+    source: tuple[str, str | Path] | None = None,
 ) -> AttentionResponse:
-    """Maps of all items by one version. Raises Forbidden where the probe is off, InvalidInput naming a wrong item."""
+    """Maps of all items by one version, that of ``source`` if given. Raises Forbidden where the probe is off,
+    InvalidInput naming a wrong item.
+    """
     if probe is None:
         raise Forbidden("The attention probe is off here: have the operator set MPA_ATTENTION_PROBE=true.")
     items = [await asyncio.to_thread(_read, number, item, limits) for number, item in enumerate(request.items)]
-    probed = await probe.measure(items, request.grid)
+    probed = await probe.measure(items, request.grid, source)
     maps = [AttentionGrid(values=one.values.tolist(), image_share=one.image_share) for one in probed.maps]
     return AttentionResponse(version=probed.version, layers=probed.layers, maps=maps)
 

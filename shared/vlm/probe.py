@@ -57,13 +57,18 @@ class AttentionProbe:
         """Whether a copy is in memory."""
         return self._held is not None
 
-    async def measure(self, items: Sequence[tuple[Image.Image, str, str]], grid: int) -> Probed:
-        """Maps of (image, question, answer) items, by one version. Raises BadCheckpoint, InvalidInput."""
+    async def measure(
+        self, items: Sequence[tuple[Image.Image, str, str]], grid: int, source: tuple[str, str | Path] | None = None
+    ) -> Probed:
+        """Maps of (image, question, answer) items, by the version that serves or that of ``source`` (version, folder).
+
+        Raises BadCheckpoint, InvalidInput.
+        """
         async with self._lock:
             if self._unloading is not None:
                 self._unloading.cancel()
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, self._measure, items, grid)
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._measure, items, grid, source)
             finally:
                 self._unloading = asyncio.create_task(self._unload_when_idle())
 
@@ -73,8 +78,10 @@ class AttentionProbe:
         await asyncio.to_thread(self._pool.shutdown)
         self._held = None
 
-    def _measure(self, items: Sequence[tuple[Image.Image, str, str]], grid: int) -> Probed:
-        version, folder = self._source()
+    def _measure(
+        self, items: Sequence[tuple[Image.Image, str, str]], grid: int, source: tuple[str, str | Path] | None
+    ) -> Probed:
+        version, folder = source or self._source()
         if self._held is None or self._held[0] != version:
             self._held = None
             loaded = load_probe(

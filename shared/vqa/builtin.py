@@ -18,6 +18,7 @@ _CHECK = (
     "{question}\nSomebody answered: {answer}\nLook at the image again. Is that answer right? Answer with yes or no, "
     "and nothing else."
 )
+_EXAMPLE = "{example}"
 _LINE = "Write the question alone, on one line, ending in a question mark."
 _LINE_JSON = 'Write one JSON object and nothing else: {"question": "<your question>"}'
 _LAYOUT = "Write exactly two lines and nothing else:\nQuestion: <your question>\nAnswer: <its answer>"
@@ -39,11 +40,11 @@ def _profile(
         name=name,
         metric=metric,
         prompts=Prompts(
-            ask=f"{ask} {_LINE}",
-            ask_and_answer=f"{both} {_LAYOUT}",
+            ask=f"{ask}{_EXAMPLE} {_LINE}",
+            ask_and_answer=f"{both}{_EXAMPLE} {_LAYOUT}",
             answer=answer,
-            ask_json=f"{ask} {_LINE_JSON}",
-            ask_and_answer_json=f"{both} {_LAYOUT_JSON}",
+            ask_json=f"{ask}{_EXAMPLE} {_LINE_JSON}",
+            ask_and_answer_json=f"{both}{_EXAMPLE} {_LAYOUT_JSON}",
             explain=_EXPLAIN,
             check=_CHECK,
         ),

@@ -44,6 +44,7 @@ REFUSALS = (
 class Prompts:
     """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too.
 
+    Those that ask may have the placeholder ``{example}``, which becomes " Ask something like: …" or nothing.
     The ``_json`` ones are used where the server holds the text to a JSON schema; empty: the plain ones are.
     ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``, ``check`` whether it is, to
     be answered with yes or no; empty: the task has none.
@@ -77,13 +78,13 @@ class TaskProfile:
     description: str = ""
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
-    def ask_prompt(self, *, as_json: bool = False) -> str:
-        """Asks for a question alone (two-step)."""
-        return (as_json and self.prompts.ask_json) or self.prompts.ask
+    def ask_prompt(self, *, as_json: bool = False, example: str = "") -> str:
+        """Asks for a question alone (two-step), one like ``example`` where the prompt has a place for it."""
+        return _with_example((as_json and self.prompts.ask_json) or self.prompts.ask, example)
 
-    def ask_and_answer_prompt(self, *, as_json: bool = False) -> str:
+    def ask_and_answer_prompt(self, *, as_json: bool = False, example: str = "") -> str:
         """Asks for a question with its answer (one-shot)."""
-        return (as_json and self.prompts.ask_and_answer_json) or self.prompts.ask_and_answer
+        return _with_example((as_json and self.prompts.ask_and_answer_json) or self.prompts.ask_and_answer, example)
 
     def response_format(self, *, pair: bool) -> dict[str, Any] | None:
         """OpenAI's ``response_format`` for a pair or for a question alone; None where the profile has no schema."""
@@ -133,6 +134,11 @@ def _filled(prompt: str, question: str, answer: str) -> str:
     parts = re.split(r"(\{question\}|\{answer\})", prompt)
     given = {"{question}": question, "{answer}": answer}
     return "".join(given.get(part, part) for part in parts)
+
+
+def _with_example(prompt: str, example: str) -> str:
+    """Braces in ``example`` mean nothing."""
+    return prompt.replace("{example}", f' Ask something like: "{example}"' if example else "")
 
 
 def _declines(said: str, refusal: str) -> bool:

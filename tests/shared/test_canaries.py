@@ -50,6 +50,47 @@ def test_a_canary_ends_once(canaries: CanaryRegistry) -> None:
         canaries.move(first.id, CanaryState.PROMOTED, "you", "later")
 
 
+def private(version: str = "job-a", **options: object) -> CanaryRequest:
+    return request(version, **{"share": 0.0, "lifetime_seconds": 100.0, "by": "job j1", **options})
+
+
+def test_a_private_candidate_is_prolonged_now_and_then_and_ended_by_its_owner_only(canaries: CanaryRegistry) -> None:
+    first = canaries.start(private(), "base")
+    assert first.is_private
+    assert first.expires_at is not None
+    assert canaries.start(private(), "base") == first, "not a file for every call"
+    longer = canaries.start(private(lifetime_seconds=200.0), "base")
+    assert longer.expires_at is not None
+    assert (longer.id, longer.share) == (first.id, 0.0)
+    assert (longer.expires_at - first.expires_at).total_seconds() > 90
+    with pytest.raises(Conflict, match=r"private candidate of job-a is running \(begun by job j1\)"):
+        canaries.start(request("job-b"), "base")
+    assert not canaries.end_private("job j2", "mine?")
+    assert canaries.end_private("job j1", "the round is over")
+    assert not canaries.end_private("job j1", "again")
+    latest = canaries.latest()
+    assert latest is not None
+    assert (latest.state, latest.reason) == (CanaryState.ABORTED, "the round is over")
+
+
+def test_a_job_leaves_a_public_canary_of_its_candidate_alone(canaries: CanaryRegistry) -> None:
+    public = canaries.start(request(share=0.2), "base")
+    assert canaries.start(private(), "base") == public
+    assert not canaries.end_private("job j1", "the round is over")
+    ended = canaries.move(public.id, CanaryState.ABORTED, "me", "enough")
+    mine = canaries.start(private(), "base")
+    assert mine.id != ended.id
+    opened = canaries.start(request(share=0.2), "base")
+    assert (opened.id, opened.share, opened.expires_at) == (mine.id, 0.2, None)
+    assert not canaries.end_private("job j1", "somebody else uses it now")
+
+
+@pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 0.5, "lifetime_seconds": 9.0}])
+def test_only_private_candidates_end_by_themselves_and_all_of_them_do(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="needs lifetime_seconds"):
+        request(**options)
+
+
 def test_of_many_decisions_at_once_one_wins(tmp_store_url: str) -> None:
     def decide(number: int) -> str:
         mine = CanaryRegistry(Store(tmp_store_url), "student")

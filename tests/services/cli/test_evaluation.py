@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
-from services.cli.evaluation import compare, read_predictions, score, submission
+from demo.world.export import write_benchmark
+from demo.world.vocabulary import Split
+from services.cli.evaluation import Prediction, compare, read_predictions, score, submission
 from services.cli.main import app
 from shared.errors import InvalidInput
 from shared.vqa.benchmarks import BenchmarkItem
@@ -38,7 +42,7 @@ def test_compare_refuses_other_questions() -> None:
 def test_a_cut_off_line_is_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
     path.write_text('{"id": "1", "prediction": "14"}\n{"id": "2", "pre', encoding="utf-8")
-    assert read_predictions(path) == {"1": "14"}
+    assert read_predictions(path) == {"1": Prediction("14")}
 
 
 def test_submission_has_numeric_ids() -> None:
@@ -48,10 +52,19 @@ def test_submission_has_numeric_ids() -> None:
 class _Endpoint(BaseHTTPRequestHandler):
     asked = 0
     fail_after: int | None = None
+    busy = 0
+    versions: tuple[str, ...] = ()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         kind = type(self)
+        if kind.busy:
+            kind.busy -= 1
+            self.send_response(429)
+            self.send_header("Retry-After", "0.01")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         broken = kind.fail_after is not None and kind.asked >= kind.fail_after
         kind.asked += not broken
         message = {"role": "assistant", "content": "red"}
@@ -65,15 +78,20 @@ class _Endpoint(BaseHTTPRequestHandler):
         }
         body = json.dumps({"error": {"message": "bad"}} if broken else reply).encode()
         self.send_response(400 if broken else 200)
+        if kind.versions:
+            self.send_header("X-MPA-Checkpoint", kind.versions[kind.asked % len(kind.versions)])
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
 
-def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[tuple[type[_Endpoint], list[str]]]:
+    """An endpoint, and the command that asks it three questions whose answer is red."""
+
     class Endpoint(_Endpoint):
-        fail_after = 1
+        pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -82,16 +100,91 @@ def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     command = ["evaluate", "jsonl", "--annotations", str(tmp_path / "b.jsonl"), "--images", str(tmp_path)]
     command += ["--output", str(tmp_path / "run"), "--endpoint", f"http://127.0.0.1:{server.server_port}"]
-    try:
-        assert CliRunner().invoke(app, [*command, "--concurrency", "1"]).exit_code == 2
-        assert len(read_predictions(tmp_path / "run" / "predictions.jsonl")) == 1
-        Endpoint.fail_after = None
-        done = CliRunner().invoke(app, command)
-        assert done.exit_code == 0, done.output
-        assert Endpoint.asked == 3
-        assert json.loads((tmp_path / "run" / "scores.json").read_text())["overall"]["official"] == 1.0
-        other = CliRunner().invoke(app, [*command, "--model", "another"])
-        assert other.exit_code == 2 and "another run" in " ".join(other.output.split())
-    finally:
-        server.shutdown()
-        server.server_close()
+    yield Endpoint, command
+    server.shutdown()
+    server.server_close()
+
+
+def said(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+def test_a_run_goes_on_where_it_ended(tmp_path: Path, asked: tuple[type[_Endpoint], list[str]]) -> None:
+    endpoint, command = asked
+    endpoint.fail_after = 1
+    assert CliRunner().invoke(app, [*command, "--concurrency", "1"]).exit_code == 2
+    assert len(read_predictions(tmp_path / "run" / "predictions.jsonl")) == 1
+    endpoint.fail_after = None
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert endpoint.asked == 3
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["overall"]["official"] == 1.0
+    other = CliRunner().invoke(app, [*command, "--model", "another"])
+    assert other.exit_code == 2 and "another run" in said(other)
+    (tmp_path / "b.jsonl").write_text((tmp_path / "b.jsonl").read_text() + "\n")
+    changed = CliRunner().invoke(app, command)
+    assert changed.exit_code == 2 and "another run" in said(changed)
+
+
+def test_a_busy_endpoint_is_asked_again(asked: tuple[type[_Endpoint], list[str]]) -> None:
+    endpoint, command = asked
+    endpoint.busy = 4
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert endpoint.asked == 3
+
+
+def test_answers_of_two_checkpoints_are_not_one_result(asked: tuple[type[_Endpoint], list[str]]) -> None:
+    endpoint, command = asked
+    endpoint.versions = ("base", "job-1")
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "changed its checkpoint meanwhile (base, job-1)" in said(result)
+
+
+def test_predictions_alone_need_no_answers(tmp_path: Path, asked: tuple[type[_Endpoint], list[str]]) -> None:
+    _, command = asked
+    lines = [{"image": "a.png", "question": str(n)} for n in range(2)]
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2 and "has no answers" in said(refused)
+    assert CliRunner().invoke(app, [*command, "--predict-only"]).exit_code == 0
+    assert len(read_predictions(tmp_path / "run" / "predictions.jsonl")) == 2
+    assert not (tmp_path / "run" / "scores.json").exists()
+
+
+def test_two_runs_are_compared(tmp_path: Path) -> None:
+    for name, answers in (("before", {"1": "1", "2": "red"}), ("after", {"1": "14", "2": "red"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "scores.json").write_text(json.dumps(score("chartqa", ITEMS, answers)))
+    result = CliRunner().invoke(app, ["compare", str(tmp_path / "before"), str(tmp_path / "after")])
+    assert result.exit_code == 0
+    assert json.loads(result.output)["difference"] == 0.5
+    nothing = CliRunner().invoke(app, ["compare", str(tmp_path), str(tmp_path / "after")])
+    assert nothing.exit_code == 2 and "no scores can be read" in said(nothing)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--checkpoint", "."], "not both"),
+        (["--prompt", "what?"], "must contain {question}"),
+    ],
+)
+def test_options_that_make_no_sense(asked: tuple[type[_Endpoint], list[str]], more: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, [*asked[1], *more])
+    assert result.exit_code == 2 and words in said(result)
+
+
+@pytest.mark.slow
+def test_a_bare_checkpoint_is_served_for_its_evaluation(tmp_path: Path) -> None:
+    folder = tmp_path / "bench"
+    write_benchmark(folder, 8, 1, Split.DEV, 1)
+    command = ["evaluate", "jsonl", "--annotations", str(folder / "benchmark.jsonl"), "--images", str(folder)]
+    command += ["--output", str(tmp_path / "run"), "--prompt", "{question}"]
+    done = CliRunner().invoke(app, [*command, "--checkpoint", "demo/models/student"])
+    assert done.exit_code == 0, done.output
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert scores["overall"]["questions"] == 8
+    assert 0 < scores["overall"]["official"] <= 1
+    other = CliRunner().invoke(app, [*command, "--checkpoint", str(tmp_path)])
+    assert other.exit_code == 2 and "is no checkpoint" in said(other)

@@ -16,7 +16,7 @@ from services.parity.collect import Models
 from services.parity.manifests import JobInputs
 from services.parity.shard_work import ShardWork
 from services.parity.upstream import Patience
-from services.parity.worker import image_files
+from services.parity.worker import image_files, private_student
 from shared.client import ChatClient, ParityClient, StudentClient
 from shared.images import ImageLimits
 from shared.queue import make_celery
@@ -136,6 +136,7 @@ async def work(settings: ParitySettings, store: Store, jobs: JobStore) -> AsyncI
             inputs=JobInputs(store),
             profiles=load_profiles(settings.tasks_file),
             models=Models(teacher, student, 8, QUICK),
+            private_student=lambda job, version: private_student(settings, job, version),
             files=image_files(settings, store),
             limits=ImageLimits.from_settings(settings),
             celery=make_celery(settings),

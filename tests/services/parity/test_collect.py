@@ -38,12 +38,16 @@ async def no_check() -> None:
     """No job here asks for attention."""
 
 
+async def no_check_of_rounds(spec: JobSpec) -> None:
+    """No job here has several."""
+
+
 @pytest.fixture
 def submit(settings: ParitySettings, store: Store, jobs: JobStore, work: ShardWork) -> Callable[..., Any]:
     from services.parity.sources import SourceRules
 
     rules = SourceRules(settings.image_roots, False, 1000)
-    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check)
+    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check, no_check_of_rounds)
 
     async def run(spec: dict[str, Any]) -> str:
         return (await submitter.submit(JobSpec.model_validate(spec)))[0]
@@ -305,7 +309,7 @@ async def test_a_model_server_that_is_away_delays_the_job_and_says_so(
         await running
     done = await jobs.get(job_id)
     assert (done.state, done.waiting_for) == (JobState.TRAINING, None)
-    assert all(shard.attempts == 1 for shard in (await jobs.snapshot(job_id)).all_shards())
+    assert all(shard.attempts == 1 for shard in (await jobs.snapshot(job_id)).round_shards().values())
     back.stop()
 
 

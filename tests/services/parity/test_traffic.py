@@ -30,6 +30,10 @@ async def no_check() -> None:
     """No job here asks for attention."""
 
 
+async def no_check_of_rounds(spec: JobSpec) -> None:
+    """No job here has several."""
+
+
 def tap(store: Store, *numbers: int, hours_ago: int = 0) -> list[str]:
     """Sampled images with their questions, laid out as the student's tap does."""
     hour = (datetime.now(UTC) - timedelta(hours=hours_ago)).strftime(HOUR_FORMAT)
@@ -45,7 +49,7 @@ async def test_a_job_collects_the_sampled_images(
 ) -> None:
     keys = tap(store, *range(12))
     rules = SourceRules(settings.image_roots, False, 1000)
-    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check)
+    submitter = Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check, no_check_of_rounds)
     job_id, _ = await submitter.submit(JobSpec.model_validate(spec(images={"kind": "traffic"})))
     shards = (await jobs.snapshot(job_id)).stored.shards
     store.delete(keys[3])  # the tap's house-keeping, while the job runs

@@ -20,6 +20,7 @@ from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
 from tests.scripted_models import ScriptedModel, ServerThread
+from tests.services.parity.test_rounds import train
 
 Spec = Callable[..., dict[str, Any]]
 Model = tuple[ScriptedModel, ServerThread]
@@ -92,7 +93,7 @@ async def test_a_stopped_worker_ends_soon_and_gives_its_shards_back(
     await async_wait_until(lambda: _asked(teacher), timeout=60.0)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(10) == 0
-    shards = (await jobs.snapshot(job.id)).all_shards()
+    shards = (await jobs.snapshot(job.id)).round_shards().values()
     assert all(shard.attempts == 0 and not shard.token for shard in shards)
     teacher[0].delay = 0.0
     start_worker()
@@ -101,3 +102,29 @@ async def test_a_stopped_worker_ends_soon_and_gives_its_shards_back(
 
 async def _asked(teacher: Model) -> bool:
     return len(teacher[0].requests) > 0
+
+
+@pytest.mark.fault
+async def test_a_worker_killed_in_the_second_round_changes_nothing_in_the_set(
+    api: ParityClient, spec: Spec, store: Store, jobs: JobStore, teacher: Model, student: Model, start_worker: Start
+) -> None:
+    rounds = {"max": 2, "min_gain": 0.0, "steer": True}
+    worker = start_worker()
+    digests = []
+    for disturbed in (False, True):
+        job = await api.submit(spec(rounds=rounds))
+        await reached(api, job.id, lambda status: status.state is JobState.TRAINING)
+        student[0].beside.clear()  # nobody serves the candidate yet, so the workers have to ask for it
+        teacher[0].delay = 0.1 if disturbed else 0.0
+        await train(jobs, store, job.id, goes_on=True)
+        if disturbed:
+            await reached(api, job.id, lambda status: status.round == 2 and status.images.done >= 3)
+            worker.kill()
+            worker.wait(10)
+            await jobs._hash.redis.flushall()  # and Redis with it
+            student[0].beside.clear()
+            worker = start_worker()
+        job = await reached(api, job.id, lambda status: status.state is JobState.TRAINING)
+        assert (job.round, job.shards.done, job.pairs) == (2, 4, 80)
+        digests.append(set_digest(store, job.id))
+    assert digests[0] == digests[1]

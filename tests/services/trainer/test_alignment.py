@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from services.trainer.collator import Collator, Encoder
 from services.trainer.config import RunConfig, read_progress
 from services.trainer.dataset import Sample, TrainingSet, read_training_set
+from services.trainer.errors import TrainingDiverged
 from services.trainer.losses import Kind
 from services.trainer.losses.attention import jensen_shannon
+from services.trainer.meter import Meter
 from services.trainer.rows import RowMaker
 from services.trainer.run import run_training
 from services.trainer.student_maps import StudentMaps
@@ -24,61 +25,12 @@ from services.trainer.teacher_tokens import TeacherTokens
 from shared.alignment import Alignment, check_discrepancies, resolve
 from shared.contracts import DiscrepancySpec, LossSpec, TrainSpec
 from shared.errors import InvalidInput
-from shared.sets import Alternative, Row, read_set, write_shard
+from shared.sets import Row, read_set, write_shard
 from shared.store import Store
 from shared.vlm.attention import image_attention, load_probe
 from shared.vlm.prompting import question_prompt
-from tests.services.trainer.small_set import Counts, make_set, picture, run_config
-
-EVERYTHING = LossSpec(
-    preset="discrepancy",
-    weigh_by=["vote_share", "confidence", "reasoning", "attention"],
-    consistency=0.5,
-    rationale=0.5,
-    attention=0.5,
-)
-QUICK: dict[str, Any] = {"batch_size": 8, "max_steps": 4, "learning_rate": 3e-3, "save_every_steps": 2}
-TASKS = """
-tasks:
-  - name: chart
-    metric: exact
-    prompts: {ask: ask, ask_and_answer: ask, answer: "{question}", explain: "why {question} {answer}"}
-  - {name: text, metric: exact, prompts: {ask: ask, ask_and_answer: ask, answer: "{question}"}}
-  - {name: know, metric: exact, prompts: {ask: ask, ask_and_answer: ask, answer: "{question}"}}
-"""
-
-
-def top_of(student: Path, answer: str) -> tuple[tuple[Alternative, ...], ...]:
-    """What a teacher with the student's tokenizer might have said of ``answer``, in one or more tokens, and its end."""
-    tokenizer = AutoTokenizer.from_pretrained(student)
-    ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    other = tokenizer.decode([next(i for i in range(50, 99) if i not in ids)])
-    return tuple((Alternative(tokenizer.decode([token]), -0.1), Alternative(other, -2.5)) for token in ids)
-
-
-def make_full_set(store: Store, student: Path, images: Path, job_id: str = "j1", counts: Counts | None = None) -> None:
-    """The small set with all that a job can measure; every second disparity pair comes from another tokenizer."""
-    make_set(store, "plain", images, counts or Counts())
-    rows = []
-    for number, values in enumerate(read_set(store, "plain").to_pylist()):
-        del values["pair_id"]
-        kept = values["verdict"] == "disparity"
-        row = Row(**values | {"job_id": job_id, "votes": ()})
-        if kept:
-            row = replace(
-                row,
-                votes=(row.teacher_answer, row.teacher_answer, "dark"),
-                vote_share=2 / 3,
-                student_answer="black",
-                teacher_top=top_of(student, str(row.teacher_answer)) if number % 2 else ((Alternative("▁x", -0.1),),),
-                rationale=f"the whole picture is {row.teacher_answer}",
-                confidence_gap=0.5,
-                reasoning_gap=0.25 * (number % 3),
-                attention_gap=0.4,
-                teacher_attention=tuple([1 / 16] * 16),
-            )
-        rows.append(row)
-    write_shard(store, job_id, 0, rows)
+from tests.services.trainer.full_set import EVERYTHING, config_for, make_full_set
+from tests.services.trainer.small_set import Counts, picture
 
 
 @pytest.fixture
@@ -86,13 +38,6 @@ def full_set(tmp_path: Path, tiny_student: Path) -> Store:
     store = Store((tmp_path / "store").as_uri())
     make_full_set(store, tiny_student, tmp_path / "images")
     return store
-
-
-def config_for(tmp_path: Path, student: Path, loss: LossSpec, folder: str = "work", **train: Any) -> RunConfig:
-    tasks = tmp_path / "tasks.yaml"
-    tasks.write_text(TASKS)
-    spec = TrainSpec.model_validate({**QUICK, **train, "loss": loss.model_dump()})
-    return replace(run_config(tmp_path, student, spec, folder=folder), tasks_file=tasks)
 
 
 def weights(config: RunConfig) -> dict[str, torch.Tensor]:
@@ -134,6 +79,15 @@ def test_a_resumed_training_with_all_terms_ends_the_same(tmp_path: Path, full_se
             path.unlink()
     run_training(halted)
     assert all(torch.equal(one, weights(halted)[name]) for name, one in weights(whole).items())
+
+
+def test_a_loss_of_many_terms_is_not_taken_for_divergence(tmp_path: Path) -> None:
+    meter = Meter(tmp_path / "progress.jsonl", 10, 8, resumed_at=0)
+    for _ in range(10):
+        meter.saw(50.0, 100, 0, {"answer": 4.0, "consistency": 30.0, "rationale": 5.0})
+    worse = Meter(tmp_path / "progress.jsonl", 10, 8, resumed_at=0)
+    with pytest.raises(TrainingDiverged, match="worse than guessing"):
+        worse.saw(4.0, 100, 0, {"answer": 20.0, "consistency": -16.0})
 
 
 def test_a_set_with_one_row_trains_whatever_is_on(tmp_path: Path, tiny_student: Path) -> None:

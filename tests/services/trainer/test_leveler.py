@@ -12,15 +12,16 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from services.trainer.config import read_progress
+from services.trainer.config import EvaluationResult, read_progress
 from services.trainer.errors import TrainingDiverged
 from services.trainer.features import freeze_vision
 from services.trainer.models import add_lora, language_model, save_candidate
+from services.trainer.promotion import publish
 from services.trainer.run import run_training
 from shared.adapter_files import describe_adapter
-from shared.checkpoints import build_card, read_tensor_table, verify_loadable
-from shared.contracts import CardAdapter, LoraSpec, TrainSpec
-from shared.errors import InvalidInput
+from shared.checkpoints import CheckpointRegistry, build_card, read_tensor_table, verify_folder, verify_loadable
+from shared.contracts import CardAdapter, Evaluation, LoraSpec, TaskScore, TrainSpec
+from shared.errors import BadCheckpoint, InvalidInput
 from shared.store import Store
 from shared.vlm.loading import load_model
 from tests.services.trainer.small_set import Counts, make_set, run_config
@@ -96,7 +97,7 @@ def test_lora_trains_the_language_model_and_merges_into_a_plain_folder(
 ) -> None:
     spec = QUICK.model_copy(update={"method": "lora", "lora": LoraSpec(rank=4, alpha=8), "learning_rate": 1e-2})
     config = run_config(tmp_path, tiny_student, spec)
-    run_training(config)
+    trained = run_training(config)
     assert read_tensor_table(config.candidate) == read_tensor_table(tiny_student)
     before, after = weights(tiny_student), weights(config.candidate)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -104,6 +105,14 @@ def test_lora_trains_the_language_model_and_merges_into_a_plain_folder(
     assert all("text_model" in name and "proj" in name for name in changed)
     adapter = {path.name for path in (config.candidate / "adapter").iterdir()}
     assert adapter == {"adapter_config.json", "adapter_model.safetensors"}
+    registry = CheckpointRegistry(small_set, config.spec.student)
+    measured = EvaluationResult(Evaluation(overall=TaskScore(questions=1), tasks={}))
+    card = registry.card(publish(registry, config, trained, measured))
+    assert card.adapter == CardAdapter(base="base", rank=4)
+    verify_folder(registry.local(card.version), card)
+    (registry.local(card.version) / "adapter" / "adapter_model.safetensors").write_bytes(b"other")
+    with pytest.raises(BadCheckpoint, match="adapter_model"):
+        verify_folder(registry.local(card.version), card)
 
 
 def test_the_published_card_names_the_adapter_and_what_it_applies_to(tmp_path: Path, tiny_student: Path) -> None:

@@ -1,0 +1,57 @@
+"""What `mpa status` shows of a job with several rounds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from services.cli.render import job_panel
+from shared.contracts import Evaluation, JobState, JobStatus, RoundReport, StageCount, TaskScore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def shown(past: list[RoundReport], rounds: int) -> str:
+    job = JobStatus(
+        id="j1",
+        name="signs",
+        state=JobState.COLLECTING,
+        created_at=NOW,
+        updated_at=NOW,
+        student="student",
+        tasks=["chart"],
+        images=StageCount(done=3, total=40),
+        shards=StageCount(done=0, total=5),
+        round=len(past) + 1,
+        rounds=rounds,
+        past_rounds=past,
+    )
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(job_panel(job))
+    return captured.get()
+
+
+def test_each_round_is_a_line_with_its_rate_scores_and_reason() -> None:
+    scores = Evaluation(overall=TaskScore(questions=9, agreement_before=0.5, agreement_after=0.625), tasks={})
+    first = RoundReport(
+        round=1,
+        student="base",
+        pairs=80,
+        verdicts={},
+        disparity_rate=0.25,
+        candidate="job-j1",
+        evaluation=scores,
+        gain=0.125,
+        goes_on=True,
+        reason="round 2 follows",
+    )
+    text = shown([first], 3)
+    assert "round 2 of at most 3" in text
+    (line,) = [line for line in text.splitlines() if "job-j1" in line]
+    assert " ".join(line.split()) == "1 80 25.0% job-j1 50.0% → 62.5% +12.5 - round 2 follows"
+
+
+def test_a_job_of_one_round_shows_none_of_it() -> None:
+    assert "round" not in shown([], 1)
