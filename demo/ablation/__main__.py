@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from demo.ablation.arms import ARMS, NOTHING, Arm, Pairs
-from demo.ablation.report import show, show_labels, summarise
+from demo.ablation.report import markdown, show, show_labels, summarise
 from demo.ablation.running import Settings, one_thread, prepare, run_arm
 from demo.ablation.testing import answered_right, questions
 from demo.world.vocabulary import Split
@@ -55,6 +55,7 @@ def main() -> int:
     summary["rounds"] = {name: [found["rounds"] for found in seeds] for name, seeds in results.items()}
     path = options.out / f"ablation-{settings.split}.json"
     path.write_text(json.dumps(summary, indent=2) + "\n")
+    path.with_suffix(".md").write_text(markdown(summary))
     show(summary, console)
     show_labels(mined, console)
     console.print(f"Written to {path}")
@@ -70,7 +71,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, default=1500, help="images of a pile")
     parser.add_argument("--questions", type=int, default=2, help="questions an image")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--split", type=Split, choices=[Split.DEV, Split.TEST], default=Split.TEST)
     parser.add_argument("--test-images", type=int, default=600, help="two questions are asked about each")
     parser.add_argument("--models", type=Path, default=MODELS)

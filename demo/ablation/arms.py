@@ -44,7 +44,7 @@ class Arm:
 
 
 BASE: dict[str, Any] = {
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "batch_size": 48,
     "replay_fraction": 0.5,
     "freeze_vision": True,
@@ -68,15 +68,16 @@ NOTHING, EVERYTHING, PAPER, DISCREPANCY, TRUTH = (
 ARMS = (
     Arm(NOTHING, Pairs.NONE),
     Arm(EVERYTHING, Pairs.EVERYTHING, _PLAIN),
-    Arm("self-consistent", Pairs.CONSISTENT, _PLAIN),
     Arm(PAPER, Pairs.PARITY, _PLAIN),
     Arm("replay", Pairs.PARITY, _replay()),
-    Arm("replay + vote share", Pairs.LENIENT, _replay(weigh_by=["vote_share"])),
-    Arm("replay + confidence", Pairs.PARITY, _replay(weigh_by=["confidence"])),
-    Arm("replay + consistency", Pairs.PARITY, _replay(consistency=1.0)),
-    Arm("replay + rationale", Pairs.PARITY, _replay(rationale=0.5)),
-    Arm("replay + attention", Pairs.PARITY, _replay(attention=1.0)),
     Arm(DISCREPANCY, Pairs.PARITY, {"loss": {"preset": "discrepancy"}}),
-    Arm("two rounds", Pairs.PARITY, {"loss": {"preset": "discrepancy"}}, rounds=2),
     Arm(TRUTH, Pairs.TRUTH, _replay()),
+    Arm("replay + rationale", Pairs.PARITY, _replay(rationale=0.5)),
+    Arm("replay + consistency", Pairs.PARITY, _replay(consistency=1.0)),
+    Arm("replay + attention", Pairs.PARITY, _replay(attention=1.0)),
+    Arm("replay + confidence", Pairs.PARITY, _replay(weigh_by=["confidence"])),
+    Arm("replay + vote share", Pairs.LENIENT, _replay(weigh_by=["vote_share"])),
+    Arm("self-consistent", Pairs.CONSISTENT, _PLAIN),
+    Arm("two rounds", Pairs.PARITY, {"loss": {"preset": "discrepancy"}}, rounds=2),
 )
+"""In the order in which they are run: what is asked about first comes first."""

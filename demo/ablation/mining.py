@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.ablation.arms import Pairs
-from demo.ablation.gaps import attention_gap, confidence_gap, reasoning_gap
 from demo.ablation.measuring import Meter
 from demo.answering import Answerer, Pixels, Sampling
 from demo.simulation.pairs import annotate
@@ -19,6 +18,7 @@ from demo.world.prompts import EXPLAIN
 from demo.world.vocabulary import REFUSAL
 from demo.world.vocabulary import Split as WorldSplit
 from shared.contracts import Split, Verdict
+from shared.discrepancies import attention_gap, confidence_gap, reasoning_gap
 from shared.sets import Row, write_shard
 from shared.store import Store
 

@@ -47,6 +47,21 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The same as `show`, for docs/method.md."""
+    names = ("arm", "overall", *FAMILIES, "gap closed", "forgotten", "worst family")
+    lines = [f"| {' | '.join(names)} |", f"|---{'|---:' * (len(names) - 1)}|"]
+    for name, arm in summary["arms"].items():
+        families = [_with_spread(arm["families"][family]) for family in FAMILIES]
+        closed = "" if name == NOTHING else f"{arm['gap_closed'][0]:.0f} %"
+        cells = [name, _with_spread(arm["overall"]), *families, closed, f"{arm['forgotten'][0]:.1f}"]
+        lines.append(f"| {' | '.join([*cells, format(arm['worst_family'][0], '+.1f')])} |")
+    teacher = summary["teacher"]
+    families = [f"{teacher['families'][family]:.1f}" for family in FAMILIES]
+    lines.append(f"| teacher | {teacher['overall']:.1f} | {' | '.join(families)} | | | |")
+    return "\n".join(lines) + "\n"
+
+
 def show_labels(mined: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Precision and recall of the kept labels, mean over the seeds."""
     table = Table(title="Labels kept, by rule", title_justify="left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import time
@@ -37,7 +38,7 @@ class Settings:
     student: Path
     images: int = 1500
     questions: int = 2
-    steps: int = 300
+    steps: int = 200
     split: Split = Split.TEST
     test_images: int = 600
 
@@ -52,14 +53,17 @@ class Settings:
 
     def of_mining(self) -> dict[str, Any]:
         """What the first round's sets depend on beside the seed."""
-        return {"teacher": str(self.teacher), "student": str(self.student)} | {
-            "images": self.images,
-            "questions": self.questions,
-        }
+        models = {"teacher": weights_digest(self.teacher), "student": weights_digest(self.student)}
+        return models | {"images": self.images, "questions": self.questions}
 
     def of_arms(self) -> dict[str, Any]:
         """What an arm's result depends on beside the arm and the seed."""
         return self.of_mining() | {"steps": self.steps, "split": str(self.split), "test_images": self.test_images}
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of a model's weights: results of other models are not taken over, wherever they lie."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def one_thread() -> None:

@@ -13,9 +13,9 @@ from demo.ablation.arms import ARMS, DISCREPANCY, NOTHING, PAPER, Arm, Pairs
 from demo.ablation.labels import label_quality
 from demo.ablation.measuring import Meter
 from demo.ablation.mining import Mined, write_set
-from demo.ablation.report import show, summarise
+from demo.ablation.report import markdown, show, summarise
 from demo.ablation.running import Settings, prepare, run_arm
-from demo.ablation.testing import questions, score
+from demo.ablation.testing import answered_right, questions, score
 from demo.answering import Answerer
 from demo.simulation.pairs import draw_pile
 from demo.world.vocabulary import FAMILIES, REFUSAL
@@ -123,6 +123,9 @@ def test_the_summary_has_means_and_spreads_over_seeds() -> None:
     console = Console(record=True, width=160)
     show(summary, console)
     assert "75.0 ± 35.4" in console.export_text()
+    rows = markdown(summary).splitlines()
+    assert len({row.count("|") for row in rows}) == 1
+    assert "| arm | 75.0 ± 35.4 |" in rows[3]
 
 
 def test_the_meter_measures_what_scoring_does() -> None:
@@ -168,3 +171,12 @@ def test_an_arm_is_mined_trained_and_tested_once(tmp_path: Path, monkeypatch: py
     assert run_arm(settings, arm, 0) == json.loads(json.dumps(result))
     with pytest.raises(TypeError):
         run_arm(settings, replace(arm, train=train | {"learning_rate": 1e-4}), 0)
+
+
+def test_testing_by_teacher_forcing_is_exact_match_of_greedy_answers() -> None:
+    asked = questions(WorldSplit.DEV, 16)
+    images = [asked.pictures[one.index].pixels for one in asked.examples]
+    answers = Answerer(STUDENT).answer(images, [one.question.text for one in asked.examples])
+    greedy = [answer == one.question.answer for answer, one in zip(answers, asked.examples, strict=True)]
+    assert answered_right(STUDENT, asked) == greedy
+    assert 0 < sum(greedy) < len(greedy)
