@@ -62,7 +62,7 @@ def answer_of(options: argparse.Namespace) -> Answer:
     load = Load(
         question_tokens=options.question_tokens,
         answer_tokens=options.answer_tokens,
-        checkpointing=bool(getattr(spec.train, "gradient_checkpointing", False)),
+        checkpointing=spec.train.gradient_checkpointing,
         stored_in_bf16=not options.stored_in_float32,
     )
     memory = estimate(model, spec.train, load, options.eval_batch_size)
