@@ -67,7 +67,7 @@ def teacher() -> Iterator[tuple[ScriptedModel, ServerThread]]:
     model = ScriptedModel(wise_teacher)
     server = ServerThread(model.app())
     yield model, server
-    server.stop()
+    server.leave()
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def student() -> Iterator[tuple[ScriptedModel, ServerThread]]:
     model = ScriptedModel(weak_student)
     server = ServerThread(model.app())
     yield model, server
-    server.stop()
+    server.leave()
 
 
 @pytest.fixture
