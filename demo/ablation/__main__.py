@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, default=1500, help="images of a pile")
     parser.add_argument("--questions", type=int, default=2, help="questions an image")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--split", type=Split, choices=[Split.DEV, Split.TEST], default=Split.TEST)
     parser.add_argument("--test-images", type=int, default=600, help="two questions are asked about each")
     parser.add_argument("--models", type=Path, default=MODELS)

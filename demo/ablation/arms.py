@@ -44,9 +44,9 @@ class Arm:
 
 
 BASE: dict[str, Any] = {
-    "learning_rate": 2e-3,
+    "learning_rate": 1e-3,
     "batch_size": 48,
-    "replay_fraction": 0.5,
+    "replay_fraction": 0.25,
     "freeze_vision": True,
     "precision": "bf16",
     "save_every_steps": 1000,
@@ -78,6 +78,6 @@ ARMS = (
     Arm("replay + confidence", Pairs.PARITY, _replay(weigh_by=["confidence"])),
     Arm("replay + vote share", Pairs.LENIENT, _replay(weigh_by=["vote_share"])),
     Arm("self-consistent", Pairs.CONSISTENT, _PLAIN),
-    Arm("two rounds", Pairs.PARITY, {"loss": {"preset": "discrepancy"}}, rounds=2),
+    Arm("two rounds", Pairs.PARITY, _replay(), rounds=2),
 )
 """In the order in which they are run: what is asked about first comes first."""

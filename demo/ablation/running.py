@@ -38,7 +38,7 @@ class Settings:
     student: Path
     images: int = 1500
     questions: int = 2
-    steps: int = 200
+    steps: int = 400
     split: Split = Split.TEST
     test_images: int = 600
 
