@@ -9,8 +9,6 @@ import base64
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -22,14 +20,11 @@ import pytest_asyncio
 from services.student.process_engine import ProcessEngine
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, InvalidInput, MPAError, Unavailable
-from shared.ports import free_port
 from shared.settings import StudentSettings
 from shared.vlm.sampling import Sampling
-from tests.polling import async_wait_until, wait_until
-from tests.processes import find_descendant
+from tests.polling import async_wait_until
 from tests.services.student.asking import fresh, question, said
 from tests.services.student.small_replica import ask, png, running
-from tests.services.teacher.small import gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 PICTURE = base64.b64encode(png(60)).decode()
@@ -205,27 +200,3 @@ async def test_the_service_says_so_while_the_process_is_away(settings: StudentSe
         assert again.json()["choices"] == first.json()["choices"]
         metrics = (await http.get("/metrics")).text
         assert "mpa_student_batch_answers_count" in metrics and 'image_features_total{result="miss"}' in metrics
-
-
-def test_no_process_is_left_by_a_service_that_is_killed(base: Path, tmp_path: Path) -> None:
-    port = free_port()
-    environment = {
-        "MPA_DATA_DIR": str(tmp_path),
-        "MPA_STUDENT_MODEL": str(base),
-        "MPA_STUDENT_PORT": str(port),
-        "MPA_STUDENT_PROCESS": "process",
-        "MPA_REDIS_URL": "",
-    }
-    with subprocess.Popen([sys.executable, "-m", "services.student"], env={**os.environ, **environment}) as service:
-
-        def ready() -> bool:
-            assert service.poll() is None
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until(ready, 60, 0.2)
-        model = find_descendant(service.pid, MODEL_PROCESS)
-        service.kill()
-        wait_until(lambda: gone(model), 20)
