@@ -79,5 +79,6 @@ ARMS = (
     Arm("replay + vote share", Pairs.LENIENT, _replay(weigh_by=["vote_share"])),
     Arm("self-consistent", Pairs.CONSISTENT, _PLAIN),
     Arm("two rounds", Pairs.PARITY, _replay(), rounds=2),
+    Arm("two rounds of all pseudo-labels", Pairs.EVERYTHING, _PLAIN, rounds=2),
 )
 """In the order in which they are run: what is asked about first comes first."""
