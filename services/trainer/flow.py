@@ -6,31 +6,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from services.trainer.benchmark import read_benchmark
-from services.trainer.child import run_phase
-from services.trainer.config import EvaluationResult, Progress, RunConfig, TrainResult, last_progress, load
 from services.trainer.dataset import read_training_set
 from services.trainer.errors import can_be_retried
 from services.trainer.gate import decide
+from services.trainer.held import HeldTraining, while_held
 from services.trainer.launch import check_fit, check_reporters, read_launch
-from services.trainer.promotion import promote, publish
+from services.trainer.making import CandidateMaker
+from services.trainer.promotion import promote
 from services.trainer.rounds import judged, mined, trained
 from services.trainer.workspace import Workspace
 from shared.canaries import CanaryRegistry, owner_of
 from shared.checkpoints import CheckpointRegistry
 from shared.client import StudentClient
-from shared.contracts import Evaluation, JobSpec, JobState, Outcome, RoundReport, TrainingProgress
+from shared.contracts import Evaluation, JobSpec, JobState, Outcome, RoundReport
 from shared.errors import LeaseLost, MPAError, NotFound
 from shared.rounds import publish_round, read_rounds
-from shared.sets import read_set, set_digest
+from shared.sets import read_set
 from shared.settings import TrainerSettings
 from shared.state import JobStore, Lease
 from shared.store import Store
@@ -42,57 +40,12 @@ REGISTRY_PAUSE = 2.0
 NOTHING_TO_LEARN = "The set has no disparity pair to train on: the student answers like the teacher."
 
 
-class HeldTraining:
-    """The lease on a training, renewed in the background; losing it cancels the work."""
-
-    def __init__(self, jobs: JobStore, lease: Lease, ttl: float) -> None:
-        self._jobs, self._ttl = jobs, ttl
-        self.lease = lease
-        self.progress: TrainingProgress | None = None
-        self._waiting_for: str | None = None
-        self._changed = asyncio.Event()
-        self._ending = False
-
-    def report(self, progress: TrainingProgress) -> None:
-        if progress != self.progress:
-            self.progress = progress
-            self._changed.set()
-
-    async def wait_for(self, what: str | None) -> None:
-        if what != self._waiting_for:
-            self._waiting_for = what
-            self._changed.set()
-
-    def last_step(self) -> None:
-        """No more renewals: the call that ends the job also ends the lease."""
-        self._ending = True
-
-    async def keep(self) -> None:
-        """Renew until cancelled. Raises LeaseLost, also when Redis cannot be reached until the lease ran out."""
-        loop = asyncio.get_running_loop()
-        renewed = loop.time()
-        while not self._ending:
-            try:
-                await self._jobs.trainings.heartbeat(self.lease, self._ttl, self.progress, self._waiting_for)
-                renewed = loop.time()
-            except (RedisError, OSError, TimeoutError) as error:
-                if loop.time() - renewed > self._ttl:
-                    raise LeaseLost(
-                        f"Redis cannot be reached, so the lease on {self.lease.job_id} ran out: {error}."
-                    ) from error
-            await asyncio.sleep(min(1.0, self._ttl / 3))
-            # not wait_for: on Python 3.11 it can swallow the cancellation that ends this loop
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._ttl / 3):
-                    await self._changed.wait()
-            self._changed.clear()
-
-
 class TrainingFlow:
     """Runs trainings for one worker."""
 
     def __init__(self, settings: TrainerSettings, store: Store, jobs: JobStore, owner: str) -> None:
         self._settings, self._store, self._jobs, self._owner = settings, store, jobs, owner
+        self._maker = CandidateMaker(settings, store, jobs)
 
     async def run(self, job_id: str) -> None:
         """Do what is left of the job's training; nothing if another worker has it or it is over.
@@ -110,7 +63,7 @@ class TrainingFlow:
             return
         held = HeldTraining(self._jobs, lease, ttl)
         try:
-            await _while_held(held, self._work(held, job_id))
+            await while_held(held, self._work(held, job_id))
         except LeaseLost as error:
             logger.warning("stopped: %s", error.detail, extra={"job_id": job_id})
         except asyncio.CancelledError:
@@ -145,7 +98,7 @@ class TrainingFlow:
             await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, NOTHING_TO_LEARN)
             return
         serving = await _serving_version(held, registry)
-        version, measured = await self._made(held, registry, spec, serving)
+        version, measured = await self._maker.made(held, registry, spec, serving)
         await self._decide(held, registry, spec, measured.evaluation, version)
 
     async def _round(self, held: HeldTraining, registry: CheckpointRegistry, spec: JobSpec, number: int) -> None:
@@ -181,60 +134,13 @@ class TrainingFlow:
         if not found.worth_training:
             return found.report
         before = past[0].student if past else None
-        version, measured = await self._made(held, registry, spec, student, number, before)
+        version, measured = await self._maker.made(held, registry, spec, student, number, before)
         return trained(spec, found.report, past, version, measured)
 
     async def _first_student(self, held: HeldTraining, registry: CheckpointRegistry) -> str:
         """What the first round is trained from and all are compared with: what served when its training began."""
         begun = await asyncio.to_thread(Workspace(self._store, held.lease.job_id).started_from)
         return begun or await _serving_version(held, registry)
-
-    async def _made(
-        self,
-        held: HeldTraining,
-        registry: CheckpointRegistry,
-        spec: JobSpec,
-        start: str,
-        round_: int = 1,
-        before: str | None = None,
-    ) -> tuple[str, EvaluationResult]:
-        """Train from version ``start``, compare with ``before`` (None: the same) and publish; the candidate's version
-        and scores.
-        """
-        workspace = Workspace(self._store, held.lease.job_id, round_)
-        config = await asyncio.to_thread(self._config, workspace, registry, start, held.lease.job_id, spec)
-        if before is not None:
-            config = replace(config, round=round_, before_folder=await asyncio.to_thread(registry.local, before))
-        trained = await self._trained(held, workspace, config)
-        await asyncio.to_thread(workspace.publish_curves, config.curves)
-        await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
-        measured = await self._measured(held, config)
-        version = await asyncio.to_thread(publish, registry, config, trained, measured)
-        await asyncio.to_thread(workspace.discard_steps, config.folder)
-        return version, measured
-
-    async def _trained(self, held: HeldTraining, workspace: Workspace, config: RunConfig) -> TrainResult:
-        result = config.folder / "result.json"
-
-        async def watch() -> None:
-            line = await asyncio.to_thread(last_progress, config.progress_file)
-            if line is not None:
-                held.report(_shown(line))
-            await asyncio.to_thread(workspace.mirror, config.folder)
-
-        if await asyncio.to_thread(load, TrainResult, result) is None:
-            await run_phase(config, "train", watch, self._environment())
-        await watch()
-        return await asyncio.to_thread(_must_load_training, result)
-
-    async def _measured(self, held: HeldTraining, config: RunConfig) -> EvaluationResult:
-        result = config.folder / "evaluation.json"
-        if await asyncio.to_thread(load, EvaluationResult, result) is None:
-            await run_phase(config, "evaluate", _nothing, self._environment())
-        measured = await asyncio.to_thread(load, EvaluationResult, result)
-        if measured is None:
-            raise NotFound(f"The evaluation left no result in {result}.")
-        return measured
 
     async def _decide(
         self,
@@ -279,39 +185,6 @@ class TrainingFlow:
         if spec.benchmark:
             read_benchmark(Path(spec.benchmark), load_profiles(self._settings.tasks_file))
 
-    def _config(
-        self, workspace: Workspace, registry: CheckpointRegistry, serving: str, job_id: str, spec: JobSpec
-    ) -> RunConfig:
-        settings = self._settings
-        digest = set_digest(self._store, job_id)
-        start = workspace.begin(serving, digest)
-        return RunConfig(
-            job_id=job_id,
-            spec=spec,
-            folder=workspace.folder(),
-            base_version=start.base_version,
-            base_folder=registry.local(start.base_version),
-            store_url=settings.store_url,
-            cache_dir=settings.data_dir.absolute() / "cache",
-            set_digest=digest,
-            tasks_file=settings.tasks_file,
-            device=settings.train_device,
-            threads=settings.train_threads,
-            trust_remote_code=settings.trust_remote_code,
-            eval_batch_size=settings.eval_batch_size,
-            cache_bytes=int(settings.train_cache),
-            max_image_bytes=int(settings.max_image_bytes),
-            max_image_pixels=settings.max_image_pixels,
-            min_image_side=settings.min_image_side,
-            allow_image_urls=settings.allow_image_urls,
-            allow_private_image_urls=settings.allow_private_image_urls,
-            teacher_url=settings.teacher_url,
-            teacher_name=settings.teacher_name,
-            call_timeout=settings.call_timeout.total_seconds(),
-            accelerate_config=settings.train_accelerate_config and settings.train_accelerate_config.absolute(),
-            report_to=tuple(settings.train_report_to),
-        )
-
     def _student(self) -> StudentClient:
         key = self._settings.api_key
         return StudentClient(
@@ -320,26 +193,6 @@ class TrainingFlow:
             api_key=key.get_secret_value() if key else None,
             timeout=self._settings.call_timeout.total_seconds(),
         )
-
-    def _environment(self) -> dict[str, str]:
-        """Secrets go by environment, never into ``run.json``."""
-        keys = {"MPA_API_KEY": self._settings.api_key, "MPA_TEACHER_API_KEY": self._settings.teacher_api_key}
-        secrets = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
-        return {**secrets, "MPA_LOG_FORMAT": self._settings.log_format, "MPA_LOG_LEVEL": self._settings.log_level}
-
-
-async def _while_held(held: HeldTraining, work: Awaitable[None]) -> None:
-    """Do ``work`` while the lease is renewed; the first to fail stops the other."""
-    keeper, worker = asyncio.ensure_future(held.keep()), asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({keeper, worker}, return_when=asyncio.FIRST_COMPLETED)
-        if not worker.done():
-            keeper.result()
-        await worker
-    finally:
-        for task in (worker, keeper):
-            task.cancel()
-        await asyncio.gather(worker, keeper, return_exceptions=True)
 
 
 async def _serving_version(held: HeldTraining, registry: CheckpointRegistry) -> str:
@@ -353,27 +206,3 @@ async def _serving_version(held: HeldTraining, registry: CheckpointRegistry) -> 
         else:
             await held.wait_for(None)
             return version
-
-
-def _shown(line: Progress) -> TrainingProgress:
-    return TrainingProgress(
-        step=line.step,
-        steps=line.steps,
-        loss=line.loss,
-        samples_per_second=line.samples_per_second,
-        eta_seconds=line.eta_seconds,
-        memory_bytes=line.memory_bytes,
-        gradient_norm=line.gradient_norm,
-        terms=line.terms,
-    )
-
-
-def _must_load_training(path: Path) -> TrainResult:
-    result = load(TrainResult, path)
-    if result is None:
-        raise NotFound(f"The training left no result in {path}.")
-    return result
-
-
-async def _nothing() -> None:
-    """Evaluation reports no progress of its own."""

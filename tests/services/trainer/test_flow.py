@@ -300,7 +300,7 @@ async def test_a_cancelled_job_stops_the_training(
         finally:
             stopped.set()
 
-    monkeypatch.setattr("services.trainer.flow.run_phase", endless)
+    monkeypatch.setattr("services.trainer.making.run_phase", endless)
     await submit(jobs, job_spec(TRAIN))
     work = asyncio.create_task(run(settings, small_set, jobs))
 
@@ -327,7 +327,7 @@ async def test_stopping_the_worker_gives_the_training_back_uncounted(
         started.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("services.trainer.flow.run_phase", endless)
+    monkeypatch.setattr("services.trainer.making.run_phase", endless)
     await submit(jobs, job_spec(TRAIN))
     work = asyncio.create_task(run(settings, small_set, jobs))
     await asyncio.wait_for(started.wait(), 20)
@@ -365,7 +365,7 @@ async def test_crashes_are_tried_again_until_the_attempts_are_used_up(
     async def crash(*_: object) -> None:
         raise OSError("disk on fire")
 
-    monkeypatch.setattr("services.trainer.flow.run_phase", crash)
+    monkeypatch.setattr("services.trainer.making.run_phase", crash)
     await submit(jobs, job_spec(TRAIN))
     states = [(await run(settings, small_set, jobs)).state for _ in range(settings.train_attempts)]
     assert states == [JobState.TRAINING, JobState.TRAINING, JobState.FAILED]
