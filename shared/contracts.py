@@ -154,7 +154,7 @@ class LossSpec(Contract):
     """The alignment loss. ``preset`` says what each field is that is not given; docs/method.md has the formulas.
 
     ``paper``: the plain cross-entropy of the paper, on disparity pairs alone. ``replay``: the same with replay pairs.
-    ``discrepancy``: replay with all that the teacher allows and that was shown to help.
+    ``discrepancy``: replay with the weights and the consistency that any teacher allows.
     """
 
     preset: Literal["paper", "replay", "discrepancy"] = "replay"
