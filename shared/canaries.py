@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from shared.compatibility import read_shown, read_stored
 from shared.contracts import Canary, CanaryRequest, CanaryState
 from shared.errors import Conflict, NotFound
 from shared.store import Store
@@ -36,7 +37,7 @@ class CanaryRegistry:
     def latest(self) -> Canary | None:
         """The latest canary, ended or not; None before the first."""
         try:
-            found = self._revision(Canary.model_validate_json(self._store.read(f"{self._root}/canary.json")).revision)
+            found = self._revision(read_shown(Canary, self._store.read(f"{self._root}/canary.json")).revision)
         except (NotFound, ValueError):
             found = None
         while (following := self._revision(found.revision + 1 if found else 0)) is not None:
@@ -138,7 +139,9 @@ class CanaryRegistry:
 
     def _revision(self, number: int) -> Canary | None:
         try:
-            return Canary.model_validate_json(self._store.read(self._key(number)))
+            return read_stored(
+                Canary, self._store.read(self._key(number)), f"Canary revision {number} of {self.student}"
+            )
         except NotFound:
             return None
 

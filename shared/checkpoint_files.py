@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from shared.compatibility import read_stored
 from shared.contracts import CardFile, CheckpointCard
-from shared.errors import BadCheckpoint
+from shared.errors import BadCheckpoint, NewerSchema
 
 CARD_NAME = "mpa_card.json"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
@@ -77,7 +78,9 @@ def read_card(folder: Path) -> CheckpointCard:
 def parse_card(data: bytes, where: str) -> CheckpointCard:
     """A card from its JSON bytes; raises BadCheckpoint naming ``where``."""
     try:
-        return CheckpointCard.model_validate_json(data)
+        return read_stored(CheckpointCard, data, f"{CARD_NAME} of {where}")
+    except NewerSchema as error:
+        raise BadCheckpoint(error.detail) from error
     except ValueError as error:
         raise BadCheckpoint(
             f"{CARD_NAME} of {where} cannot be read ({_first_line(error)}): "

@@ -30,6 +30,7 @@ from shared.checkpoint_files import (
     verify_folder,
     verify_loadable,
 )
+from shared.compatibility import check_schema, read_shown
 from shared.contracts import (
     ActivePointer,
     CheckpointCard,
@@ -233,7 +234,7 @@ class CheckpointRegistry:
     def _latest(self) -> _Promotion | None:
         """The latest promotion: the one ``active.json`` names, rolled forward over those whose copy was not written."""
         try:
-            pointer = ActivePointer.model_validate_json(self._store.read(f"{self._root}/active.json"))
+            pointer = read_shown(ActivePointer, self._store.read(f"{self._root}/active.json"))
             latest = self._promotion(pointer.generation)
         except (NotFound, ValueError):
             latest = None
@@ -253,7 +254,10 @@ class CheckpointRegistry:
         if generation is None:
             return None
         try:
-            return _Promotion.model_validate_json(self._store.read(self._promotion_key(generation)))
+            data = self._store.read(self._promotion_key(generation))
+            found = read_shown(_Promotion, data)
+            check_schema(found.pointer.schema_version, f"Promotion {generation} of {self.student}")
+            return found
         except NotFound:
             return None
 

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from shared.compatibility import read_shown
 from shared.contracts import (
     ActivateRequest,
     AttentionRequest,
@@ -85,7 +86,7 @@ class HttpClient:
         """``/readyz`` whatever its status."""
         try:
             response = await self._http.get("/readyz")
-            return Health.model_validate_json(response.content)
+            return read_shown(Health, response.content)
         except (httpx.HTTPError, ValidationError) as error:
             raise Unavailable(f"{self.base_url} does not answer: {_words(error)}.") from error
 
@@ -106,7 +107,7 @@ class HttpClient:
 
     def _parse(self, model: type[M], response: httpx.Response) -> M:
         try:
-            return model.model_validate_json(response.content)
+            return read_shown(model, response.content)
         except ValidationError as error:
             problem = error.errors()[0]
             raise UpstreamError(
@@ -254,7 +255,7 @@ class ParityClient(HttpClient):
                 raise upstream_error(response)
             async for line in response.aiter_lines():
                 if line.startswith("data:"):
-                    yield JobStatus.model_validate(json.loads(line[5:])["status"])
+                    yield JobStatus.model_validate(json.loads(line[5:])["status"], extra="ignore")
 
 
 def image_question(model: str, image_url: str, text: str, **params: Any) -> ChatRequest:

@@ -20,6 +20,19 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Stored(Contract):
+    """Base of what outlives the process that wrote it. Readers of another release ignore fields that they do not know;
+    a writer that means something they must not ignore raises ``schema_version`` (shared/compatibility.py).
+    """
+
+    schema_version: int = Field(
+        1,
+        ge=1,
+        exclude_if=lambda version: version == 1,
+        description="least schema that a reader has to know; left out where it is 1",
+    )
+
+
 # ---------------------------------------------------------------- enums
 
 
@@ -294,7 +307,7 @@ class ManifestEntry(Contract):
     tasks: list[str]
 
 
-class StoredSpec(Contract):
+class StoredSpec(Stored):
     """``jobs/<id>/spec.json``: enough to rebuild a job's record when Redis is lost."""
 
     job_id: str
@@ -373,7 +386,7 @@ class TaskShare(Contract):
     disparity: int = 0
 
 
-class RoundReport(Contract):
+class RoundReport(Stored):
     """``jobs/<id>/rounds/<round>.json``: a round that is over. It is published before the job moves on, so that the
     round a job is in can be told from the artifact store alone.
 
@@ -442,7 +455,7 @@ class JobList(Contract):
     next_cursor: str | None = None
 
 
-class JobReport(Contract):
+class JobReport(Stored):
     """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status and what a run is reproduced
     from.
     """
@@ -560,7 +573,7 @@ class CardAdapter(Contract):
     rank: int = Field(ge=1, description="the largest rank of its modules")
 
 
-class CheckpointCard(Contract):
+class CheckpointCard(Stored):
     """``mpa_card.json``: the lineage of a checkpoint."""
 
     version: str = Field(pattern=NAME_PATTERN)
@@ -585,7 +598,7 @@ class CheckpointCard(Contract):
     adapter: CardAdapter | None = Field(None, description="the same change as an adapter, where it was trained as one")
 
 
-class ActivePointer(Contract):
+class ActivePointer(Stored):
     """``checkpoints/<student>/active.json``: which version should serve; ``previous`` is what a rollback returns to."""
 
     student: str
@@ -696,7 +709,7 @@ class CanaryDecision(Contract):
     reason: str = Field("by call", max_length=500)
 
 
-class Canary(Contract):
+class Canary(Stored):
     """The latest canary of a student, as the registry keeps it. ``baseline`` is what was active when it began."""
 
     id: str
@@ -960,3 +973,24 @@ class Health(Contract):
     ready: bool
     reason: str = ""
     details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Alive(Contract):
+    """``/healthz``: the process answers, and which release of MPA it is. Empty: a release before it was told."""
+
+    service: str
+    status: str = "alive"
+    release: str = ""
+    schema_version: int = 1
+
+
+class WorkerInfo(Contract):
+    """What a worker says about itself while it lives. ``kind``: parity or trainer."""
+
+    id: str
+    kind: str
+    host: str
+    release: str
+    schema_version: int = 1
+    started_at: datetime
+    seen_at: datetime

@@ -43,6 +43,12 @@ class Conflict(MPAError):
     status, slug, title = 409, "conflict", "The request conflicts with the present state"
 
 
+class NewerSchema(MPAError):
+    """A later release of MPA wrote it, in a way that this one must not guess at."""
+
+    status, slug, title = 409, "newer-schema", "Written by a later release"
+
+
 class TooLarge(MPAError):
     status, slug, title = 413, "too-large", "The input is larger than allowed"
 

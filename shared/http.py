@@ -18,7 +18,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.contracts import Health, Problem
+from shared.compatibility import RELEASE, SCHEMA
+from shared.contracts import Alive, Health, Problem
 from shared.errors import InvalidInput, MPAError, NotFound, TooLarge, Unauthorized, Unavailable
 from shared.settings import HttpSettings
 
@@ -160,9 +161,9 @@ def _add_service_routes(
     app: FastAPI, service: str, ready: Readiness, registry: CollectorRegistry, more_metrics: MoreMetrics | None
 ) -> None:
     @app.get("/healthz", tags=["health"])
-    async def healthz() -> dict[str, str]:
-        """The process is alive."""
-        return {"service": service, "status": "alive"}
+    async def healthz() -> Alive:
+        """The process is alive, and which release it is."""
+        return Alive(service=service, release=RELEASE, schema_version=SCHEMA)
 
     @app.get("/readyz", tags=["health"], response_model=Health)
     async def readyz() -> JSONResponse:

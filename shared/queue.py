@@ -5,13 +5,19 @@ Services send to each other by task name, so that none has to import another.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import ChannelError
 
+from shared.compatibility import RELEASE, check_schema
 from shared.settings import CommonSettings
 
+SCHEMA_HEADER, RELEASE_HEADER = "mpa_schema", "mpa_release"
+MESSAGE_SCHEMA = 1
+"""Raised only when workers of earlier releases would misunderstand a message."""
 COLLECT_TASK, COLLECT_QUEUE = "parity.collect_shard", "collect"
 TRAIN_TASK, TRAIN_QUEUE = "trainer.train_job", "train"
 # Work is leased and re-sent by the reconciler, so a redelivery by the broker is only a last resort: it comes late on
@@ -57,12 +63,27 @@ def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
 
 def enqueue_shard(app: Celery, job_id: str, shard: int) -> None:
     """Ask a parity worker to collect a shard. Raises kombu's OperationalError if the broker stays away."""
-    app.send_task(COLLECT_TASK, args=[job_id, shard], queue=COLLECT_QUEUE)
+    app.send_task(COLLECT_TASK, args=[job_id, shard], queue=COLLECT_QUEUE, headers=_headers())
 
 
 def enqueue_training(app: Celery, job_id: str) -> None:
     """Ask a trainer to train a job. Raises kombu's OperationalError if the broker stays away."""
-    app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE)
+    app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE, headers=_headers())
+
+
+def check_message(headers: Mapping[str, Any] | None) -> None:
+    """Raises NewerSchema for a message that a worker of this release would misunderstand; one without a number is of
+    schema 1.
+    """
+    sent = headers or {}
+    number = sent.get(SCHEMA_HEADER, 1)
+    if isinstance(number, int):
+        check_schema(number, f"The message from release {sent.get(RELEASE_HEADER, 'unknown')}")
+
+
+def _headers() -> dict[str, Any]:
+    """In headers, because workers of every release ignore those that they do not know."""
+    return {SCHEMA_HEADER: MESSAGE_SCHEMA, RELEASE_HEADER: RELEASE}
 
 
 def queue_depth(app: Celery, queue: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from shared.compatibility import read_stored
 from shared.contracts import RoundReport, Split, TaskShare, Verdict
 from shared.errors import NotFound
 from shared.store import Store
@@ -24,7 +25,7 @@ def round_key(job_id: str, round_: int) -> str:
 def read_round(store: Store, job_id: str, round_: int) -> RoundReport | None:
     """None while the round is not over."""
     try:
-        return RoundReport.model_validate_json(store.read(round_key(job_id, round_)))
+        return read_stored(RoundReport, store.read(round_key(job_id, round_)), f"Round {round_} of job {job_id}")
     except NotFound:
         return None
 

@@ -2,7 +2,9 @@
 
 A set is the folder ``jobs/<id>/set/`` with one Parquet file a shard, one row a pair (all verdicts), in manifest order.
 It holds no image bytes: ``image`` says where the image is, ``image_sha256`` which bytes it had. Plain Arrow types, so
-``datasets.load_dataset("parquet", data_files="…/set/*.parquet")`` opens it. Columns:
+``datasets.load_dataset("parquet", data_files="…/set/*.parquet")`` opens it. Readers ignore columns that they do not
+know, and see null where an older file has none; a writer for whom that would be wrong raises the number in the file's
+metadata ``mpa.schema`` (1 where it is missing). Columns:
 
     pair_id            string   unique in the job: <image_index>.<task>.<slot>, and .r<round> from round 2 on
     job_id             string
@@ -55,6 +57,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shared.compatibility import check_schema
 from shared.contracts import Pair, Split, Verdict
 from shared.discrepancies import NAMES, Histogram, histogram, merged
 from shared.state import ShardResult
@@ -97,7 +100,8 @@ SCHEMA = pa.schema(
         pa.field("completion_tokens", pa.int64(), nullable=False),
         pa.field("saved_tokens", pa.int64(), nullable=False),
         pa.field("round", pa.int32()),
-    ]
+    ],
+    metadata={"mpa.schema": "1"},
 )
 # What a set says, without where it was made, by whom it was asked for, or what it cost: equal sets have equal digests.
 DIGEST_COLUMNS = (
@@ -284,6 +288,8 @@ def _shards(store: Store, job_id: str) -> Iterator[pa.Table]:
 
 
 def _table(data: bytes) -> pa.Table:
+    file = pq.ParquetFile(io.BytesIO(data))
+    check_schema(int((file.metadata.metadata or {}).get(b"mpa.schema", b"1")), "The shard")
     return pq.read_table(io.BytesIO(data), schema=SCHEMA)
 
 

@@ -8,6 +8,7 @@ import logging
 from services.parity.report import read_report
 from services.parity.submission import read_spec
 from shared.contracts import StoredSpec
+from shared.errors import NewerSchema
 from shared.rounds import read_rounds
 from shared.sets import read_shard, shard_numbers, summarise
 from shared.state import JobStore, Rebuilt
@@ -25,7 +26,12 @@ async def rebuild_all(jobs: JobStore, store: Store) -> int:
 
 async def rebuild(jobs: JobStore, store: Store, job_id: str) -> bool:
     """Rebuild one job; False if it was never accepted, or has a record."""
-    spec = await asyncio.to_thread(read_spec, store, job_id)
+    try:
+        spec = await asyncio.to_thread(read_spec, store, job_id)
+    except NewerSchema as error:
+        # Its record would lose what this release does not know.
+        log.warning("Not rebuilt: %s", error.detail, extra={"job_id": job_id})
+        return False
     if spec is None:
         return False
     made = await jobs.create(spec, await asyncio.to_thread(_what_is_stored, store, spec))

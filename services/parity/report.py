@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from shared.compatibility import read_shown
 from shared.contracts import JobReport, JobStatus
 from shared.errors import NotFound
 from shared.sets import set_digest, set_prefix
@@ -55,6 +56,6 @@ async def withdraw_report(store: Store, job_id: str) -> None:
 
 def read_report(store: Store, job_id: str) -> JobReport | None:
     try:
-        return JobReport.model_validate_json(store.read(report_key(job_id)))
+        return read_shown(JobReport, store.read(report_key(job_id)))
     except NotFound:
         return None

@@ -17,7 +17,7 @@ from services.parity.manifests import JobInputs
 from services.parity.private_student import POSTPONED, NoPlace, PrivateStudent
 from services.parity.rounds import RoundPlan
 from services.parity.settling import settle
-from shared.errors import LeaseLost, MPAError, NotFound
+from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
 from shared.sets import Row, read_shard, shard_key, summarise, tally, write_shard
@@ -56,6 +56,10 @@ class ShardWork:
         except NotFound:
             # Redis lost the record: the reconciler rebuilds it and sends a new message.
             log.info("No record of the job; leaving the shard.", extra={"job_id": job_id, "shard": shard})
+            return
+        except NewerSchema as error:
+            # A newer worker takes it: the reconciler sends its message again.
+            log.warning("Left to a newer worker: %s", error.detail, extra={"job_id": job_id, "shard": shard})
             return
         if lease is None:
             log.debug("Nothing to do.", extra={"job_id": job_id, "shard": shard})

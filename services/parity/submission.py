@@ -15,6 +15,7 @@ from pathlib import Path
 from services.parity.pinning import pin_traffic
 from services.parity.sources import SourceRules, allowed, list_images
 from shared.alignment import check_answers_apart, check_discrepancies, completed, needs_logprobs
+from shared.compatibility import read_shown, read_stored
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.state import JobStore
@@ -139,7 +140,7 @@ def new_job_id() -> str:
 def read_spec(store: Store, job_id: str) -> StoredSpec | None:
     """None if the job was never accepted."""
     try:
-        return StoredSpec.model_validate_json(store.read(spec_key(job_id)))
+        return read_stored(StoredSpec, store.read(spec_key(job_id)), f"Job {job_id}")
     except NotFound:
         return None
 
@@ -150,7 +151,7 @@ def read_manifest(store: Store, job_id: str) -> list[ManifestEntry]:
 
 
 def parse_entry(line: bytes) -> ManifestEntry:
-    return ManifestEntry.model_validate_json(line)
+    return read_shown(ManifestEntry, line)
 
 
 def _manifest(entries: Sequence[ManifestEntry]) -> bytes:

@@ -7,10 +7,11 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 
-from shared.queue import COLLECT_TASK
+from shared.errors import NewerSchema
+from shared.queue import COLLECT_TASK, check_message
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,12 @@ class Runner:
 def register(app: Celery, runner: Runner) -> None:
     """Add the task that parity workers serve."""
 
-    @app.task(name=COLLECT_TASK)  # type: ignore[untyped-decorator]
-    def collect_shard(job_id: str, shard: int) -> None:
+    @app.task(name=COLLECT_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def collect_shard(self: Task, job_id: str, shard: int, **_newer: object) -> None:
         try:
+            check_message(self.request.headers)
             runner.run(job_id, shard)
         except Stopping as stopping:
             raise Reject("the worker is stopping", requeue=True) from stopping
+        except NewerSchema as error:
+            log.warning("Left to a newer worker: %s", error.detail, extra={"job_id": job_id, "shard": shard})

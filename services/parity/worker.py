@@ -29,6 +29,7 @@ from shared.images import ImageLimits
 from shared.queue import COLLECT_QUEUE, make_celery
 from shared.settings import ParitySettings, read_settings
 from shared.state import JobStore
+from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
 from shared.vqa.tasks import load_profiles
@@ -138,19 +139,20 @@ def main() -> None:
 
     worker_shutting_down.connect(stop, weak=False)
     log.info("Collecting shards, %d at once.", settings.worker_concurrency)
-    app.worker_main(
-        [
-            "worker",
-            "--pool=threads",
-            f"--concurrency={settings.worker_concurrency}",
-            f"--queues={COLLECT_QUEUE}",
-            f"--hostname=parity-{os.getpid()}@%h",
-            f"--loglevel={settings.log_level}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
-    )
+    with present(settings.redis_url, "parity"):
+        app.worker_main(
+            [
+                "worker",
+                "--pool=threads",
+                f"--concurrency={settings.worker_concurrency}",
+                f"--queues={COLLECT_QUEUE}",
+                f"--hostname=parity-{os.getpid()}@%h",
+                f"--loglevel={settings.log_level}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+            ]
+        )
 
 
 if __name__ == "__main__":

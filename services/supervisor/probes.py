@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from shared.compatibility import read_shown
 from shared.contracts import Health
 
 Probe = Callable[[], Awaitable[str | None]]
@@ -50,7 +51,7 @@ def redis_probe(url: str) -> Probe:
 
 def _reason(response: httpx.Response) -> str:
     try:
-        health = Health.model_validate_json(response.content)
+        health = read_shown(Health, response.content)
     except ValidationError:
         return f"/readyz answers {response.status_code}"
     return health.reason or f"/readyz answers {response.status_code}"

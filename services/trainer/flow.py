@@ -26,7 +26,7 @@ from shared.canaries import CanaryRegistry, owner_of
 from shared.checkpoints import CheckpointRegistry
 from shared.client import StudentClient
 from shared.contracts import Evaluation, JobSpec, JobState, Outcome, RoundReport
-from shared.errors import LeaseLost, MPAError, NotFound
+from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
 from shared.rounds import publish_round, read_rounds
 from shared.sets import read_set
 from shared.settings import TrainerSettings
@@ -55,7 +55,7 @@ class TrainingFlow:
         ttl = self._settings.lease.total_seconds()
         try:
             lease = await self._jobs.trainings.acquire(job_id, self._owner, ttl, self._settings.train_attempts)
-        except NotFound as error:
+        except (NotFound, NewerSchema) as error:
             logger.warning("%s", error.detail, extra={"job_id": job_id})
             return
         if lease is None:

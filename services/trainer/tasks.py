@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 
 from services.trainer.errors import Stopping
-from shared.queue import TRAIN_TASK
+from shared.errors import NewerSchema
+from shared.queue import TRAIN_TASK, check_message
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[[str], Awaitable[None]]
 
@@ -55,9 +59,12 @@ class Runner:
 def register(app: Celery, runner: Runner) -> None:
     """Add the task that trainers serve."""
 
-    @app.task(name=TRAIN_TASK)  # type: ignore[untyped-decorator]
-    def train_job(job_id: str) -> None:
+    @app.task(name=TRAIN_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def train_job(self: Task, job_id: str, **_newer: object) -> None:
         try:
+            check_message(self.request.headers)
             runner.run(job_id)
         except Stopping as stopping:
             raise Reject("the worker is stopping", requeue=True) from stopping
+        except NewerSchema as error:
+            logger.warning("Left to a newer worker: %s", error.detail, extra={"job_id": job_id})

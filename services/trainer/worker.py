@@ -17,6 +17,7 @@ from services.trainer.tasks import Runner, register
 from shared.queue import TRAIN_QUEUE, make_celery
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
+from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
 
@@ -60,19 +61,20 @@ def main() -> None:
     worker_shutting_down.connect(stop, weak=False)
     log.info("Waiting for finished sets.")
     # One thread: the training itself is a child process, and the thread only watches it.
-    app.worker_main(
-        [
-            "worker",
-            "--pool=threads",
-            "--concurrency=1",
-            f"--queues={TRAIN_QUEUE}",
-            f"--hostname=trainer-{os.getpid()}@%h",
-            f"--loglevel={settings.log_level}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
-    )
+    with present(settings.redis_url, "trainer"):
+        app.worker_main(
+            [
+                "worker",
+                "--pool=threads",
+                "--concurrency=1",
+                f"--queues={TRAIN_QUEUE}",
+                f"--hostname=trainer-{os.getpid()}@%h",
+                f"--loglevel={settings.log_level}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+            ]
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from shared.compatibility import read_shown
 from shared.contracts import JobState, JobStatus, Outcome, RoundReport, StoredSpec
 from shared.errors import Conflict, NotFound
 from shared.state.feed import ChangeFeed
@@ -78,7 +79,7 @@ class JobStore:
             raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
         shards = {int(name[6:]): load_shard(text) for name, text in fields.items() if name.startswith("shard:")}
         return Snapshot(
-            stored=StoredSpec.model_validate_json(fields["spec"]),
+            stored=read_shown(StoredSpec, fields["spec"]),
             state=JobState(fields["state"]),
             info=load_info(fields.get("info")),
             training=load_training(fields.get("training")),

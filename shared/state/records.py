@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -77,6 +77,8 @@ class Work:
     error: str | None = None
     error_at: float = 0.0
     waiting_for: str | None = None
+    unknown: dict[str, Any] = field(default_factory=dict)
+    """Fields that a later release has written: kept as they are."""
 
     def held(self, now: float) -> bool:
         """Whether somebody works on it at ``now``."""
@@ -141,6 +143,7 @@ class JobInfo:
     reported: bool = False
     round: int = 1
     rounds: tuple[dict[str, Any], ...] = ()
+    unknown: dict[str, Any] = field(default_factory=dict)
 
     def entered(self, state: JobState, now: float) -> JobInfo:
         return replace(self, history=(*self.history, (str(state), now)))
@@ -193,11 +196,13 @@ def dump(record: Work | JobInfo) -> str:
 
 def _without_defaults(record: Work | JobInfo) -> dict[str, Any]:
     empty = asdict(type(record)())
-    return {name: value for name, value in asdict(record).items() if value != empty[name]}
+    known = {name: value for name, value in asdict(record).items() if value != empty[name]}
+    kept: dict[str, Any] = known.pop("unknown", {})
+    return kept | known
 
 
 def load_shard(text: str | None) -> ShardRecord:
-    raw = _load(text)
+    raw = _load(text, ShardRecord)
     for name in ("progress", "result"):
         if raw.get(name) is not None:
             raw[name] = _shard_result(raw[name])
@@ -206,22 +211,31 @@ def load_shard(text: str | None) -> ShardRecord:
 
 def _shard_result(raw: dict[str, Any]) -> ShardResult:
     gaps = {name: Histogram(tuple(one["bins"]), one["total"]) for name, one in raw.pop("gaps", {}).items()}
-    return ShardResult(**raw, gaps=gaps)
+    known = {one.name for one in fields(ShardResult)}
+    return ShardResult(**{name: value for name, value in raw.items() if name in known}, gaps=gaps)
 
 
 def load_training(text: str | None) -> TrainingRecord:
-    return TrainingRecord(**_load(text))
+    return TrainingRecord(**_load(text, TrainingRecord))
 
 
 def load_info(text: str | None) -> JobInfo:
-    raw: dict[str, Any] = json.loads(text) if text else {}
+    raw = _split(text, JobInfo)
     raw["history"] = tuple((str(name), float(at)) for name, at in raw.get("history", ()))
     raw["rounds"] = tuple(raw.get("rounds", ()))
     return JobInfo(**raw)
 
 
-def _load(text: str | None) -> dict[str, Any]:
+def _split(text: str | None, kind: type[Work | JobInfo]) -> dict[str, Any]:
+    """The arguments of a record; what this release does not know goes under ``unknown``."""
     raw: dict[str, Any] = json.loads(text) if text else {}
+    known = {one.name for one in fields(kind)} - {"unknown"}
+    newer = {name: raw.pop(name) for name in list(raw) if name not in known}
+    return raw | {"unknown": newer}
+
+
+def _load(text: str | None, kind: type[Work]) -> dict[str, Any]:
+    raw = _split(text, kind)
     if "status" in raw:
         raw["status"] = WorkStatus(raw["status"])
     return raw

@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from shared.compatibility import read_shown
 from shared.contracts import ReplicaInfo
 from shared.errors import Unavailable
 
@@ -116,6 +117,6 @@ def _typed_errors() -> Any:
 def _parsed(text: bytes | str) -> ReplicaInfo | None:
     """None for what a replica of another release wrote."""
     try:
-        return ReplicaInfo.model_validate_json(text)
+        return read_shown(ReplicaInfo, text)
     except ValueError:
         return None

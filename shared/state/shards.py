@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from shared.compatibility import read_stored
 from shared.contracts import JobState, StoredSpec
 from shared.errors import LeaseLost
 from shared.state import leases
@@ -40,13 +41,13 @@ class ShardLeases:
         """Take a shard; None if it is done, held by another, used up, of another round, or the job does not collect
         (any more).
 
-        Raises NotFound for an unknown job.
+        Raises NotFound for an unknown job, NewerSchema for one that this release must not work on.
         """
         field, token = shard_field(shard), secrets.token_hex(8)
 
         def decide(fields: Fields, now: float) -> Change[Lease | None]:
             state, record = JobState(str(fields["state"])), load_shard(fields[field])
-            stored = StoredSpec.model_validate_json(str(fields["spec"]))
+            stored = read_stored(StoredSpec, str(fields["spec"]), f"Job {job_id}")
             known = shard in shards_of_round(load_info(fields["info"]).round, stored.shards)
             if not known or state not in COLLECT_STATES or not record.is_free(now) or record.attempts >= max_attempts:
                 return Change(None)

@@ -65,14 +65,14 @@ def to_status(snapshot: Snapshot) -> JobStatus:
             for name, one in merged(count.gaps for count in counts).items()
         },
         training=_training_progress(snapshot),
-        evaluation=Evaluation.model_validate(info.evaluation) if info.evaluation else None,
+        evaluation=Evaluation.model_validate(info.evaluation, extra="ignore") if info.evaluation else None,
         checkpoint=info.checkpoint,
         checkpoint_url=info.checkpoint_url,
         last_error=info.last_error or _latest_error(snapshot),
         waiting_for=_waiting_for(snapshot),
         round=info.round,
         rounds=stored.spec.rounds.max,
-        past_rounds=[RoundReport.model_validate(report) for report in info.rounds],
+        past_rounds=[RoundReport.model_validate(report, extra="ignore") for report in info.rounds],
         version=snapshot.version,
     )
 
@@ -115,13 +115,13 @@ def _eta(snapshot: Snapshot, done: int, rate: float | None) -> float | None:
     if snapshot.state in COLLECT_STATES:
         return round((snapshot.stored.images - done) / rate, 1) if rate else None
     if snapshot.state is JobState.TRAINING and snapshot.training.progress:
-        return TrainingProgress.model_validate(snapshot.training.progress).eta_seconds
+        return TrainingProgress.model_validate(snapshot.training.progress, extra="ignore").eta_seconds
     return None
 
 
 def _training_progress(snapshot: Snapshot) -> TrainingProgress | None:
     progress = snapshot.training.progress
-    return TrainingProgress.model_validate(progress) if progress else None
+    return TrainingProgress.model_validate(progress, extra="ignore") if progress else None
 
 
 def _latest_error(snapshot: Snapshot) -> str | None:

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from shared.contracts import Evaluation, JobState, Outcome, RoundReport, TrainingProgress
+from shared.compatibility import read_stored
+from shared.contracts import Evaluation, JobState, Outcome, RoundReport, StoredSpec, TrainingProgress
 from shared.errors import LeaseLost
 from shared.state import leases
 from shared.state.records import (
@@ -41,10 +42,13 @@ class TrainingLeases:
         self._hash = job_hash
 
     async def acquire(self, job_id: str, owner: str, ttl: float, max_attempts: int) -> Lease | None:
-        """Take the training; None if it is done, held, used up, or the job is not in training. Raises NotFound."""
+        """Take the training; None if it is done, held, used up, or the job is not in training. Raises NotFound,
+        and NewerSchema for a job that this release must not work on.
+        """
         token = secrets.token_hex(8)
 
         def decide(fields: Fields, now: float) -> Change[Lease | None]:
+            read_stored(StoredSpec, str(fields["spec"]), f"Job {job_id}")
             record = load_training(fields["training"])
             in_training = JobState(str(fields["state"])) in TRAIN_STATES
             if not in_training or not record.is_free(now) or record.attempts >= max_attempts:

@@ -1,0 +1,115 @@
+"""Workers that are alive say so in Redis, with their release. Nothing depends on it but whoever looks: `mpa doctor`.
+
+Keys: ``mpa:workers`` (set of ids), ``mpa:worker:<id>`` (its WorkerInfo, expires).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.compatibility import RELEASE, SCHEMA, read_shown
+from shared.contracts import WorkerInfo
+
+log = logging.getLogger(__name__)
+
+WORKERS = "mpa:workers"
+EVERY_SECONDS = 10.0
+LASTS = timedelta(seconds=45)
+CALL_SECONDS = 5.0
+
+
+@contextmanager
+def present(redis_url: str, kind: str, every: float = EVERY_SECONDS) -> Iterator[WorkerInfo]:
+    """Say that a worker of this ``kind`` lives, every so many seconds, for as long as the block lasts."""
+    host, now = socket.gethostname(), datetime.now(UTC)
+    name = f"{kind}-{host}-{os.getpid()}-{secrets.token_hex(3)}"
+    info = WorkerInfo(
+        id=name, kind=kind, host=host, release=RELEASE, schema_version=SCHEMA, started_at=now, seen_at=now
+    )
+    over = threading.Event()
+    thread = threading.Thread(target=_keep_saying, args=(redis_url, info, every, over), name="presence", daemon=True)
+    thread.start()
+    try:
+        yield info
+    finally:
+        over.set()
+        thread.join(2 * CALL_SECONDS)
+
+
+def living_workers(redis_url: str, timeout: float = CALL_SECONDS) -> list[WorkerInfo]:
+    """All workers heard of lately, by id. Raises redis' ConnectionError and TimeoutError."""
+    with _client(redis_url, timeout) as client:
+        ids = sorted(name.decode() for name in cast(set[bytes], client.smembers(WORKERS)))
+        found = cast(list[bytes | None], client.mget([_key(name) for name in ids])) if ids else []
+    return [info for text in found if text is not None and (info := _parsed(text)) is not None]
+
+
+def _keep_saying(redis_url: str, info: WorkerInfo, every: float, over: threading.Event) -> None:
+    with _client(redis_url, CALL_SECONDS) as client:
+        while True:
+            _tell(client, info.model_copy(update={"seen_at": datetime.now(UTC)}))
+            if over.wait(every):
+                break
+        _leave(client, info.id)
+
+
+def _tell(client: redis.Redis, info: WorkerInfo) -> None:
+    pipe = client.pipeline(transaction=False)
+    gone = [name for name, lives in _known(client) if not lives]
+    if gone:
+        pipe.srem(WORKERS, *gone)
+    pipe.sadd(WORKERS, info.id)
+    pipe.set(_key(info.id), info.model_dump_json(), px=LASTS)
+    _run(pipe)
+
+
+def _known(client: redis.Redis) -> list[tuple[str, bool]]:
+    try:
+        ids = [name.decode() for name in cast(set[bytes], client.smembers(WORKERS))]
+        raw: Any = client.mget([_key(name) for name in ids]) if ids else []
+    except (redis.RedisError, OSError):
+        return []
+    return [(name, text is not None) for name, text in zip(ids, raw, strict=True)]
+
+
+def _leave(client: redis.Redis, name: str) -> None:
+    pipe = client.pipeline(transaction=False)
+    pipe.srem(WORKERS, name)
+    pipe.delete(_key(name))
+    _run(pipe)
+
+
+def _run(pipe: Any) -> None:
+    try:
+        pipe.execute()
+    except (redis.RedisError, OSError) as error:
+        log.debug("Redis did not hear that this worker lives: %s", error)
+
+
+def _client(redis_url: str, timeout: float) -> redis.Redis:
+    return redis.Redis.from_url(
+        redis_url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def _key(name: str) -> str:
+    return f"mpa:worker:{name}"
+
+
+def _parsed(text: bytes) -> WorkerInfo | None:
+    try:
+        return read_shown(WorkerInfo, text)
+    except ValueError:
+        return None
