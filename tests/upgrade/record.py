@@ -4,7 +4,7 @@
     python -m tests.upgrade.record /tmp/old tests/upgrade/recorded/<commit>
 
 Both services run from that checkout, against a real Redis and a model server of the tests. Written are the Celery
-messages as they lie in Redis, the jobs' records (one hash a moment), the artifact store, and `meta.json`.
+messages as they lie in Redis, the jobs' records (one hash a moment), the artifact store, the images, and `meta.json`.
 """
 
 from __future__ import annotations
@@ -181,6 +181,8 @@ def _publish(
 ) -> None:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(store, out / "store")
+    for name in meta["jobs"]:
+        shutil.copytree(Path(meta["folder"]) / name, out / name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
     for name, value in (("records", records), ("messages", messages), ("meta", meta | {"commit": commit.stdout[:7]})):
         (out / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
