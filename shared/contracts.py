@@ -984,6 +984,30 @@ class Alive(Contract):
     schema_version: int = 1
 
 
+class FindingState(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+    SKIPPED = "skipped"
+
+
+class Finding(Contract):
+    """One line of `mpa doctor`: what was looked at, what was found, and what to do about it."""
+
+    check: str
+    state: FindingState
+    found: str
+    fix: str = ""
+
+
+class Diagnosis(Contract):
+    """`mpa doctor --json`. Healthy: nothing is broken; warnings may remain."""
+
+    healthy: bool
+    release: str
+    findings: list[Finding]
+
+
 class WorkerInfo(Contract):
     """What a worker says about itself while it lives. ``kind``: parity or trainer."""
 

@@ -255,6 +255,11 @@ class ClientSettings(CommonSettings):
 
     parity_url: str = Field("http://127.0.0.1:8100", description="the job API")
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")
+    student_name: str = Field("student", description="model name on the wire and in the registry")
+    teacher_url: str = Field("http://127.0.0.1:8101", description="the teacher, which `mpa doctor` asks")
+    teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, where it is not api_key")
+    teacher_name: str = Field("teacher", description="model name sent to the teacher")
+    trainer_url: str = Field("http://127.0.0.1:8103", description="the trainer's API, which `mpa doctor` asks")
 
 
 S = TypeVar("S", bound=CommonSettings)

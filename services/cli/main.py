@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
+from services.cli.doctor.command import doctor
 from services.cli.evaluate import compare_runs, evaluate
 from services.cli.export import export_set
 from services.cli.render import checkpoints_table, job_panel, jobs_table, pairs_table
@@ -43,6 +44,7 @@ JobId = Annotated[str, typer.Argument(help="The job's id.")]
 
 app.command("evaluate")(evaluate)
 app.command("compare")(compare_runs)
+app.command("doctor")(doctor)
 
 
 class ExportFormat(StrEnum):

@@ -45,7 +45,7 @@ def load_settings() -> ClientSettings:
     endpoints = settings.data_dir / "endpoints.json"
     if endpoints.exists():
         found: dict[str, str] = json.loads(endpoints.read_text())
-        for name in ("parity", "student"):
+        for name in ("parity", "student", "teacher", "trainer", "redis"):
             if f"MPA_{name.upper()}_URL" not in os.environ and name in found:
                 setattr(settings, f"{name}_url", found[name])
     return settings

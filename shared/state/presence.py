@@ -25,6 +25,8 @@ from shared.contracts import WorkerInfo
 log = logging.getLogger(__name__)
 
 WORKERS = "mpa:workers"
+# As in shared.queue, which not everybody who looks can import.
+QUEUES = {"parity": "collect", "trainer": "train"}
 EVERY_SECONDS = 10.0
 LASTS = timedelta(seconds=45)
 CALL_SECONDS = 5.0
@@ -113,3 +115,9 @@ def _parsed(text: bytes) -> WorkerInfo | None:
         return read_shown(WorkerInfo, text)
     except ValueError:
         return None
+
+
+def waiting_messages(redis_url: str, timeout: float = CALL_SECONDS) -> dict[str, int]:
+    """Messages in the queue of each kind of worker, without those that a worker has taken."""
+    with _client(redis_url, timeout) as client:
+        return {kind: int(cast(int, client.llen(queue))) for kind, queue in QUEUES.items()}

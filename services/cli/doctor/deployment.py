@@ -1,0 +1,117 @@
+"""The services as they answer from here: health, release, clock, and whether they know the key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+from pydantic import SecretStr
+
+from shared.compatibility import read_shown
+from shared.contracts import Alive, Health
+from shared.settings import ClientSettings
+
+SERVICES = ("teacher", "student", "parity", "trainer")
+# A route behind the key that costs nothing.
+ROUTES = {"teacher": "/v1/models", "student": "/v1/models", "parity": "/v1/tasks", "trainer": "/v1/checkpoints"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a service said. ``alive`` None: it is none of MPA's, or of a release that did not tell; ``problem``: why
+    nothing came. ``ahead``: seconds by which its clock is before ours, as far as a Date header tells.
+    """
+
+    name: str
+    url: str
+    key: str | None
+    problem: str = ""
+    alive: Alive | None = None
+    health: Health | None = None
+    status: int = 0
+    with_key: int = 0
+    without_key: int = 0
+    ahead: float | None = None
+
+    @property
+    def variable(self) -> str:
+        return f"MPA_{self.name.upper()}_URL"
+
+
+async def survey(settings: ClientSettings, seconds: float) -> dict[str, Service]:
+    """All four services, asked at the same time; each within ``seconds``."""
+    found = await asyncio.gather(*(_ask(_named(settings, name), seconds) for name in SERVICES))
+    return {service.name: service for service in found}
+
+
+def secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
+
+
+def _named(settings: ClientSettings, name: str) -> Service:
+    url = str(getattr(settings, f"{name}_url")).rstrip("/").removesuffix("/v1")
+    key = settings.teacher_api_key or settings.api_key if name == "teacher" else settings.api_key
+    return Service(name, url, secret(key))
+
+
+async def _ask(service: Service, seconds: float) -> Service:
+    try:
+        async with asyncio.timeout(seconds), httpx.AsyncClient(base_url=service.url, timeout=seconds) as http:
+            return await _answers(service, http)
+    except TimeoutError:
+        return _silent(service, f"no answer within {seconds:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return _silent(service, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _silent(service: Service, problem: str) -> Service:
+    return Service(service.name, service.url, service.key, problem)
+
+
+async def _answers(service: Service, http: httpx.AsyncClient) -> Service:
+    route = ROUTES[service.name]
+    headers = {"Authorization": f"Bearer {service.key}"} if service.key else {}
+    alive, before = await http.get("/healthz"), time.time()
+    ready, keyed = await http.get("/readyz"), await http.get(route, headers=headers)
+    keyless = keyed if service.key is None else await http.get(route)
+    return Service(
+        service.name,
+        service.url,
+        service.key,
+        alive=_alive(alive),
+        health=_health(ready),
+        status=ready.status_code,
+        with_key=keyed.status_code,
+        without_key=keyless.status_code,
+        ahead=_ahead(alive.headers.get("Date"), before),
+    )
+
+
+def _alive(response: httpx.Response) -> Alive | None:
+    try:
+        return read_shown(Alive, response.content) if response.status_code == 200 else None
+    except ValueError:
+        return None
+
+
+def _health(response: httpx.Response) -> Health | None:
+    try:
+        return read_shown(Health, response.content)
+    except ValueError:
+        return None
+
+
+def _ahead(date: str | None, now: float) -> float | None:
+    """A Date header is cut to the second, and has been on its way: what less than a second explains is none."""
+    try:
+        told: datetime | None = parsedate_to_datetime(date) if date else None
+    except ValueError:
+        return None
+    if told is None:
+        return None
+    early, late = told.timestamp() - now, told.timestamp() + 1.0 - now
+    return 0.0 if early <= 0 <= late else min(early, late, key=abs)

@@ -1,0 +1,127 @@
+"""Both models, asked about pictures; and is the student's version the one that the registry says?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from services.cli.doctor.checks import broken, in_thread, ok, warning
+from services.cli.doctor.picture import square, stripes
+from shared.canaries import CanaryRegistry
+from shared.checkpoints import CheckpointRegistry
+from shared.client import ChatClient, ChatReply, image_question
+from shared.contracts import Finding, TokenLogprob
+from shared.errors import NotFound
+from shared.store import Store
+
+QUESTION = "What is in the picture? Answer in a few words."
+MOST_TOKENS = 24
+LONGEST_RUN = 12
+
+
+async def teacher_findings(teacher: ChatClient) -> list[Finding]:
+    """It answers about a picture, in words, looks at the picture, and tells log-probabilities."""
+    first, second = await _ask(teacher, square()), await _ask(teacher, stripes())
+    wrong = _implausible(_text(first))
+    if wrong:
+        return [_bad_answer("teacher's answer", teacher, first, wrong)]
+    found = [ok("teacher's answer", f"{_text(first)!r} about a picture, {_text(second)!r} about another")]
+    told, other = _logprobs(first), _logprobs(second)
+    if not told:
+        return [
+            *found,
+            warning(
+                "teacher's logprobs",
+                "it answers without them",
+                "Jobs run, but measure no confidence: let the endpoint tell `logprobs` (vLLM does), or leave "
+                "`identifier.min_confidence` and the losses that need them out of specs.",
+            ),
+        ]
+    if not all(math.isfinite(token.logprob) and token.logprob <= 1e-3 for token in told):
+        return [*found, broken("teacher's logprobs", "some are no logarithms of probabilities", _SERVER)]
+    if _text(first) == _text(second) and [t.logprob for t in told] == [t.logprob for t in other]:
+        return [
+            broken(
+                "teacher's answer",
+                f"two very different pictures get {_text(first)!r}, with equal probabilities: it sees neither",
+                "Serve a vision model, with its own chat template: this endpoint drops the image.",
+            )
+        ]
+    return [*found, ok("teacher's logprobs", f"there for all {len(told)} tokens")]
+
+
+async def student_findings(student: ChatClient, open_store: Callable[[], Store], name: str) -> list[Finding]:
+    """It answers about a picture, and with the version that the registry calls active, or its canary."""
+    reply = await _ask(student, square())
+    wrong = _implausible(_text(reply))
+    answer = (
+        _bad_answer("student's answer", student, reply, wrong)
+        if wrong
+        else ok("student's answer", f"{_text(reply)!r} about a picture")
+    )
+    if reply.checkpoint is None:
+        return [answer, broken("student's version", "it does not tell one", "Set MPA_STUDENT_URL to MPA's student.")]
+    return [answer, await in_thread(lambda: _version(reply.checkpoint or "", open_store(), name))]
+
+
+def _version(serves: str, store: Store, name: str) -> Finding:
+    try:
+        active = CheckpointRegistry(store, name).active().version
+    except NotFound:
+        return broken(
+            "student's version",
+            f"it serves {serves}, and {store.url} knows no checkpoint of {name!r}",
+            "Set MPA_STORE (and MPA_STUDENT_NAME) here to what the services have, or the other way round.",
+        )
+    if serves == active:
+        return ok("student's version", f"{serves}, as the registry says")
+    canary = CanaryRegistry(store, name).latest()
+    if canary is not None and not canary.state.is_final and canary.version == serves:
+        return ok("student's version", f"{serves}, the canary beside {active}")
+    return broken(
+        "student's version",
+        f"it serves {serves}, and the registry says {active}",
+        "Read the student's log and `mpa rollout`: the version may be refused as damaged (roll back with "
+        "`mpa rollback`), or the replica has another MPA_STORE.",
+    )
+
+
+async def _ask(client: ChatClient, picture: str) -> ChatReply:
+    return await client.chat(
+        image_question(client.model, picture, QUESTION, max_tokens=MOST_TOKENS, temperature=0.0, logprobs=True)
+    )
+
+
+def _text(reply: ChatReply) -> str:
+    choices = reply.response.choices
+    return (choices[0].message.content or "").strip() if choices else ""
+
+
+def _logprobs(reply: ChatReply) -> Sequence[TokenLogprob]:
+    choices = reply.response.choices
+    told = choices[0].logprobs if choices else None
+    return told.content or [] if told else []
+
+
+def _implausible(text: str) -> str:
+    """Why this is no answer in words; empty if it may be one."""
+    if not any(letter.isalnum() for letter in text):
+        return "it says nothing"
+    if not text.isprintable() and any(not letter.isprintable() and not letter.isspace() for letter in text):
+        return "it holds characters that nobody prints"
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        return "it is no text"
+    run = 1
+    for before, letter in pairwise(text):
+        run = run + 1 if letter == before else 1
+        if run > LONGEST_RUN:
+            return f"it repeats {letter!r}"
+    return ""
+
+
+def _bad_answer(name: str, client: ChatClient, reply: ChatReply, why: str) -> Finding:
+    return broken(name, f"{client.base_url} answers {_text(reply)[:80]!r}: {why}", _SERVER)
+
+
+_SERVER = "Look at the model server: the right weights and dtype, the model's own chat template, and its log."
