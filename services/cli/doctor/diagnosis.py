@@ -72,9 +72,7 @@ def make_checks(settings: ClientSettings, services: dict[str, Service], seconds:
             "Set MPA_STORE to a store that this machine and all services reach; for s3:// the credentials too.",
             3 * seconds,
         ),
-        Check(
-            "disk", lambda: disk_findings(settings), "Set MPA_DATA_DIR and MPA_STORE to folders of this disk.", seconds
-        ),
+        Check("disk", lambda: disk_findings(settings), "Set MPA_DATA_DIR and MPA_STORE to folders here.", seconds),
         Check("teacher-answers", of_teacher, "Set MPA_TEACHER_URL, MPA_TEACHER_NAME and the key.", 6 * seconds),
         Check("student-answers", of_student, "Set MPA_STUDENT_URL and the key; read its log.", 6 * seconds),
         Check("settings", lambda: fit_findings(settings, services, seconds), look, 3 * seconds),
