@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pydantic import ValidationError
-
 from services.supervisor.logbook import LogBook
 from services.supervisor.plan import make_plan
 from services.supervisor.supervisor import READY_SECONDS, data_dir_lock, supervise
 from shared.errors import MPAError
-from shared.settings import BAD_SETTINGS, TeacherSettings, settings_problems
+from shared.settings import (
+    ParitySettings,
+    StudentSettings,
+    TeacherSettings,
+    TrainerSettings,
+    refuse_bad_settings,
+)
 
 
 def main() -> int:
     """Run until a signal; exit code 0 if that is why it ended."""
+    refuse_bad_settings(TeacherSettings, StudentSettings, ParitySettings, TrainerSettings)
     try:
         settings = TeacherSettings()
         with data_dir_lock(settings.data_dir) as lock_fd:
@@ -26,9 +31,6 @@ def main() -> int:
     except MPAError as error:
         sys.stderr.write(f"error: {error.detail}\n")
         return 1
-    except ValidationError as error:
-        sys.stderr.write(f"error: {settings_problems(error)}\n")
-        return BAD_SETTINGS
     return 0
 
 

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+
+from shared.errors import MPAError
+from shared.setting_checks import check_file, check_secrets_folder, check_setting
 
 
 def _seconds(value: object) -> object:
@@ -47,6 +60,7 @@ class CommonSettings(BaseSettings):
     """What every service needs. Files in ``MPA_SECRETS_DIR`` set what the environment does not."""
 
     model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore")
+    needs_redis: ClassVar[bool] = False
 
     @classmethod
     def settings_customise_sources(
@@ -58,6 +72,8 @@ class CommonSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         folder = os.environ.get(SECRETS_DIR_VARIABLE) or None
+        if folder is not None and not Path(folder).is_dir():
+            folder = None  # read_settings says so
         return init_settings, env_settings, _SecretFiles(settings_cls, secrets_dir=folder)
 
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
@@ -69,6 +85,14 @@ class CommonSettings(BaseSettings):
     torch_threads: int = Field(1, ge=1, description="intra-op threads of each torch process")
     trust_remote_code: bool = Field(False, description="let Hugging Face load code from model folders; leave off")
     shutdown_grace: Duration = Field(timedelta(seconds=10), description="time for requests in flight at SIGTERM")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_work(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "redis_url" and not value and not cls.needs_redis:
+            return value
+        check_setting(info.field_name or "", value)
+        return value
 
     @property
     def store_url(self) -> str:
@@ -192,6 +216,8 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
 class ParitySettings(HttpSettings, ImageSettings):
     """Parity API, its worker and reconciler."""
 
+    needs_redis: ClassVar[bool] = True
+
     parity_port: int = Field(8100, ge=0, description="port of the job API; 0: any free one")
     teacher_url: str = Field("http://127.0.0.1:8101", description="any OpenAI-compatible endpoint (without /v1)")
     teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, where it is not api_key")
@@ -221,6 +247,8 @@ class ParitySettings(HttpSettings, ImageSettings):
 
 class TrainerSettings(HttpSettings, ImageSettings):
     """Trainer API and worker."""
+
+    needs_redis: ClassVar[bool] = True
 
     trainer_port: int = Field(8103, ge=0, description="port of the trainer; 0: any free one")
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")
@@ -266,17 +294,59 @@ S = TypeVar("S", bound=CommonSettings)
 BAD_SETTINGS = 2
 
 
-def read_settings(kind: type[S]) -> S:
-    """The settings of a process; one that has bad values says all of them and ends with exit code 2."""
+def read_settings(kind: type[S], *checks: Callable[[S], object]) -> S:
+    """The settings of a process; one that has bad values says all of them and ends with exit code 2.
+
+    ``checks`` look at valid settings once more; each raises MPAError for what its service cannot start with.
+    """
+    refuse_bad_settings(kind)
+    settings = kind()
+    _refuse([problem for check in checks for problem in _problems_of(check, settings)])
+    return settings
+
+
+def refuse_bad_settings(*kinds: type[CommonSettings]) -> None:
+    """End the process with exit code 2 if settings of these kinds have bad values, all of which are said."""
+    found = [problem for kind in kinds for problem in _problems_in(kind)]
+    _refuse(list(dict.fromkeys([*_problems_at(SECRETS_DIR_VARIABLE, check_secrets_folder), *found])))
+
+
+def _refuse(problems: list[str]) -> None:
+    if not problems:
+        return
+    number = "a setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    sys.stderr.write(f"error: {number} not valid (docs/configuration.md has all of them):\n{lines}\n")
+    raise SystemExit(BAD_SETTINGS)
+
+
+def _problems_in(kind: type[CommonSettings]) -> list[str]:
+    """All that is wrong, by the variables' names."""
+    files = [] if "tasks_file" not in kind.model_fields else _problems_at("MPA_TASKS_FILE", check_file)
     try:
-        return kind()
+        kind()
     except ValidationError as error:
-        sys.stderr.write(f"error: {settings_problems(error)}\n")
-        raise SystemExit(BAD_SETTINGS) from None
+        return files + [
+            f"MPA_{'.'.join(map(str, item['loc'])).upper()}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
+    return files
 
 
-def settings_problems(error: ValidationError) -> str:
-    """All that is wrong, a line each, by the variables' names."""
-    lines = [f"  MPA_{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-    number = "a setting is" if len(lines) == 1 else f"{len(lines)} settings are"
-    return f"{number} not valid (docs/configuration.md has all of them):\n" + "\n".join(lines)
+def _problems_at(variable: str, check: Callable[[str], None]) -> list[str]:
+    """What a check says of a variable that is set."""
+    value = os.environ.get(variable)
+    try:
+        if value:
+            check(value)
+    except ValueError as error:
+        return [f"{variable}: {error}"]
+    return []
+
+
+def _problems_of(check: Callable[[S], object], settings: S) -> list[str]:
+    try:
+        check(settings)
+    except MPAError as error:
+        return [error.detail]
+    return []

@@ -130,7 +130,7 @@ async def _jobs(settings: ParitySettings) -> AsyncIterator[JobStore]:
 
 
 def main() -> None:
-    settings = read_settings(ParitySettings)
+    settings = read_settings(ParitySettings, lambda found: load_profiles(found.tasks_file))
     setup_logging("parity-worker", settings)
     app, runner = make_worker(settings)
 

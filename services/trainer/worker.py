@@ -20,6 +20,7 @@ from shared.state import JobStore
 from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
+from shared.vqa.tasks import load_profiles
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +43,22 @@ def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
     return app, runner
 
 
-def check_settings(settings: TrainerSettings) -> None:
-    """Raises InvalidInput for what no training could start with."""
+def check_reports(settings: TrainerSettings) -> None:
+    """Raises InvalidInput where the curves of a training could go nowhere."""
     check_reporters(settings.train_report_to)
+
+
+def check_processes(settings: TrainerSettings) -> None:
+    """Raises InvalidInput where the processes of a training could not start."""
     if settings.train_accelerate_config is not None:
         read_launch(settings.train_accelerate_config)
 
 
 def main() -> None:
-    settings = read_settings(TrainerSettings)
+    settings = read_settings(
+        TrainerSettings, lambda found: load_profiles(found.tasks_file), check_reports, check_processes
+    )
     setup_logging("trainer-worker", settings)
-    check_settings(settings)
     app, runner = make_worker(settings)
 
     def stop(**_: Any) -> None:

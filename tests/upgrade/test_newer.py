@@ -1,4 +1,4 @@
-"""This release beside a later one: what it may ignore it ignores and keeps, what it must not guess at it leaves alone."""
+"""This release beside a later one: it ignores and keeps what it may, and leaves alone what it must not guess at."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ async def test_a_job_of_a_newer_schema_is_not_rebuilt_with_less_than_it_had(
     assert await jobs.known() == {plain.id}
 
 
-@pytest.mark.parametrize(("module", "task", "arguments"), [(parity_tasks, COLLECT_TASK, ["j", 1]), (trainer_tasks, TRAIN_TASK, ["j"])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("module", "task", "arguments"), [(parity_tasks, COLLECT_TASK, ["j", 1]), (trainer_tasks, TRAIN_TASK, ["j"])]
+)
 def test_messages(module: Any, task: str, arguments: list[Any], settings: ParitySettings) -> None:
     ran: list[tuple[Any, ...]] = []
 
@@ -156,7 +158,8 @@ def test_cards_and_promotions(recorded: Recorded, store: Store) -> None:
     with pytest.raises(BadCheckpoint, match="schema"):
         registry.card("second")
     assert registry.versions() == ["base", "first"]
-    store.write(pointer, json.dumps({**promotion, "pointer": {**promotion["pointer"], "schema_version": OWN + 1}}).encode())  # fmt: skip
+    newer = promotion["pointer"] | {"schema_version": OWN + 1}
+    store.write(pointer, json.dumps(promotion | {"pointer": newer}).encode())
     with pytest.raises(NewerSchema):
         registry.active()
 

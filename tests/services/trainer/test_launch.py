@@ -11,7 +11,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 
 from services.trainer import launch
 from services.trainer.launch import Launch, check_fit, check_reporters, command, read_launch
-from services.trainer.worker import check_settings
+from services.trainer.worker import check_processes, check_reports
 from shared.contracts import TrainSpec
 from shared.errors import InvalidInput
 from shared.settings import TrainerSettings
@@ -50,13 +50,13 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, words: str, mo
 def test_a_file_that_does_not_exist_stops_the_worker(tmp_path: Path) -> None:
     settings = TrainerSettings(train_accelerate_config=tmp_path / "none.yaml", train_report_to=[])
     with pytest.raises(InvalidInput, match=r"none\.yaml does not exist"):
-        check_settings(settings)
+        check_processes(settings)
 
 
 def test_a_reporter_without_its_package_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match="mlflow, whose package is not installed: pip install mlflow"):
-        check_settings(TrainerSettings(train_report_to=["mlflow"]))
+        check_reports(TrainerSettings(train_report_to=["mlflow"]))
     check_reporters([])
 
 

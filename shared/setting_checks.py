@@ -1,0 +1,70 @@
+"""What the type of a setting does not say: a value that could only fail later is refused when the process starts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+HIGHEST_PORT = 65535
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Raises ValueError that says what to write instead. ``name`` as in the settings class."""
+    if isinstance(value, timedelta):
+        _check_duration(name, value)
+    elif name == "redis_url":
+        _check_url(value, REDIS_SCHEMES)
+    elif name.endswith("_url"):
+        _check_url(value, ("http", "https"))
+    elif name.endswith("_port") and value > HIGHEST_PORT:
+        raise ValueError(f"there is no port {value}: use 0 to {HIGHEST_PORT}")
+    elif name == "store" and value:
+        _check_store(value)
+    elif name == "log_level" and value.upper() not in LEVELS:
+        raise ValueError(f"{value!r} is no level: use one of {', '.join(LEVELS)}")
+
+
+def check_file(path: str) -> None:
+    """Raises ValueError unless it is a file; asked at the start of a process, not wherever its settings are read."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is not a file that this process can see")
+
+
+def check_secrets_folder(folder: str) -> None:
+    """A folder of keys that is not there must not leave a service without its key."""
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder} is not a folder: mount the secrets there, or unset it")
+
+
+def _check_duration(name: str, value: timedelta) -> None:
+    if value < timedelta(0):
+        raise ValueError("a duration cannot be negative")
+    if not value and (name == "lease" or name.endswith(("_timeout", "_every"))):
+        raise ValueError("must be longer than 0 s")
+
+
+def _check_url(value: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(value)
+        port_is_read = parts.port
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no URL: {error}") from None
+    named = parts.hostname or (parts.scheme == "unix" and parts.path) or port_is_read
+    if parts.scheme not in schemes or not named:
+        raise ValueError(f"{value!r} is no address: write {schemes[0]}://host:port")
+
+
+def _check_store(value: str) -> None:
+    scheme = urlsplit(value).scheme or "file"
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        raise ValueError(f"{scheme}:// needs a package that is not installed here: {error}") from None
+    except ValueError:
+        raise ValueError(f"{scheme}:// is unknown: use file://, s3://, gs:// or memory://") from None

@@ -1,0 +1,75 @@
+"""What can only fail later is refused at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.setting_checks import check_secrets_folder, check_setting
+from shared.settings import SECRETS_DIR_VARIABLE, CommonSettings, ParitySettings, StudentSettings, read_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log_level", "LOUD"),
+        ("redis_url", "localhost:6379"),
+        ("redis_url", "http://redis:6379"),
+        ("redis_url", "redis://host:port/0"),
+        ("teacher_url", "teacher:8101"),
+        ("teacher_url", "redis://x"),
+        ("teacher_url", ""),
+        ("student_port", 65536),
+        ("store", "ftpx://bucket"),
+        ("tasks_file", Path("/no/such/file")),
+        ("lease", timedelta(0)),
+        ("call_timeout", timedelta(0)),
+        ("student_max_wait", timedelta(seconds=-1)),
+    ],
+)
+def test_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        check_setting(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log_level", "debug"),
+        ("redis_url", "rediss://user:key@host:6379/1"),
+        ("redis_url", "unix:///run/redis.sock"),
+        ("teacher_url", "https://models.example/openai/v1"),
+        ("teacher_url", "http://[::1]:8101"),
+        ("student_port", 0),
+        ("store", "s3://bucket/x"),
+        ("store", "memory://x"),
+        ("store", "/a/folder"),
+        ("store", ""),
+        ("tasks_file", None),
+        ("student_max_wait", timedelta(0)),
+        ("shutdown_grace", timedelta(0)),
+    ],
+)
+def test_taken(name: str, value: Any) -> None:
+    check_setting(name, value)
+
+
+def test_only_who_needs_redis_has_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPA_REDIS_URL", "")
+    assert StudentSettings().redis_url == ""
+    with pytest.raises(ValidationError, match="redis_url"):
+        ParitySettings()
+
+
+def test_a_folder_of_keys_that_is_not_there_stops_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    check_secrets_folder(str(tmp_path))
+    monkeypatch.setenv(SECRETS_DIR_VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(SystemExit) as ended:
+        read_settings(CommonSettings)
+    assert ended.value.code == 2 and SECRETS_DIR_VARIABLE in capsys.readouterr().err
