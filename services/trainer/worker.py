@@ -43,6 +43,11 @@ def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
     return app, runner
 
 
+def check_tasks(settings: TrainerSettings) -> None:
+    """Raises InvalidInput where the task profiles cannot be read."""
+    load_profiles(settings.tasks_file)
+
+
 def check_reports(settings: TrainerSettings) -> None:
     """Raises InvalidInput where the curves of a training could go nowhere."""
     check_reporters(settings.train_report_to)
@@ -55,9 +60,7 @@ def check_processes(settings: TrainerSettings) -> None:
 
 
 def main() -> None:
-    settings = read_settings(
-        TrainerSettings, lambda found: load_profiles(found.tasks_file), check_reports, check_processes
-    )
+    settings = read_settings(TrainerSettings, check_tasks, check_reports, check_processes)
     setup_logging("trainer-worker", settings)
     app, runner = make_worker(settings)
 

@@ -24,17 +24,22 @@ components: [../batch]
 """
 
 
+def kubectl() -> str:
+    """Its path. A machine without it fails: nothing is skipped."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    found = shutil.which("kubectl", path=path)
+    assert found, "these tests need kubectl 1.27 or newer: scripts/kubectl.sh gets it"
+    return found
+
+
 @cache
 def build(overlay: str) -> list[dict[str, Any]]:
-    """``kubectl kustomize``, with the batch component on top. A machine without kubectl fails: nothing is skipped."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    kubectl = shutil.which("kubectl", path=path)
-    assert kubectl, "these tests need kubectl 1.27 or newer: scripts/kubectl.sh gets it"
+    """``kubectl kustomize``, with the batch component on top."""
     folder = ROOT / "k8s" / f".test-{overlay}"
     folder.mkdir(exist_ok=True)
     try:
         (folder / "kustomization.yaml").write_text(WITH_BATCH.format(overlay=overlay))
-        done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     finally:
         shutil.rmtree(folder)
     assert done.returncode == 0, done.stderr

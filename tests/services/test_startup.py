@@ -64,4 +64,3 @@ def test_what_only_a_worker_can_tell_is_said_too(tmp_path: Path) -> None:
     done = end_of("services.trainer.worker", environment)
     assert done.returncode == 2 and "3 settings are not valid" in done.stderr, done.stderr
     assert all(words in done.stderr for words in ("tasks.yaml", "wandb", "none.yaml does not exist"))
-    assert end_of("services.parity.worker", environment).returncode == 2

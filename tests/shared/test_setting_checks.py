@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.setting_checks import check_secrets_folder, check_setting
+from shared.setting_checks import check_file, check_secrets_folder, check_setting
 from shared.settings import SECRETS_DIR_VARIABLE, CommonSettings, ParitySettings, StudentSettings, read_settings
 
 
@@ -25,7 +25,6 @@ from shared.settings import SECRETS_DIR_VARIABLE, CommonSettings, ParitySettings
         ("teacher_url", ""),
         ("student_port", 65536),
         ("store", "ftpx://bucket"),
-        ("tasks_file", Path("/no/such/file")),
         ("lease", timedelta(0)),
         ("call_timeout", timedelta(0)),
         ("student_max_wait", timedelta(seconds=-1)),
@@ -49,7 +48,6 @@ def test_refused(name: str, value: Any) -> None:
         ("store", "memory://x"),
         ("store", "/a/folder"),
         ("store", ""),
-        ("tasks_file", None),
         ("student_max_wait", timedelta(0)),
         ("shutdown_grace", timedelta(0)),
     ],
@@ -69,6 +67,7 @@ def test_a_folder_of_keys_that_is_not_there_stops_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     check_secrets_folder(str(tmp_path))
+    check_file(__file__)
     monkeypatch.setenv(SECRETS_DIR_VARIABLE, str(tmp_path / "none"))
     with pytest.raises(SystemExit) as ended:
         read_settings(CommonSettings)
