@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from shared.contracts import JobSpec
-from tests.deploy.conftest import ROOT, build, kubectl
+from tests.deploy.conftest import ROOT, kubectl
 
 FOLDER = ROOT / "k8s/examples"
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -119,13 +119,8 @@ def test_the_component_builds_with_all_it_refers_to() -> None:
     assert pod["volumes"][0]["configMap"]["name"] in maps
     assert ("ServiceAccount", pod["serviceAccountName"]) in found
     assert ("PriorityClass", pod["priorityClassName"]) in found
-    base = build("gpu")
-    image = next(
-        container["image"]
-        for item in base
-        if item["kind"] == "Deployment" and item["metadata"]["name"] == "trainer-worker"
-        for container in item["spec"]["template"]["spec"]["containers"]
-    )
+    torchrun = next(item for item in built() if (item["kind"], item["metadata"]["name"]) == ("Job", "torchrun"))
+    image = torchrun["spec"]["template"]["spec"]["containers"][0]["image"]
     assert pod["containers"][0]["image"] == image
 
 

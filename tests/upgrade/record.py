@@ -69,7 +69,6 @@ class Recording:
         self._checkout = checkout
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(checkout),
             "MPA_DATA_DIR": str(folder / "data"),
             "MPA_STORE": (folder / "store").as_uri(),
             "MPA_REDIS_URL": self._redis.url,
@@ -82,8 +81,11 @@ class Recording:
         }
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen([sys.executable, *arguments], env=self._environment, cwd=self._checkout)
+    def start(self, *arguments: str, checkout: Path | None = None) -> subprocess.Popen[bytes]:
+        """A process of the old release, or of another ``checkout``."""
+        folder = checkout or self._checkout
+        environment = self._environment | {"PYTHONPATH": str(folder)}
+        child = subprocess.Popen([sys.executable, *arguments], env=environment, cwd=folder)
         self._children.append(child)
         return child
 
