@@ -6,11 +6,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 
-from shared.queue import COLLECT_TASK
+from shared.queue import COLLECT_TASK, trace_of
+from shared.telemetry import log_fields
+from shared.tracing import Traces
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +61,15 @@ class Runner:
                 del self._running[loop]
 
 
-def register(app: Celery, runner: Runner) -> None:
+def register(app: Celery, runner: Runner, traces: Traces | None = None) -> None:
     """Add the task that parity workers serve."""
 
-    @app.task(name=COLLECT_TASK)  # type: ignore[untyped-decorator]
-    def collect_shard(job_id: str, shard: int) -> None:
+    @app.task(name=COLLECT_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def collect_shard(task: Task, job_id: str, shard: int) -> None:
+        ids: dict[str, str | int] = {"mpa.job_id": job_id, "mpa.shard": shard}
+        span = traces.root(COLLECT_TASK, "consumer", trace_of(task), ids) if traces else nullcontext()
         try:
-            runner.run(job_id, shard)
+            with span, log_fields(job_id=job_id, shard=shard):
+                runner.run(job_id, shard)
         except Stopping as stopping:
             raise Reject("the worker is stopping", requeue=True) from stopping

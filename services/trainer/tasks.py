@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 
 from services.trainer.errors import Stopping
-from shared.queue import TRAIN_TASK
+from shared.queue import TRAIN_TASK, trace_of
+from shared.telemetry import log_fields
+from shared.tracing import Traces
 
 Work = Callable[[str], Awaitable[None]]
 
@@ -52,12 +55,14 @@ class Runner:
                 del self._running[loop]
 
 
-def register(app: Celery, runner: Runner) -> None:
+def register(app: Celery, runner: Runner, traces: Traces | None = None) -> None:
     """Add the task that trainers serve."""
 
-    @app.task(name=TRAIN_TASK)  # type: ignore[untyped-decorator]
-    def train_job(job_id: str) -> None:
+    @app.task(name=TRAIN_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def train_job(task: Task, job_id: str) -> None:
+        span = traces.root(TRAIN_TASK, "consumer", trace_of(task), {"mpa.job_id": job_id}) if traces else nullcontext()
         try:
-            runner.run(job_id)
+            with span, log_fields(job_id=job_id):
+                runner.run(job_id)
         except Stopping as stopping:
             raise Reject("the worker is stopping", requeue=True) from stopping
