@@ -1,5 +1,5 @@
-"""One image, one trace: from POST /v1/jobs over a real Celery worker to the teacher's answer and the verdict; and what the
-worker's metrics and log lines say of the same shard.
+"""One image, one trace: from POST /v1/jobs over a real Celery worker to the teacher's answer and the verdict; and what
+the worker's metrics and log lines say of the same shard.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -78,6 +78,10 @@ def worker_environment(settings: ParitySettings, folder: Path, **more: str) -> d
     }
 
 
+def start_worker(environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "services.parity.worker"], env=environment, stderr=output)
+
+
 @pytest.mark.slow
 async def test_one_trace_follows_an_image_from_submit_to_verdict(
     settings: ParitySettings,
@@ -92,11 +96,7 @@ async def test_one_trace_follows_an_image_from_submit_to_verdict(
     more = {"MPA_OTLP_ENDPOINT": collector.url, "MPA_TRACE_IMAGES": "2", "MPA_METRICS_PORT": str(free_port)}
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "services.parity.worker"],
-            env=worker_environment(settings, tmp_path, **more),
-            stderr=output,
-        )
+        worker = start_worker(worker_environment(settings, tmp_path, **more), output)
     api = ServerThread(make_app(settings))
     try:
         async with ParityClient(api.url) as client:
