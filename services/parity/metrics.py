@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.parity.throttle import Throttle
-from shared.contracts import JobState
+from shared.contracts import JobState, Outcome
 from shared.metrics import LONG_SECONDS
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
 from shared.sets import Row
@@ -47,6 +47,11 @@ class JobMetrics:
             self._expired.labels(work)
         for state in SHARD_STATES:
             self._shards.labels(state)
+        # A counter that first appears with a value shows no increase, so that the first failed job would go unseen.
+        for final in (JobState.FAILED, JobState.CANCELLED):
+            self._finished.labels(str(final), "none")
+        for outcome in Outcome:
+            self._finished.labels(str(JobState.SUCCEEDED), str(outcome))
 
     @contextmanager
     def round(self) -> Iterator[None]:
