@@ -75,6 +75,9 @@ def families(tmp_path: Path) -> dict[str, set[str]]:
         for collector, names in registry._collector_to_names.items():
             labels = set(getattr(collector, "_labelnames", ()))
             found |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}
+        # Some say what they have only when they are read.
+        samples = (sample for family in registry.collect() for sample in family.samples)
+        found |= {sample.name: set(sample.labels) for sample in samples if sample.name not in found}
     return found
 
 
