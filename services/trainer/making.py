@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.trainer.child import run_phase
-from services.trainer.config import EvaluationResult, Progress, RunConfig, TrainResult, last_progress, load
+from services.trainer.config import (
+    TRACE_VARIABLE,
+    EvaluationResult,
+    Progress,
+    RunConfig,
+    TrainResult,
+    last_progress,
+    load,
+)
 from services.trainer.held import HeldTraining
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.promotion import publish
@@ -21,7 +29,7 @@ from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
-from shared.tracing import span
+from shared.tracing import span, trace_id
 
 
 class CandidateMaker:
@@ -117,7 +125,13 @@ class CandidateMaker:
         """Secrets go by environment, never into ``run.json``."""
         keys = {"MPA_API_KEY": self._settings.api_key, "MPA_TEACHER_API_KEY": self._settings.teacher_api_key}
         secrets = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
-        return {**secrets, "MPA_LOG_FORMAT": self._settings.log_format, "MPA_LOG_LEVEL": self._settings.log_level}
+        trace = {TRACE_VARIABLE: found} if (found := trace_id()) else {}
+        return {
+            **secrets,
+            **trace,
+            "MPA_LOG_FORMAT": self._settings.log_format,
+            "MPA_LOG_LEVEL": self._settings.log_level,
+        }
 
 
 def _shown(line: Progress) -> TrainingProgress:
