@@ -43,6 +43,7 @@ from shared.contracts import (
     UploadReceipt,
 )
 from shared.errors import Unavailable, UpstreamError
+from shared.tracing import span, trace_headers
 
 CHECKPOINT_HEADER = "X-MPA-Checkpoint"
 OPTIONAL_FIELDS = ("logprobs", "n", "stream")
@@ -92,7 +93,7 @@ class HttpClient:
 
     async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = await self._http.request(method, path, **options)
+            response = await self._request(method, path, options)
         except httpx.TimeoutException as error:
             raise Unavailable(f"{method} {self.base_url}{path} did not answer in time: {_words(error)}.") from error
         except httpx.HTTPError as error:
@@ -100,6 +101,14 @@ class HttpClient:
         if response.status_code >= 400:
             raise upstream_error(response)
         return response
+
+    async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        with span(f"{method} {path.partition('?')[0]}", {"server.address": self.base_url}, "client") as traced:
+            headers = {**(options.pop("headers", None) or {}), **trace_headers()}
+            response = await self._http.request(method, path, headers=headers, **options)
+            if traced is not None:
+                traced.set_attribute("http.response.status_code", response.status_code)
+            return response
 
     async def _call(self, model: type[M], method: str, path: str, **options: Any) -> M:
         response = await self._send(method, path, **options)

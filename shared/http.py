@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -21,7 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.compatibility import RELEASE, SCHEMA
 from shared.contracts import Alive, Health, Problem
 from shared.errors import InvalidInput, MPAError, NotFound, TooLarge, Unauthorized, Unavailable
+from shared.metrics import make_registry
 from shared.settings import HttpSettings
+from shared.telemetry import log_fields
+from shared.tracing import HEADER, Traces, open_traces
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ Readiness = Callable[[FastAPI], Awaitable[Health]]
 MoreMetrics = Callable[[FastAPI], Awaitable[bytes]]
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 OUTAGE_RETRY_AFTER = 2.0
+ALWAYS_TRACED = {("POST", "/v1/jobs")}
+"""Rare, and what follows is worth a trace."""
 _OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "overloaded_error"}
 
 
@@ -49,8 +55,9 @@ def create_app(
     routes. ``outages`` names what is away when an exception of that type comes out of a route: the answer is a 503.
     ``more_metrics``: what ``/metrics`` shows beside the service's own, in Prometheus' text format.
     """
-    app = FastAPI(title=f"MPA {service}", version="1", lifespan=lifespan)
-    registry = CollectorRegistry()
+    traces = open_traces(service, settings)
+    app = FastAPI(title=f"MPA {service}", version="1", lifespan=_traced(lifespan, traces))
+    registry = make_registry()
     app.state.metrics_registry = registry
 
     def respond(request: Request, error: MPAError) -> JSONResponse:
@@ -60,8 +67,26 @@ def create_app(
     _add_error_handlers(app, respond)
     _add_outage_handlers(app, respond, outages or {})
     _add_service_routes(app, service, ready, registry, more_metrics)
-    app.add_middleware(_Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors)
+    app.add_middleware(
+        _Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors, traces=traces
+    )
     return app
+
+
+def _traced(lifespan: Lifespan, traces: Traces | None) -> Lifespan:
+    """``lifespan``, with the last spans sent at its end."""
+    if traces is None:
+        return lifespan
+
+    @asynccontextmanager
+    async def run(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        finally:
+            await asyncio.to_thread(traces.close)
+
+    return run
 
 
 def problem_response(error: MPAError) -> JSONResponse:
@@ -184,16 +209,23 @@ class _Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, *, settings: HttpSettings, registry: CollectorRegistry, service: str, openai_errors: bool
+        self,
+        app: ASGIApp,
+        *,
+        settings: HttpSettings,
+        registry: CollectorRegistry,
+        service: str,
+        openai_errors: bool,
+        traces: Traces | None,
     ) -> None:
-        self._app = app
+        self._app, self._traces = app, traces
         self._key = settings.api_key.get_secret_value() if settings.api_key else None
         self._max_body = int(settings.max_body)
         self._openai_errors = openai_errors
-        labels = ("method", "status")
+        labels = ("method", "route", "status")
         self._requests = Counter(f"mpa_{service}_http_requests", "HTTP requests", labels, registry=registry)
         self._seconds = Histogram(
-            f"mpa_{service}_http_request_seconds", "HTTP request time", labels[:1], registry=registry
+            f"mpa_{service}_http_request_seconds", "HTTP request time", labels[:2], registry=registry
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -202,6 +234,23 @@ class _Gate:
             return
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         request_id = headers.get("x-request-id") or secrets.token_hex(8)
+        with log_fields(request_id=request_id):
+            if self._traces is None or not scope["path"].startswith("/v1/"):
+                await self._serve(scope, receive, send, headers, request_id)
+                return
+            method, path = scope["method"], scope["path"]
+            always = (method, path) in ALWAYS_TRACED
+            with self._traces.root(f"{method} {path}", "server", headers.get(HEADER), always=always) as span:
+                span.set_attribute("http.request.method", method)
+                status = await self._serve(scope, receive, send, headers, request_id)
+                span.update_name(f"{method} {_route_of(scope)}")
+                span.set_attribute("http.route", _route_of(scope))
+                span.set_attribute("http.response.status_code", status)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], request_id: str
+    ) -> int:
+        """The status that was answered."""
         started, status = time.perf_counter(), 500
 
         async def send_marked(message: Message) -> None:
@@ -220,8 +269,10 @@ class _Gate:
             else:
                 await self._app(scope, self._limited(scope["path"], receive), send_marked)
         finally:
-            self._requests.labels(scope["method"], str(status)).inc()
-            self._seconds.labels(scope["method"]).observe(time.perf_counter() - started)
+            route = _route_of(scope)
+            self._requests.labels(scope["method"], route, str(status)).inc()
+            self._seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
+        return status
 
     def _refusal(self, path: str, headers: Mapping[str, str]) -> MPAError | None:
         if self._key is not None and path.startswith("/v1/"):
@@ -250,6 +301,11 @@ class _Gate:
 
     def _too_large(self, size: int) -> TooLarge:
         return TooLarge(f"The body has at least {size} bytes, more than the limit of {self._max_body} (MPA_MAX_BODY).")
+
+
+def _route_of(scope: Scope) -> str:
+    """The route's template, so that there are as many label values as routes, not as paths."""
+    return str(getattr(scope.get("route"), "path", "none"))
 
 
 def _is_upload(path: str) -> bool:

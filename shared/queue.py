@@ -5,11 +5,13 @@ Services send to each other by task name, so that none has to import another.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from kombu.exceptions import ChannelError
 
 from shared.compatibility import RELEASE, check_schema
@@ -24,6 +26,8 @@ TRAIN_TASK, TRAIN_QUEUE = "trainer.train_job", "train"
 # purpose, because a task that outlives the visibility timeout would be delivered again while it runs.
 VISIBILITY_TIMEOUT = timedelta(hours=6)
 RESTORE_EVERY_POLLS = 10
+SENT_HEADER = "mpa_sent_at"
+TRACE_HEADER = "mpa_traceparent"
 
 
 def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
@@ -61,14 +65,14 @@ def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
     return app
 
 
-def enqueue_shard(app: Celery, job_id: str, shard: int) -> None:
+def enqueue_shard(app: Celery, job_id: str, shard: int, trace: str | None = None) -> None:
     """Ask a parity worker to collect a shard. Raises kombu's OperationalError if the broker stays away."""
-    app.send_task(COLLECT_TASK, args=[job_id, shard], queue=COLLECT_QUEUE, headers=_headers())
+    app.send_task(COLLECT_TASK, args=[job_id, shard], queue=COLLECT_QUEUE, headers=_headers(trace))
 
 
-def enqueue_training(app: Celery, job_id: str) -> None:
+def enqueue_training(app: Celery, job_id: str, trace: str | None = None) -> None:
     """Ask a trainer to train a job. Raises kombu's OperationalError if the broker stays away."""
-    app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE, headers=_headers())
+    app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE, headers=_headers(trace))
 
 
 def check_message(headers: Mapping[str, Any] | None) -> None:
@@ -81,9 +85,10 @@ def check_message(headers: Mapping[str, Any] | None) -> None:
         check_schema(number, f"The message from release {sent.get(RELEASE_HEADER, 'unknown')}")
 
 
-def _headers() -> dict[str, Any]:
-    """In headers, because workers of every release ignore those that they do not know."""
-    return {SCHEMA_HEADER: MESSAGE_SCHEMA, RELEASE_HEADER: RELEASE}
+def trace_of(task: Task) -> str | None:
+    """The traceparent that the message being worked on came with."""
+    found = getattr(task.request, TRACE_HEADER, None) or (task.request.headers or {}).get(TRACE_HEADER)
+    return str(found) if found else None
 
 
 def queue_depth(app: Celery, queue: str) -> int:
@@ -93,3 +98,21 @@ def queue_depth(app: Celery, queue: str) -> int:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
         except ChannelError:
             return 0
+
+
+def oldest_message_age(app: Celery, queue: str) -> float:
+    """Seconds that the oldest waiting message has waited; 0 for an empty queue.
+
+    A message that does not say when it was sent (of an older release, or not ours) counts as just sent.
+    """
+    with app.connection_for_write() as connection:
+        raw = connection.default_channel.client.lindex(queue, -1)
+    headers = json.loads(raw).get("headers", {}) if raw else {}
+    sent = headers.get(SENT_HEADER)
+    return max(0.0, time.time() - float(sent)) if sent is not None else 0.0
+
+
+def _headers(trace: str | None) -> dict[str, Any]:
+    """In headers, because workers of every release ignore those that they do not know."""
+    known: dict[str, Any] = {SCHEMA_HEADER: MESSAGE_SCHEMA, RELEASE_HEADER: RELEASE, SENT_HEADER: time.time()}
+    return known | ({TRACE_HEADER: trace} if trace else {})

@@ -22,7 +22,7 @@ def check_setting(name: str, value: Any) -> None:
         _check_url(value, REDIS_SCHEMES)
     elif name.endswith("_url"):
         _check_url(value, ("http", "https"))
-    elif name.endswith("_port") and value > HIGHEST_PORT:
+    elif name.endswith("_port") and value is not None and value > HIGHEST_PORT:
         raise ValueError(f"there is no port {value}: use 0 to {HIGHEST_PORT}")
     elif name == "store" and value:
         _check_store(value)

@@ -85,6 +85,13 @@ class CommonSettings(BaseSettings):
     torch_threads: int = Field(1, ge=1, description="intra-op threads of each torch process")
     trust_remote_code: bool = Field(False, description="let Hugging Face load code from model folders; leave off")
     shutdown_grace: Duration = Field(timedelta(seconds=10), description="time for requests in flight at SIGTERM")
+    otlp_endpoint: str = Field(
+        "",
+        description="OTLP/HTTP collector for traces, as http://host:4318; empty: OTEL_EXPORTER_OTLP_ENDPOINT or none",
+    )
+    trace_share: float = Field(
+        0.01, ge=0, le=1, description="share of the requests without a trace that begin one; submitted jobs always do"
+    )
 
     @field_validator("*", mode="after")
     @classmethod
@@ -213,7 +220,15 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     )
 
 
-class ParitySettings(HttpSettings, ImageSettings):
+class WorkerSettings(CommonSettings):
+    """What the workers need that take work from the queue."""
+
+    metrics_port: int | None = Field(
+        None, ge=0, description="port of a worker's /metrics; 0: any free one; None: none. Services have theirs anyway"
+    )
+
+
+class ParitySettings(HttpSettings, ImageSettings, WorkerSettings):
     """Parity API, its worker and reconciler."""
 
     needs_redis: ClassVar[bool] = True
@@ -243,9 +258,12 @@ class ParitySettings(HttpSettings, ImageSettings):
     shard_attempts: int = Field(5, ge=1, description="tries of a shard before the job fails")
     train_attempts: int = Field(3, ge=1, description="tries of a training before the job fails")
     max_upload: ByteSize = Field(_size("1GiB"), description="largest upload")
+    trace_images: int = Field(
+        50, ge=0, description="images of a job, evenly spread, whose calls and verdicts are in its trace"
+    )
 
 
-class TrainerSettings(HttpSettings, ImageSettings):
+class TrainerSettings(HttpSettings, ImageSettings, WorkerSettings):
     """Trainer API and worker."""
 
     needs_redis: ClassVar[bool] = True

@@ -1,15 +1,39 @@
-"""Logs: one line an event, text for people or JSON for machines, with service, job and shard ids."""
+"""Logs: one line an event, text for people or JSON for machines, with service, job, shard and trace ids."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from shared.settings import CommonSettings
+from shared.tracing import trace_id
 
-CONTEXT_FIELDS = ("job_id", "shard", "checkpoint", "request_id")
+CONTEXT_FIELDS = ("job_id", "shard", "checkpoint", "request_id", "trace_id")
+_fields: ContextVar[dict[str, object]] = ContextVar("mpa_log_fields", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def log_fields(**fields: object) -> Iterator[None]:
+    """Every line that is logged inside carries these ids, whoever logs it."""
+    token = _fields.set({**_fields.get(), **fields})
+    try:
+        yield
+    finally:
+        _fields.reset(token)
+
+
+def _ids(record: logging.LogRecord) -> dict[str, object]:
+    """The context's ids; those that the line itself names win."""
+    found = dict(_fields.get())
+    if (trace := trace_id()) is not None:
+        found["trace_id"] = trace
+    found.update({name: getattr(record, name) for name in CONTEXT_FIELDS if hasattr(record, name)})
+    return {name: found[name] for name in CONTEXT_FIELDS if name in found}
 
 
 class JsonFormatter(logging.Formatter):
@@ -27,7 +51,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry.update({name: getattr(record, name) for name in CONTEXT_FIELDS if hasattr(record, name)})
+        entry.update(_ids(record))
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)
@@ -38,7 +62,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        ids = " ".join(f"{name}={getattr(record, name)}" for name in CONTEXT_FIELDS if hasattr(record, name))
+        ids = " ".join(f"{name}={value}" for name, value in _ids(record).items())
         line = f"{time} {record.levelname:<7} {record.name}: {record.getMessage()}" + (f"  {ids}" if ids else "")
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

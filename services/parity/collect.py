@@ -20,6 +20,7 @@ from shared.errors import UpstreamError
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits, UnreadableImage
 from shared.sets import Row
+from shared.tracing import span, unrecorded
 from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class ShardCollector:
         files: ImageFiles,
         limits: ImageLimits,
         plan: RoundPlan | None = None,
+        trace_every: int = 1,
     ) -> None:
         self.rows: list[Row] = []
         self.changed = asyncio.Event()
@@ -71,6 +73,7 @@ class ShardCollector:
         self._gaps = GapMeter(self._teacher, self._student, spec.discrepancies)
         self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
         self._profiles, self._files, self._limits = profiles, files, limits
+        self._trace_every = trace_every
         self._images_in_work = models.calls_in_flight
 
     @property
@@ -88,6 +91,11 @@ class ShardCollector:
         return self.rows
 
     async def _image(self, entry: ManifestEntry) -> None:
+        traced = self._trace_every > 0 and entry.index % self._trace_every == 0
+        with span("image", {"mpa.image": entry.index}) if traced else unrecorded():
+            await self._asked(entry)
+
+    async def _asked(self, entry: ManifestEntry) -> None:
         try:
             data = await asyncio.to_thread(self._files.read, entry.image)
         except UnreadableImage as error:
@@ -118,6 +126,13 @@ class ShardCollector:
         return await asyncio.gather(*(self._slot(base, draft, picture, profile) for draft in drafts))
 
     async def _slot(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
+        with span("pair", {"mpa.task": profile.name, "mpa.slot": draft.slot}) as traced:
+            row = await self._judged(base, draft, picture, profile)
+            if traced is not None:
+                traced.set_attribute("mpa.verdict", str(row.verdict))
+            return row
+
+    async def _judged(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
         draft = await self._annotator.answer(draft, picture, profile)
         row = replace(
             base,

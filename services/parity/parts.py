@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.parity.attention import check_probes
+from services.parity.metrics import JobMetrics
 from services.parity.private_student import check_candidates
 from services.parity.rebuild import rebuild
 from services.parity.reconciler import Reconciler, ReconcilerRules
@@ -90,7 +92,7 @@ def lifespan(settings: ParitySettings) -> Lifespan:
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
-        parts = build(settings)
+        parts = build(settings, app.state.metrics_registry)
         app.state.parts = parts
         restore = _on_stop_signal(parts.jobs.feed.wake_all)
         task = asyncio.create_task(parts.reconciler.run())
@@ -105,7 +107,7 @@ def lifespan(settings: ParitySettings) -> Lifespan:
     return run
 
 
-def build(settings: ParitySettings) -> Parts:
+def build(settings: ParitySettings, metrics: CollectorRegistry) -> Parts:
     """Connects to nothing yet: Redis may still be starting."""
     store = Store(settings.store_url, settings.data_dir / "cache")
     jobs = JobStore.from_url(settings.redis_url)
@@ -135,6 +137,7 @@ def build(settings: ParitySettings) -> Parts:
                 shard_attempts=settings.shard_attempts,
                 train_attempts=settings.train_attempts,
             ),
+            JobMetrics(metrics),
         ),
         profiles=profiles,
         upload_limits=UploadLimits(

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
+from services.parity.metrics import JobMetrics
 from services.parity.private_student import free_candidate
 from services.parity.rebuild import rebuild_all
 from services.parity.report import publish_report
 from services.parity.settling import send_training, settle
 from shared.errors import MPAError
-from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE, enqueue_shard, queue_depth
+from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE, enqueue_shard, oldest_message_age, queue_depth
 from shared.state import COLLECT_STATES, TRAIN_STATES, JobStore, Snapshot, WorkStatus, shards_done
 from shared.store import Store
 
@@ -40,7 +42,10 @@ class ReconcilerRules:
 class Reconciler:
     """One round looks at all unfinished jobs; ``run`` repeats it until cancelled. ``poke`` starts a round now."""
 
-    def __init__(self, jobs: JobStore, store: Store, celery: Celery, rules: ReconcilerRules) -> None:
+    def __init__(
+        self, jobs: JobStore, store: Store, celery: Celery, rules: ReconcilerRules, metrics: JobMetrics | None = None
+    ) -> None:
+        self._metrics = metrics or JobMetrics(CollectorRegistry())
         self._jobs, self._store, self._celery, self._rules = jobs, store, celery, rules
         self._poked = asyncio.Event()
         self._known: set[str] = set()
@@ -52,7 +57,8 @@ class Reconciler:
     async def run(self) -> None:
         while True:
             try:
-                await self.round()
+                with self._metrics.round():
+                    await self.round()
             except (MPAError, RedisError, OperationalError, OSError) as error:
                 log.warning("A reconciler round failed, the next one tries again: %s", error)
             except Exception:
@@ -66,8 +72,9 @@ class Reconciler:
         """Look at everything once."""
         await self._rebuild_lost()
         snapshots = [await self._jobs.snapshot(job_id) for job_id in await self._jobs.active()]
-        collect_depth = await asyncio.to_thread(queue_depth, self._celery, COLLECT_QUEUE)
-        train_depth = await asyncio.to_thread(queue_depth, self._celery, TRAIN_QUEUE)
+        self._metrics.saw(snapshots)
+        collect_depth = await self._look_at(COLLECT_QUEUE)
+        train_depth = await self._look_at(TRAIN_QUEUE)
         expected = sum(_queued_shards(snapshot) for snapshot in snapshots)
         trainings = sum(s.state in TRAIN_STATES and s.training.queued for s in snapshots)
         budget = WINDOW - collect_depth
@@ -77,6 +84,13 @@ class Reconciler:
                 await self._beyond(snapshot, train_depth < trainings)
             except MPAError as error:
                 log.warning("Could not look after the job: %s", error.detail, extra={"job_id": snapshot.stored.job_id})
+
+    async def _look_at(self, queue: str) -> int:
+        """The queue's depth, which the metrics are told too."""
+        depth = await asyncio.to_thread(queue_depth, self._celery, queue)
+        age = await asyncio.to_thread(oldest_message_age, self._celery, queue) if depth else 0.0
+        self._metrics.queue(queue, depth, age)
+        return depth
 
     async def _rebuild_lost(self) -> None:
         known = await self._jobs.known()
@@ -104,19 +118,23 @@ class Reconciler:
         if not due:
             return 0
         claimed = await self._jobs.shards.claim_due(job_id, due, rules.patience, queue_is_short, rules.shard_attempts)
+        self._metrics.expired("shard", sum(snapshot.shard(i).status is WorkStatus.LEASED for i in claimed))
         for shard_index in claimed:
-            await asyncio.to_thread(enqueue_shard, self._celery, job_id, shard_index)
+            await asyncio.to_thread(enqueue_shard, self._celery, job_id, shard_index, snapshot.trace)
         return len(claimed)
 
     async def _beyond(self, snapshot: Snapshot, queue_is_short: bool) -> None:
         job_id, rules = snapshot.stored.job_id, self._rules
         if snapshot.state in TRAIN_STATES:
             attempts = rules.train_attempts
-            await send_training(self._jobs, self._celery, job_id, rules.patience, attempts, queue_is_short)
+            patience, trace = rules.patience, snapshot.trace
+            sent = await send_training(self._jobs, self._celery, job_id, patience, attempts, queue_is_short, trace)
+            self._metrics.expired("training", sent and snapshot.training.status is WorkStatus.LEASED)
         elif snapshot.state.is_final:
             if snapshot.info.round > 1:
                 await asyncio.to_thread(free_candidate, self._store, snapshot.stored.spec.student, job_id)
-            await publish_report(self._jobs, self._store, job_id)
+            if await publish_report(self._jobs, self._store, job_id):
+                self._metrics.finished(snapshot)
 
 
 def _queued_shards(snapshot: Snapshot) -> int:

@@ -40,13 +40,14 @@ async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
     )
 
 
-async def publish_report(jobs: JobStore, store: Store, job_id: str) -> None:
-    """Put the final report into the artifact store, and let the job rest."""
+async def publish_report(jobs: JobStore, store: Store, job_id: str) -> bool:
+    """Put the final report into the artifact store, and let the job rest. True for the one caller that did so."""
     report = await make_report(jobs, store, job_id)
-    if report.status.state.is_final:
-        data = report.model_dump_json(indent=1).encode()
-        await asyncio.to_thread(store.write, report_key(job_id), data)
-        await jobs.mark_reported(job_id)
+    if not report.status.state.is_final:
+        return False
+    data = report.model_dump_json(indent=1).encode()
+    await asyncio.to_thread(store.write, report_key(job_id), data)
+    return await jobs.mark_reported(job_id)
 
 
 async def withdraw_report(store: Store, job_id: str) -> None:

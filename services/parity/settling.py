@@ -35,15 +35,23 @@ async def settle(
         log.info("All shards are done; on to the training.", extra={"job_id": job_id})
         if later:
             await asyncio.to_thread(free_candidate, store, snapshot.stored.spec.student, job_id)
-        await send_training(jobs, celery, job_id, patience, train_attempts)
+        await send_training(jobs, celery, job_id, patience, train_attempts, trace=snapshot.trace)
 
 
 async def send_training(
-    jobs: JobStore, celery: Celery, job_id: str, patience: float, train_attempts: int, queue_is_short: bool = True
-) -> None:
-    """Ask for a trainer, unless somebody did or one is at work."""
-    if await jobs.trainings.claim_due(job_id, patience, queue_is_short, train_attempts):
-        await asyncio.to_thread(enqueue_training, celery, job_id)
+    jobs: JobStore,
+    celery: Celery,
+    job_id: str,
+    patience: float,
+    train_attempts: int,
+    queue_is_short: bool = True,
+    trace: str | None = None,
+) -> bool:
+    """Ask for a trainer, unless somebody did or one is at work; whether it was asked."""
+    if not await jobs.trainings.claim_due(job_id, patience, queue_is_short, train_attempts):
+        return False
+    await asyncio.to_thread(enqueue_training, celery, job_id, trace)
+    return True
 
 
 def _no_gap_in_words(snapshot: Snapshot) -> str:

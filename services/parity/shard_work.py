@@ -7,13 +7,15 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from celery import Celery
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.parity.collect import Models, ShardCollector
 from services.parity.manifests import JobInputs
+from services.parity.metrics import WorkerMetrics
 from services.parity.private_student import POSTPONED, NoPlace, PrivateStudent
 from services.parity.rounds import RoundPlan
 from services.parity.settling import settle
@@ -48,6 +50,8 @@ class ShardWork:
     lease: float
     shard_attempts: int
     train_attempts: int
+    metrics: WorkerMetrics = field(default_factory=lambda: WorkerMetrics(CollectorRegistry()))
+    traced_images: int = 50
 
     async def run(self, job_id: str, shard: int) -> None:
         """Do what the message hints at, if it is (still) to be done. A cancelled run gives its lease back."""
@@ -66,14 +70,19 @@ class ShardWork:
             return
         try:
             await self._work(lease)
+            self.metrics.ended("done")
         except LeaseLost as lost:
+            self.metrics.ended("lease_lost")
             log.info("Stopped: %s", lost.detail, extra={"job_id": job_id, "shard": shard})
         except NoPlace as error:
+            self.metrics.ended("postponed")
             await self._postpone(lease, error)
         except asyncio.CancelledError:
+            self.metrics.ended("given_back")
             await self._give_back(lease)
             raise
         except Exception as error:
+            self.metrics.ended("failed")
             await self._fail(lease, error)
 
     async def _work(self, lease: Lease) -> None:
@@ -91,6 +100,7 @@ class ShardWork:
 
     async def _collect(self, lease: Lease) -> ShardResult:
         assert lease.shard is not None
+        started = time.monotonic()
         job = await asyncio.to_thread(self.inputs.get, lease.job_id)
         plan = await asyncio.to_thread(self.inputs.plan, lease.job_id, lease.shard)
         async with self._models_of(lease.job_id, plan) as models:
@@ -104,11 +114,14 @@ class ShardWork:
                 files=self.files,
                 limits=self.limits,
                 plan=plan,
+                trace_every=trace_every(len(job.lines), self.traced_images),
             )
             rows = await self._collected(lease, collector)
         # The last look before the write: whoever lost the lease publishes nothing.
         await self.jobs.shards.heartbeat(lease, self.lease, tally(rows))
-        return await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
+        result = await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
+        self.metrics.collected(rows, result, started)
+        return result
 
     @asynccontextmanager
     async def _models_of(self, job_id: str, plan: RoundPlan) -> AsyncIterator[Models]:
@@ -199,6 +212,11 @@ class ShardWork:
                 await self.jobs.fail(lease.job_id, message)
         except (MPAError, RedisError, OSError) as problem:
             log.warning("Could not record the failure; the shard is free when its lease ends: %s", problem, extra=where)
+
+
+def trace_every(images: int, traced: int) -> int:
+    """Every how many images one is traced, so that no more than ``traced`` of a job's are; 0: none."""
+    return -(-images // traced) if traced else 0
 
 
 def in_words(error: BaseException) -> str:

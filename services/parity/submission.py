@@ -20,6 +20,7 @@ from shared.contracts import JobSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.state import JobStore
 from shared.store import Store
+from shared.tracing import HEADER, trace_headers
 from shared.vqa.tasks import TaskProfile
 
 
@@ -61,7 +62,7 @@ class Submitter:
         if spec.rounds.max > 1:
             await self.check_candidates(spec)
         stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
-        return stored.job_id, await self.jobs.create(stored)
+        return stored.job_id, await self.jobs.create(stored, trace=trace_headers().get(HEADER))
 
     def _make_durable(self, spec: JobSpec, key: str | None) -> StoredSpec:
         self._check(spec)

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 from celery import Celery, Task
 from celery.exceptions import Reject
 
 from shared.errors import NewerSchema
-from shared.queue import COLLECT_TASK, check_message
+from shared.queue import COLLECT_TASK, check_message, trace_of
+from shared.telemetry import log_fields
+from shared.tracing import Traces
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +62,17 @@ class Runner:
                 del self._running[loop]
 
 
-def register(app: Celery, runner: Runner) -> None:
+def register(app: Celery, runner: Runner, traces: Traces | None = None) -> None:
     """Add the task that parity workers serve."""
 
     @app.task(name=COLLECT_TASK, bind=True)  # type: ignore[untyped-decorator]
-    def collect_shard(self: Task, job_id: str, shard: int, **_newer: object) -> None:
+    def collect_shard(task: Task, job_id: str, shard: int, **_newer: object) -> None:
+        ids: dict[str, str | int] = {"mpa.job_id": job_id, "mpa.shard": shard}
+        span = traces.root(COLLECT_TASK, "consumer", trace_of(task), ids) if traces else nullcontext()
         try:
-            check_message(self.request.headers)
-            runner.run(job_id, shard)
+            check_message(task.request.headers)
+            with span, log_fields(job_id=job_id, shard=shard):
+                runner.run(job_id, shard)
         except Stopping as stopping:
             raise Reject("the worker is stopping", requeue=True) from stopping
         except NewerSchema as error:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -39,13 +39,16 @@ class Slot:
 
     def __init__(self, throttle: Throttle, number: int) -> None:
         self._throttle, self._number = throttle, number
-        self._began = time.monotonic()
+        self.began = time.monotonic()
+        self.outcome = "failed"
 
     def answered(self) -> None:
-        self._throttle._answered(self._number, time.monotonic() - self._began)
+        self.outcome = "answered"
+        self._throttle._answered(self._number, time.monotonic() - self.began)
 
     def overloaded(self, pause: float | None) -> None:
         """The server refused for want of capacity, or cannot be reached. ``pause``: seconds that it asked for."""
+        self.outcome = "overloaded"
         self._throttle._overloaded(self._number, pause)
 
 
@@ -55,6 +58,7 @@ class Throttle:
     After a halving it grows by one for each answer up to half of what was too much, so that an outage, in which it
     falls to 1, does not leave the server idle afterwards. ``most`` bounds it. A call that takes longer than ``slow``
     seconds counts as overload too: a server that queues without end must not be filled until calls time out.
+    ``on_call`` is told of each call's outcome and seconds.
     """
 
     def __init__(self, name: str, most: int, slow: float = float("inf")) -> None:
@@ -70,14 +74,17 @@ class Throttle:
         self._last_cut = 0
         self._answered_since_cut = True
         self._opens_at = 0.0
+        self.on_call: Callable[[str, float], None] = lambda _outcome, _seconds: None
 
     @asynccontextmanager
     async def slot(self, rank: float = 0.0) -> AsyncIterator[Slot]:
         """Wait for a turn; lower ranks come first."""
         number = await self._acquire(rank)
+        slot = Slot(self, number)
         try:
-            yield Slot(self, number)
+            yield slot
         finally:
+            self.on_call(slot.outcome, time.monotonic() - slot.began)
             with self._lock:
                 self.in_flight -= 1
             self._grant()

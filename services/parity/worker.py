@@ -16,9 +16,11 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_shutting_down
+from prometheus_client import CollectorRegistry
 
 from services.parity.collect import Models
 from services.parity.manifests import JobInputs
+from services.parity.metrics import WorkerMetrics
 from services.parity.private_student import PrivateStudent
 from services.parity.shard_work import ShardWork
 from services.parity.tasks import Runner, register
@@ -26,19 +28,24 @@ from services.parity.throttle import Throttle
 from shared.client import ChatClient, StudentClient
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
+from shared.metrics import make_registry, serve_metrics
 from shared.queue import COLLECT_QUEUE, make_celery
 from shared.settings import ParitySettings, read_settings
 from shared.state import JobStore
 from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
+from shared.tracing import Traces, open_traces
 from shared.vqa.tasks import load_profiles
 
 log = logging.getLogger(__name__)
 
 
-def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
+def make_worker(
+    settings: ParitySettings, registry: CollectorRegistry | None = None, traces: Traces | None = None
+) -> tuple[Celery, Runner]:
     """The Celery app with its task, and what runs the shards."""
+    metrics = WorkerMetrics(registry or CollectorRegistry())
     app = make_celery(settings, "parity")
     store = Store(settings.store_url, settings.data_dir / "cache")
     inputs, profiles = JobInputs(store), load_profiles(settings.tasks_file)
@@ -48,6 +55,8 @@ def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
     # A call is slow long before it times out, after which its work would have been for nothing.
     slow = settings.call_timeout.total_seconds() / 2
     teacher_calls, student_calls = (Throttle(name, settings.calls_in_flight, slow) for name in ("teacher", "student"))
+    metrics.watch(teacher_calls)
+    metrics.watch(student_calls)
 
     async def work(job_id: str, shard: int) -> None:
         async with _models(settings, teacher_calls, student_calls) as models, _jobs(settings) as jobs:
@@ -65,10 +74,12 @@ def make_worker(settings: ParitySettings) -> tuple[Celery, Runner]:
                 lease=settings.lease.total_seconds(),
                 shard_attempts=settings.shard_attempts,
                 train_attempts=settings.train_attempts,
+                metrics=metrics,
+                traced_images=settings.trace_images,
             ).run(job_id, shard)
 
     runner = Runner(work)
-    register(app, runner)
+    register(app, runner, traces)
     return app, runner
 
 
@@ -132,27 +143,34 @@ async def _jobs(settings: ParitySettings) -> AsyncIterator[JobStore]:
 def main() -> None:
     settings = read_settings(ParitySettings, lambda found: load_profiles(found.tasks_file))
     setup_logging("parity-worker", settings)
-    app, runner = make_worker(settings)
+    registry, traces = make_registry(), open_traces("parity-worker", settings)
+    app, runner = make_worker(settings, registry, traces)
+    stop_metrics = serve_metrics(registry, settings.host, settings.metrics_port)
 
     def stop(**_: Any) -> None:
         runner.stop()
 
     worker_shutting_down.connect(stop, weak=False)
     log.info("Collecting shards, %d at once.", settings.worker_concurrency)
-    with present(settings.redis_url, "parity"):
-        app.worker_main(
-            [
-                "worker",
-                "--pool=threads",
-                f"--concurrency={settings.worker_concurrency}",
-                f"--queues={COLLECT_QUEUE}",
-                f"--hostname=parity-{os.getpid()}@%h",
-                f"--loglevel={settings.log_level}",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ]
-        )
+    try:
+        with present(settings.redis_url, "parity"):
+            app.worker_main(
+                [
+                    "worker",
+                    "--pool=threads",
+                    f"--concurrency={settings.worker_concurrency}",
+                    f"--queues={COLLECT_QUEUE}",
+                    f"--hostname=parity-{os.getpid()}@%h",
+                    f"--loglevel={settings.log_level}",
+                    "--without-gossip",
+                    "--without-mingle",
+                    "--without-heartbeat",
+                ]
+            )
+    finally:
+        stop_metrics()
+        if traces is not None:
+            traces.close()
 
 
 if __name__ == "__main__":

@@ -171,6 +171,8 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
             return await start(candidate)
 
         rollout = await Rollout.start(registry, base, start, timeout=settings.student_swap_timeout)
+        rollout.on_swap = metrics.swap
+        metrics.watch(lambda: rollout.engine.queued)
         router = Router(lambda: rollout.engine, app.state.metrics_registry)
         replica = build_replica(settings, store, registry, rollout, router, start_beside)
         app.state.rollout, app.state.router, app.state.replica = rollout, router, replica

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from shared.metrics import LONG_SECONDS
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -20,11 +24,29 @@ class EngineMetrics:
             ("result",),
             registry=registry,
         )
+        self._queued = Gauge("mpa_student_queued_requests", "Requests that wait for a batch", registry=registry)
+        self._swaps = Histogram(
+            "mpa_student_swap_seconds",
+            "Time to change the checkpoint that serves: loaded, tried and switched",
+            ("result",),
+            registry=registry,
+            buckets=LONG_SECONDS,
+        )
+        for result in ("swapped", "refused", "failed"):
+            self._swaps.labels(result)
         self._sizes, self._hits, self._misses = sizes, lookups.labels("hit"), lookups.labels("miss")
 
     def batch(self, size: int) -> None:
         """A batch of ``size`` answers begins."""
         self._sizes.observe(size)
+
+    def watch(self, queued: Callable[[], int]) -> None:
+        """Show the queue's length whenever the metrics are read."""
+        self._queued.set_function(queued)
+
+    def swap(self, result: str, seconds: float) -> None:
+        """A swap ended."""
+        self._swaps.labels(result).observe(seconds)
 
     def images(self, hits: int, misses: int) -> None:
         """Of a batch's prompts with images, this many were recognised."""

@@ -17,6 +17,7 @@ from services.student.quiet_thread import in_quiet_thread
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, describe_difference, read_tensor_table, verify_folder
 from shared.contracts import ActivePointer, CheckpointCard, CheckpointList, SmokeAnswer, SwapResult
 from shared.errors import BadCheckpoint, NotFound, Unavailable
+from shared.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Rollout:
     """Owns the engine's version. Swaps are serialised; a failed one changes nothing.
 
     ``problem`` says why something other than the registry's active version serves, empty if nothing does.
-    ``generation`` is the pointer's that this replica has followed so far. ``after_move`` is called after a move here.
+    ``generation`` is the pointer's that this replica has followed so far. ``after_move`` is called after a move here,
+    ``on_swap`` with what became of a swap (swapped, refused, failed) and its seconds.
     """
 
     def __init__(self, registry: CheckpointRegistry, engine: Engine, *, timeout: timedelta, problem: str = "") -> None:
@@ -47,6 +49,7 @@ class Rollout:
         self._refused: int | None = None
         self.generation: int | None = None
         self.after_move: Callable[[], None] = lambda: None
+        self.on_swap: Callable[[str, float], None] = lambda _result, _seconds: None
 
     @classmethod
     async def start(
@@ -154,17 +157,29 @@ class Rollout:
         """Make the engine serve ``version``; returns whether anything changed."""
         if version == self.engine.version:
             return False
+        result, started = "failed", time.perf_counter()
+        try:
+            with span("swap", {"mpa.checkpoint": version}):
+                await self._swapped(version, deadline)
+            result = "swapped"
+        except (BadCheckpoint, NotFound):
+            result = "refused"
+            raise
+        finally:
+            self.on_swap(result, time.perf_counter() - started)
+        return True
+
+    async def _swapped(self, version: str, deadline: float) -> None:
         if await self.engine.switch_back(version):
-            return True
+            return
         try:
             async with asyncio.timeout_at(deadline):
                 candidate = await self._checked(version)
                 await self.engine.swap(version, candidate.folder, candidate.smoke)
         except TimeoutError as error:
             if self.engine.version == version:  # switched; only the old one's last batch takes its time
-                return True
+                return
             raise self._too_slow(version) from error
-        return True
 
     async def _checked(self, version: str) -> Verified:
         candidate = await in_quiet_thread(verify, self._registry, version)

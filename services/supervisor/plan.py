@@ -55,8 +55,10 @@ def make_plan() -> Plan:
     services = [
         _service(name, endpoints[name], env) for name in ("teacher", "student", "parity", "trainer") if name in ports
     ]
-    services += [_worker(name, env) for name in ("parity", "trainer")]
-    return Plan(first, services, endpoints, remote)
+    metrics = _metrics_ports(parity)
+    services += [_worker(name, {**env, "MPA_METRICS_PORT": str(port)}) for name, port in metrics.items()]
+    workers = {f"{name}-worker": _url(host, port) for name, port in metrics.items()}
+    return Plan(first, services, {**endpoints, **workers}, remote)
 
 
 def service_environment(
@@ -76,6 +78,13 @@ def _remote_urls(settings: ParitySettings) -> dict[str, str]:
     """Services that run elsewhere: those whose URL the user has set."""
     given = {"redis": settings.redis_url, "teacher": settings.teacher_url, "student": settings.student_url}
     return {name: url for name, url in given.items() if f"{name}_url" in settings.model_fields_set}
+
+
+def _metrics_ports(settings: ParitySettings) -> dict[str, int]:
+    """One for each kind of worker: MPA_METRICS_PORT and the next one, else free ones."""
+    first, workers = settings.metrics_port or 0, ("parity", "trainer")
+    chosen = {name: first + number if first else 0 for number, name in enumerate(workers)}
+    return {name: _choose_port("metrics", port, settings.host) for name, port in chosen.items()}
 
 
 def _service(name: str, url: str, env: Mapping[str, str]) -> ProcessSpec:

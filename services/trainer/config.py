@@ -15,6 +15,8 @@ from shared.contracts import Evaluation, JobSpec, SmokeAnswer
 
 T = TypeVar("T")
 _TAIL = 4096
+TRACE_VARIABLE = "MPA_RUN_TRACE_ID"
+"""Environment of a training process: the trace that its log lines belong to."""
 
 
 @dataclass(frozen=True)

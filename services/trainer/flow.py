@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.trainer.benchmark import read_benchmark
@@ -19,6 +20,7 @@ from services.trainer.gate import decide
 from services.trainer.held import HeldTraining, while_held
 from services.trainer.launch import check_fit, check_reporters, read_launch
 from services.trainer.making import CandidateMaker
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.promotion import promote
 from services.trainer.rounds import judged, mined, trained
 from services.trainer.workspace import Workspace
@@ -32,6 +34,7 @@ from shared.sets import read_set
 from shared.settings import TrainerSettings
 from shared.state import JobStore, Lease
 from shared.store import Store
+from shared.tracing import span
 from shared.vqa.tasks import load_profiles
 
 logger = logging.getLogger(__name__)
@@ -43,9 +46,17 @@ NOTHING_TO_LEARN = "The set has no disparity pair to train on: the student answe
 class TrainingFlow:
     """Runs trainings for one worker."""
 
-    def __init__(self, settings: TrainerSettings, store: Store, jobs: JobStore, owner: str) -> None:
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        store: Store,
+        jobs: JobStore,
+        owner: str,
+        metrics: TrainerMetrics | None = None,
+    ) -> None:
         self._settings, self._store, self._jobs, self._owner = settings, store, jobs, owner
-        self._maker = CandidateMaker(settings, store, jobs)
+        self._metrics = metrics or TrainerMetrics(CollectorRegistry())
+        self._maker = CandidateMaker(settings, store, jobs, self._metrics)
 
     async def run(self, job_id: str) -> None:
         """Do what is left of the job's training; nothing if another worker has it or it is over.
@@ -63,15 +74,20 @@ class TrainingFlow:
             return
         held = HeldTraining(self._jobs, lease, ttl)
         try:
-            await while_held(held, self._work(held, job_id))
+            with self._metrics.job():
+                await while_held(held, self._work(held, job_id))
+            self._metrics.ended("done")
         except LeaseLost as error:
+            self._metrics.ended("lease_lost")
             logger.warning("stopped: %s", error.detail, extra={"job_id": job_id})
         except asyncio.CancelledError:
+            self._metrics.ended("given_back")
             with suppress(LeaseLost, RedisError, OSError):
                 await asyncio.shield(self._jobs.trainings.release(lease))
             logger.info("gave the training back", extra={"job_id": job_id})
             raise
         except Exception as error:
+            self._metrics.ended("failed")
             await self._failed(lease, error)
 
     async def _failed(self, lease: Lease, error: Exception) -> None:
@@ -164,14 +180,15 @@ class TrainingFlow:
             private = CanaryRegistry(self._store, spec.student)
             await asyncio.to_thread(private.end_private, owner_of(job_id), "the rounds are over")
         async with self._student() as student:
-            await promote(
-                registry,
-                student,
-                version,
-                f"job {job_id}",
-                swap_timeout=self._settings.student_swap_timeout.total_seconds(),
-                say_waiting=held.wait_for,
-            )
+            with self._metrics.phase("promote"), span("promote", {"mpa.checkpoint": version}):
+                await promote(
+                    registry,
+                    student,
+                    version,
+                    f"job {job_id}",
+                    swap_timeout=self._settings.student_swap_timeout.total_seconds(),
+                    say_waiting=held.wait_for,
+                )
         held.last_step()
         await self._jobs.trainings.finish(held.lease, Outcome.PROMOTED, decision.reason, **known)  # type: ignore[arg-type]
 

@@ -9,8 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.trainer.child import run_phase
-from services.trainer.config import EvaluationResult, Progress, RunConfig, TrainResult, last_progress, load
+from services.trainer.config import (
+    TRACE_VARIABLE,
+    EvaluationResult,
+    Progress,
+    RunConfig,
+    TrainResult,
+    last_progress,
+    load,
+)
 from services.trainer.held import HeldTraining
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.promotion import publish
 from services.trainer.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
@@ -20,13 +29,14 @@ from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
+from shared.tracing import span, trace_id
 
 
 class CandidateMaker:
     """Makes candidates for one worker, in folders of the store."""
 
-    def __init__(self, settings: TrainerSettings, store: Store, jobs: JobStore) -> None:
-        self._settings, self._store, self._jobs = settings, store, jobs
+    def __init__(self, settings: TrainerSettings, store: Store, jobs: JobStore, metrics: TrainerMetrics) -> None:
+        self._settings, self._store, self._jobs, self._metrics = settings, store, jobs, metrics
 
     async def made(
         self,
@@ -59,17 +69,20 @@ class CandidateMaker:
             line = await asyncio.to_thread(last_progress, config.progress_file)
             if line is not None:
                 held.report(_shown(line))
+                self._metrics.progress(_shown(line))
             await asyncio.to_thread(workspace.mirror, config.folder)
 
         if await asyncio.to_thread(load, TrainResult, result) is None:
-            await run_phase(config, "train", watch, self._environment())
+            with self._metrics.phase("train"), span("train"):
+                await run_phase(config, "train", watch, self._environment())
         await watch()
         return await asyncio.to_thread(_must_load_training, result)
 
     async def _measured(self, held: HeldTraining, config: RunConfig) -> EvaluationResult:
         result = config.folder / "evaluation.json"
         if await asyncio.to_thread(load, EvaluationResult, result) is None:
-            await run_phase(config, "evaluate", _nothing, self._environment())
+            with self._metrics.phase("evaluate"), span("evaluate"):
+                await run_phase(config, "evaluate", _nothing, self._environment())
         measured = await asyncio.to_thread(load, EvaluationResult, result)
         if measured is None:
             raise NotFound(f"The evaluation left no result in {result}.")
@@ -112,7 +125,13 @@ class CandidateMaker:
         """Secrets go by environment, never into ``run.json``."""
         keys = {"MPA_API_KEY": self._settings.api_key, "MPA_TEACHER_API_KEY": self._settings.teacher_api_key}
         secrets = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
-        return {**secrets, "MPA_LOG_FORMAT": self._settings.log_format, "MPA_LOG_LEVEL": self._settings.log_level}
+        trace = {TRACE_VARIABLE: found} if (found := trace_id()) else {}
+        return {
+            **secrets,
+            **trace,
+            "MPA_LOG_FORMAT": self._settings.log_format,
+            "MPA_LOG_LEVEL": self._settings.log_level,
+        }
 
 
 def _shown(line: Progress) -> TrainingProgress:

@@ -25,7 +25,7 @@ from services.trainer.answering import Asker, Question
 from services.trainer.arguments import TrainFolders, TrainPlace
 from services.trainer.benchmark import read_benchmark
 from services.trainer.collator import Encoder
-from services.trainer.config import EvaluationResult, Failure, RunConfig, TrainResult, load, save
+from services.trainer.config import TRACE_VARIABLE, EvaluationResult, Failure, RunConfig, TrainResult, load, save
 from services.trainer.dataset import Sample, check_images, read_held_out, read_training_set
 from services.trainer.errors import can_be_retried
 from services.trainer.evaluate import evaluate
@@ -42,7 +42,7 @@ from shared.images import ImageLimits
 from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.store import Store
-from shared.telemetry import setup_logging
+from shared.telemetry import log_fields, setup_logging
 from shared.vlm.loading import LoadedModel, load_model, pick_device
 from shared.vqa.tasks import load_profiles
 
@@ -65,8 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks = Ranks.of()
     torch.set_num_threads(max(1, config.threads // ranks.count))
+    ids = {"job_id": config.job_id, **({"trace_id": trace} if (trace := os.environ.get(TRACE_VARIABLE)) else {})}
     try:
-        with _only_one(config.folder) if ranks.is_first else nullcontext():
+        with log_fields(**ids), _only_one(config.folder) if ranks.is_first else nullcontext():
             if phase == "train":
                 result = run_training(config, ranks)
                 if ranks.is_first:

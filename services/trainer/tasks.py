@@ -6,13 +6,16 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 from celery import Celery, Task
 from celery.exceptions import Reject
 
 from services.trainer.errors import Stopping
 from shared.errors import NewerSchema
-from shared.queue import TRAIN_TASK, check_message
+from shared.queue import TRAIN_TASK, check_message, trace_of
+from shared.telemetry import log_fields
+from shared.tracing import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +59,16 @@ class Runner:
                 del self._running[loop]
 
 
-def register(app: Celery, runner: Runner) -> None:
+def register(app: Celery, runner: Runner, traces: Traces | None = None) -> None:
     """Add the task that trainers serve."""
 
     @app.task(name=TRAIN_TASK, bind=True)  # type: ignore[untyped-decorator]
-    def train_job(self: Task, job_id: str, **_newer: object) -> None:
+    def train_job(task: Task, job_id: str, **_newer: object) -> None:
+        span = traces.root(TRAIN_TASK, "consumer", trace_of(task), {"mpa.job_id": job_id}) if traces else nullcontext()
         try:
-            check_message(self.request.headers)
-            runner.run(job_id)
+            check_message(task.request.headers)
+            with span, log_fields(job_id=job_id):
+                runner.run(job_id)
         except Stopping as stopping:
             raise Reject("the worker is stopping", requeue=True) from stopping
         except NewerSchema as error:

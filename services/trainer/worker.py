@@ -10,23 +10,30 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_shutting_down
+from prometheus_client import CollectorRegistry
 
 from services.trainer.flow import TrainingFlow
 from services.trainer.launch import check_reporters, read_launch
+from services.trainer.metrics import TrainerMetrics
 from services.trainer.tasks import Runner, register
+from shared.metrics import make_registry, serve_metrics
 from shared.queue import TRAIN_QUEUE, make_celery
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
 from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
+from shared.tracing import Traces, open_traces
 from shared.vqa.tasks import load_profiles
 
 log = logging.getLogger(__name__)
 
 
-def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
+def make_worker(
+    settings: TrainerSettings, registry: CollectorRegistry | None = None, traces: Traces | None = None
+) -> tuple[Celery, Runner]:
     """The Celery app with its task, and what runs the trainings."""
+    metrics = TrainerMetrics(registry or CollectorRegistry())
     app = make_celery(settings, "trainer")
     store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -34,12 +41,12 @@ def make_worker(settings: TrainerSettings) -> tuple[Celery, Runner]:
     async def work(job_id: str) -> None:
         jobs = JobStore.from_url(settings.redis_url)
         try:
-            await TrainingFlow(settings, store, jobs, owner).run(job_id)
+            await TrainingFlow(settings, store, jobs, owner, metrics).run(job_id)
         finally:
             await jobs.aclose()
 
     runner = Runner(work)
-    register(app, runner)
+    register(app, runner, traces)
     return app, runner
 
 
@@ -62,7 +69,9 @@ def check_processes(settings: TrainerSettings) -> None:
 def main() -> None:
     settings = read_settings(TrainerSettings, check_tasks, check_reports, check_processes)
     setup_logging("trainer-worker", settings)
-    app, runner = make_worker(settings)
+    registry, traces = make_registry(), open_traces("trainer-worker", settings)
+    app, runner = make_worker(settings, registry, traces)
+    stop_metrics = serve_metrics(registry, settings.host, settings.metrics_port)
 
     def stop(**_: Any) -> None:
         runner.stop()
@@ -70,20 +79,25 @@ def main() -> None:
     worker_shutting_down.connect(stop, weak=False)
     log.info("Waiting for finished sets.")
     # One thread: the training itself is a child process, and the thread only watches it.
-    with present(settings.redis_url, "trainer"):
-        app.worker_main(
-            [
-                "worker",
-                "--pool=threads",
-                "--concurrency=1",
-                f"--queues={TRAIN_QUEUE}",
-                f"--hostname=trainer-{os.getpid()}@%h",
-                f"--loglevel={settings.log_level}",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ]
-        )
+    try:
+        with present(settings.redis_url, "trainer"):
+            app.worker_main(
+                [
+                    "worker",
+                    "--pool=threads",
+                    "--concurrency=1",
+                    f"--queues={TRAIN_QUEUE}",
+                    f"--hostname=trainer-{os.getpid()}@%h",
+                    f"--loglevel={settings.log_level}",
+                    "--without-gossip",
+                    "--without-mingle",
+                    "--without-heartbeat",
+                ]
+            )
+    finally:
+        stop_metrics()
+        if traces is not None:
+            traces.close()
 
 
 if __name__ == "__main__":

@@ -55,8 +55,10 @@ class JobStore:
     async def ping(self) -> None:
         await cast(Awaitable[Any], self._hash.redis.ping())
 
-    async def create(self, stored: StoredSpec, rebuilt: Rebuilt | None = None) -> bool:
-        """Make the record of a job whose spec is durable; False if it exists. ``rebuilt``: what the store knew."""
+    async def create(self, stored: StoredSpec, rebuilt: Rebuilt | None = None, trace: str | None = None) -> bool:
+        """Make the record of a job whose spec is durable; False if it exists. ``rebuilt``: what the store knew;
+        ``trace``: the traceparent that its work belongs to.
+        """
         created = stored.created_at.timestamp()
 
         def decide(fields: Fields, now: float) -> Change[bool]:
@@ -66,6 +68,8 @@ class JobStore:
             if rebuilt is not None:
                 # Versions must not start again at 1, or an old ETag could match a new state.
                 new["version"] = str(int(now))
+            if trace is not None:
+                new["trace"] = trace
             return Change(True, new, active=True)
 
         made = await self._hash.update(stored.job_id, ["spec"], decide, must_exist=False)
@@ -87,6 +91,7 @@ class JobStore:
             version=int(fields.get("version", 0)),
             updated=float(fields.get("updated", 0.0)),
             now=now,
+            trace=fields.get("trace"),
         )
 
     async def get(self, job_id: str) -> JobStatus:
@@ -203,16 +208,18 @@ class JobStore:
 
         await self._hash.update(job_id, names, decide)
 
-    async def mark_reported(self, job_id: str) -> None:
-        """A final job's report is in the artifact store: nobody has to look after the job any more."""
+    async def mark_reported(self, job_id: str) -> bool:
+        """A final job's report is in the artifact store: nobody has to look after the job any more. True for the first
+        caller.
+        """
 
-        def decide(fields: Fields, _now: float) -> Change[None]:
+        def decide(fields: Fields, _now: float) -> Change[bool]:
             if not JobState(str(fields["state"])).is_final:
-                return Change(None)
-            info = replace(load_info(fields["info"]), reported=True)
-            return Change(None, {"info": dump(info)}, visible=False, active=False)
+                return Change(False)
+            info = load_info(fields["info"])
+            return Change(not info.reported, {"info": dump(replace(info, reported=True))}, visible=False, active=False)
 
-        await self._hash.update(job_id, ["state", "info"], decide)
+        return await self._hash.update(job_id, ["state", "info"], decide)
 
 
 class Rebuilt:

@@ -155,7 +155,7 @@ class JobInfo:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All of a job at one version, as of ``now``."""
+    """All of a job at one version, as of ``now``. ``trace``: the traceparent that it was submitted with."""
 
     stored: StoredSpec
     state: JobState
@@ -165,6 +165,7 @@ class Snapshot:
     version: int
     updated: float
     now: float
+    trace: str | None = None
 
     def shard(self, index: int) -> ShardRecord:
         return self.shards.get(index, ShardRecord())

@@ -20,7 +20,7 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: mpa
 resources: [../overlays/{overlay}]
-components: [../batch]
+components: [../batch, ../monitoring]
 """
 
 

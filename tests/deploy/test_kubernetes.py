@@ -37,6 +37,34 @@ def labels_of(item: dict[str, Any]) -> dict[str, str]:
     return pod_of(item)["metadata"]["labels"]
 
 
+def metrics_port(item: dict[str, Any]) -> int | None:
+    """The port of a worker's metrics; None for what is no worker."""
+    (container,) = pod_of(item)["spec"]["containers"]
+    found = [port["containerPort"] for port in container.get("ports", []) if port["name"] == "metrics"]
+    return found[0] if found else None
+
+
+def test_workers_show_metrics_where_the_settings_say_and_only_to_the_monitoring(overlay: Objects) -> None:
+    settings = next(i for i in of_kind(overlay, "ConfigMap") if i["metadata"]["name"].startswith("settings"))["data"]
+    ports = {labels_of(i)[NAME]: port for i in of_kind(overlay, "Deployment") if (port := metrics_port(i))}
+    expected = int(settings["MPA_METRICS_PORT"])
+    assert ports == {"parity-worker": expected, "trainer-worker": expected}
+    policies = {i["metadata"]["name"]: i["spec"] for i in of_kind(overlay, "NetworkPolicy")}
+    for name in ports:
+        (rule,) = policies[name]["ingress"]
+        assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"mpa.dev/monitoring": "true"}}}]
+        assert "Ingress" in policies[name]["policyTypes"]
+
+
+def test_the_pod_monitor_finds_every_port_that_shows_metrics(overlay: Objects) -> None:
+    monitor = yaml.safe_load((ROOT / "k8s/monitoring/pod-monitor.yaml").read_text())
+    watched = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    for item in of_kind(overlay, "Deployment"):
+        assert matches(monitor["spec"]["selector"]["matchLabels"], labels_of(item))
+        (container,) = pod_of(item)["spec"]["containers"]
+        assert {port["name"] for port in container["ports"]} & watched
+
+
 def test_selectors_find_exactly_one_workload(overlay: Objects) -> None:
     pods = [labels_of(item) for item in of_kind(overlay, "Deployment", "StatefulSet")]
     selectors = [item["spec"]["selector"] for item in of_kind(overlay, "Service")]
@@ -122,6 +150,8 @@ def test_network_policies_open_the_designs_edges_and_no_others(overlay: Objects)
     assert set(denied[0]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert not {"ingress", "egress"} & set(denied[0]["spec"])
     ports = {i["metadata"]["name"]: i["spec"]["ports"][0]["port"] for i in of_kind(overlay, "Service")}
+    # Workers serve nobody, so have no Service; only the monitoring may ask for their metrics.
+    ports |= {labels_of(i)[NAME]: port for i in of_kind(overlay, "Deployment") if (port := metrics_port(i))}
     going, coming = set(), set()
     for item in policies:
         if item in denied:

@@ -9,7 +9,7 @@ import pytest
 
 # Older and newest version that clusters run; `unhealthyPodEvictionPolicy` and `podFailurePolicy` need the first.
 VERSIONS = ("1.31", "1.37")
-CUSTOM = {"ScaledObject"}
+CUSTOM = {"ScaledObject", "PodMonitor"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -144,7 +144,7 @@ async def test_metrics_count_requests() -> None:
     async with client_of(make_app()) as client:
         await client.get("/v1/busy")
         text = (await client.get("/metrics")).text
-    assert 'mpa_test_http_requests_total{method="GET",status="429"} 1.0' in text
+    assert 'mpa_test_http_requests_total{method="GET",route="/v1/busy",status="429"} 1.0' in text
 
 
 def test_contract_models_refuse_unknown_fields() -> None:

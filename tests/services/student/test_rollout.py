@@ -52,6 +52,10 @@ async def test_a_swap_that_misses_its_deadline_changes_nothing(
         assert "base goes on serving" in late.json()["detail"]
         assert (await answer_of(replica.client))[0] == "base" == registry.active().version
         assert (await replica.client.activate("job-b", by="test")).changed
+        shown = (await http.get("/metrics")).text
+        for result in ("failed", "swapped"):
+            assert f'mpa_student_swap_seconds_count{{result="{result}"}} 1.0' in shown
+        assert "mpa_student_queued_requests 0.0" in shown
 
 
 async def test_a_swap_that_waits_for_others_keeps_its_deadline(settings: StudentSettings) -> None:

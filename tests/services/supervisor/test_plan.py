@@ -27,8 +27,11 @@ def environment_of(plan: Plan, name: str) -> dict[str, str]:
 def test_everything_runs_here_by_default() -> None:
     plan = make_plan()
     assert plan.names == ["redis", "teacher", "student", "parity", "trainer", "parity-worker", "trainer-worker"]
-    assert set(plan.endpoints) == {"redis", "teacher", "student", "parity", "trainer"}
-    assert len({url.rsplit(":", 1)[1] for url in plan.endpoints.values()}) == 5
+    assert set(plan.endpoints) == {
+        *("redis", "teacher", "student", "parity", "trainer"),
+        *("parity-worker", "trainer-worker"),
+    }
+    assert len({url.rsplit(":", 1)[1] for url in plan.endpoints.values()}) == 7
     assert not plan.remote
 
 
@@ -64,6 +67,31 @@ def test_a_fixed_port_is_kept(monkeypatch: pytest.MonkeyPatch, free_port: int) -
     monkeypatch.setenv("MPA_PARITY_PORT", str(free_port))
     monkeypatch.setenv("MPA_HOST", "0.0.0.0")
     assert make_plan().endpoints["parity"] == f"http://127.0.0.1:{free_port}"
+
+
+def first_of_two_free_ports() -> int:
+    """Where the next port is free too."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def test_each_worker_has_a_port_for_its_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = first_of_two_free_ports()
+    for first in (None, fixed):
+        if first is not None:
+            monkeypatch.setenv("MPA_METRICS_PORT", str(first))
+        plan = make_plan()
+        ports = {name: environment_of(plan, name)["MPA_METRICS_PORT"] for name in ("parity-worker", "trainer-worker")}
+        assert {name: plan.endpoints[name].rsplit(":", 1)[1] for name in ports} == ports
+        assert len(set(ports.values())) == 2
+    assert ports == {"parity-worker": str(fixed), "trainer-worker": str(fixed + 1)}
 
 
 def test_our_own_teacher_gets_the_system_s_key(monkeypatch: pytest.MonkeyPatch) -> None:
