@@ -12,22 +12,25 @@ from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import ManifestEntry
 from shared.errors import NotFound, Unavailable
-from shared.garbage import CARD, Inventory, JobFacts, Removal, garbage
+from shared.garbage import CARD, Inventory, JobFacts, Kind, Removal, garbage
 from shared.state import JobStore
+from shared.state.redis_hash import Clock
 from shared.store import Entry, Store
 
 
-async def take_stock(store: Store, jobs: JobStore) -> Inventory:
+async def take_stock(store: Store, jobs: JobStore, clock: Clock = time.time) -> Inventory:
     """Raises Unavailable where Redis or the store cannot be asked: nothing is guessed."""
-    return await _stock(store, jobs, tuple(await asyncio.to_thread(lambda: list(store.entries("")))))
+    return await _stock(store, jobs, await _entries(store, ""), clock)
 
 
-async def sweep(store: Store, jobs: JobStore, removals: list[Removal], older_than: float) -> AsyncIterator[Removal]:
+async def sweep(
+    store: Store, jobs: JobStore, removals: list[Removal], older_than: float, clock: Clock = time.time
+) -> AsyncIterator[Removal]:
     """Delete, each after another look: what became needed since it was decided on is kept. Yields what went."""
     for removal in removals:
-        present = await asyncio.to_thread(lambda: list(store.entries("")))
-        chosen = tuple(entry for entry in present if entry.key.startswith(removal.prefix))
-        again = garbage(await _stock(store, jobs, chosen), older_than)
+        is_one_object = removal.kind in (Kind.TEMPORARY, Kind.SHARD)
+        place = removal.prefix.rpartition("/")[0] if is_one_object else removal.prefix
+        again = garbage(await _stock(store, jobs, await _entries(store, place), clock), older_than)
         for still in again:
             if still.prefix == removal.prefix:
                 for key in still.keys:
@@ -35,7 +38,7 @@ async def sweep(store: Store, jobs: JobStore, removals: list[Removal], older_tha
                 yield still
 
 
-async def _stock(store: Store, jobs: JobStore, entries: tuple[Entry, ...]) -> Inventory:
+async def _stock(store: Store, jobs: JobStore, entries: tuple[Entry, ...], clock: Clock) -> Inventory:
     facts = await _jobs(jobs)
     named = {parts[1] for e in entries if (parts := e.key.split("/"))[0] in ("jobs", "training") and len(parts) > 1}
     # Asked by key: a listing may not show yet what a job needs.
@@ -43,7 +46,11 @@ async def _stock(store: Store, jobs: JobStore, entries: tuple[Entry, ...]) -> In
     versions = await asyncio.to_thread(_versions, store, entries)
     unfinished = [job_id for job_id, job in facts.items() if not job.state.is_final]
     referenced = await asyncio.to_thread(_referenced, store, unfinished)
-    return Inventory(time.time(), entries, facts, frozenset(specs), versions, referenced)
+    return Inventory(clock(), entries, facts, frozenset(specs), versions, referenced)
+
+
+async def _entries(store: Store, prefix: str) -> tuple[Entry, ...]:
+    return await asyncio.to_thread(lambda: tuple(store.entries(prefix)))
 
 
 async def _jobs(jobs: JobStore) -> dict[str, JobFacts]:

@@ -54,7 +54,7 @@ def typed_errors(url: str) -> Iterator[None]:
             f"The artifact store {url} refuses access ({error}): check the credentials and that they may get, put, "
             "list and delete there."
         ) from error
-    except (OSError, *_client_errors()) as error:
+    except _outages() as error:
         raise Unavailable(
             f"The artifact store {url} does not answer as it should ({type(error).__name__}: {error}): check "
             "MPA_STORE, AWS_ENDPOINT_URL, the credentials and the network."
@@ -90,9 +90,9 @@ def missing_bucket(url: str) -> Unavailable:
     return Unavailable(f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE.")
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
+def _outages() -> tuple[type[Exception], ...]:
     try:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
     except ImportError:  # the extra "s3" is not installed
-        return ()
-    return BotoCoreError, ClientError, HTTPClientError
+        return (OSError,)
+    return OSError, BotoCoreError, ClientError, HTTPClientError

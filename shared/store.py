@@ -143,7 +143,9 @@ class Store:
                 try:
                     if path.is_file():
                         stat = path.stat()
-                        yield Entry(path.relative_to(self._local).as_posix(), stat.st_size, stat.st_mtime)
+                        # A copy is a link and keeps its source's mtime; making the link sets ctime.
+                        changed_at = max(stat.st_mtime, stat.st_ctime)
+                        yield Entry(path.relative_to(self._local).as_posix(), stat.st_size, changed_at)
                 except FileNotFoundError:  # deleted meanwhile
                     continue
             return

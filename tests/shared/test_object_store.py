@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from shared.image_files import ImageFiles
 from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
 from shared.store import Store
 from tests.shared.object_store import ENVIRONMENT, ObjectServer, object_server
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +137,41 @@ def test_a_missing_bucket_is_no_missing_object() -> None:
             call()
 
 
-def test_refused_access_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from botocore.exceptions import ClientError
-    from s3fs.errors import translate_boto_error
+class Refuses(BaseHTTPRequestHandler):
+    """Answers all requests as S3 does to credentials without rights."""
 
-    async def refused(method: str, *_: Any, **__: Any) -> Any:
-        raise translate_boto_error(ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, method))
+    protocol_version = "HTTP/1.1"  # a PUT waits for 100 Continue
 
-    monkeypatch.setattr(store._fs, "_call_s3", refused)
-    for call in (lambda: store.read("a"), lambda: store.write("a", b""), lambda: store.create("a", b"")):
-        with pytest.raises(Unavailable, match="refuses access"):
-            call()
+    def do_GET(self) -> None:
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - http.server calls by name
+    do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_refused_access_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as strict:
+        threading.Thread(target=strict.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{strict.server_port}")
+        store = Store("s3://bucket/mpa")
+        for call in (
+            lambda: store.read("a"),
+            lambda: store.exists("a"),
+            lambda: store.write("a", b"1"),
+            lambda: store.create("a", b"1"),
+        ):
+            with pytest.raises(Unavailable, match="refuses access"):
+                call()
+        strict.shutdown()
 
 
 def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
