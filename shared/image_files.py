@@ -12,7 +12,7 @@ from typing import Self
 
 import fsspec
 
-from shared.errors import MPAError
+from shared.errors import MPAError, Unavailable
 from shared.images import UnreadableImage
 from shared.store import Store
 from shared.web_images import WEB_SCHEMES, WebImages
@@ -76,6 +76,8 @@ class ImageFiles:
     def _artifact(self, key: str) -> bytes:
         try:
             return self._store.read(key)
+        except Unavailable:  # says nothing about the image
+            raise
         except (MPAError, OSError) as error:
             raise UnreadableImage(f"The artifact cannot be read: {error}.") from error
 

@@ -2,7 +2,8 @@
 
 Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores
 a put is
-atomic by itself. Nothing here renames across objects, so the same code is right on both.
+atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag behind what
+was written: who needs all of something names its keys.
 """
 
 from __future__ import annotations
@@ -13,17 +14,28 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from shared.errors import InvalidInput, NotFound
+from shared.remote_store import create_object, missing_bucket, open_filesystem, typed_errors
 
 Names = list[str]
 
 _KEY = re.compile(r"^[^/\x00][^\x00]*$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a listing says of one object: size in bytes, last change in seconds since the epoch."""
+
+    key: str
+    bytes: int
+    modified: float
 
 
 class Store:
@@ -34,13 +46,19 @@ class Store:
     def __init__(self, url: str, cache_dir: Path | None = None) -> None:
         self.url = url.rstrip("/")
         self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(self.url)
-        self._root = str(root).rstrip("/")
+        self._fs, root = open_filesystem(self.url)
+        self._root = root.rstrip("/")
         self._local = Path(self._root) if _is_local(self._fs) else None
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
+        self._bucket_seen = False
         if self._local is not None:
             self._local.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def lists_at_once(self) -> bool:
+        """Whether a listing shows all that was written before it."""
+        return self._local is not None
 
     def url_of(self, key: str) -> str:
         return f"{self.url}/{_checked(key)}"
@@ -48,23 +66,26 @@ class Store:
     def exists(self, key: str) -> bool:
         if self._local is not None:
             return self._path(key).exists()
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(self._full(key)))
+        with self._typed_errors():
+            found = bool(self._fs.exists(self._full(key)))
+            return found or self._absent()
 
     def read(self, key: str) -> bytes:
         """The bytes under ``key``; raises NotFound."""
         try:
             if self._local is not None:
                 return self._path(key).read_bytes()
-            data: bytes = self._fs.cat_file(self._full(key))
-            return data
+            with self._typed_errors():
+                data: bytes = self._fs.cat_file(self._full(key))
+                return data
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 
     def write(self, key: str, data: bytes) -> None:
         """Publish ``data`` under ``key``: a reader sees the old bytes or the new, whole."""
         if self._local is None:
-            self._fs.pipe_file(self._full(key), data)
+            with self._typed_errors():
+                self._fs.pipe_file(self._full(key), data)
             return
         path = self._path(key)
         temporary = self._write_beside(path, data)
@@ -84,11 +105,8 @@ class Store:
                 temporary.unlink()
             _sync_folder(path.parent)
             return True
-        try:
-            self._fs.pipe_file(self._full(key), data, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        with self._typed_errors():
+            return create_object(self._fs, self._full(key), data)
 
     def copy(self, source: str, target: str) -> None:
         """Publish the bytes of ``source`` under ``target`` too, where possible without moving them; raises NotFound.
@@ -97,7 +115,8 @@ class Store:
         """
         try:
             if self._local is None:
-                self._fs.cp_file(self._full(source), self._full(target))
+                with self._typed_errors():
+                    self._fs.cp_file(self._full(source), self._full(target))
                 return
             path = self._path(target)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,11 +134,30 @@ class Store:
             folder = self._path(prefix) if prefix else self._local
             found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-"))
             return sorted(p.relative_to(self._local).as_posix() for p in found)
-        self._fs.invalidate_cache()
+        return sorted(entry.key for entry in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """All objects below ``prefix``, temporary files of unfinished writes too, in no order."""
+        if self._local is not None:
+            for path in (self._path(prefix) if prefix else self._local).rglob("*"):
+                try:
+                    if path.is_file():
+                        stat = path.stat()
+                        # A copy is a link and keeps its source's mtime; making the link sets ctime.
+                        changed_at = max(stat.st_mtime, stat.st_ctime)
+                        yield Entry(path.relative_to(self._local).as_posix(), stat.st_size, changed_at)
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+            return
         root = self._fs._strip_protocol(self._root)
-        return sorted(
-            str(name)[len(root) :].lstrip("/") for name in self._fs.find(self._full(prefix) if prefix else self._root)
-        )
+        with self._typed_errors():
+            found = self._fs.find(self._full(prefix) if prefix else self._root, detail=True)
+            if not found:
+                self._absent()
+        for name, info in found.items():
+            changed = info.get("LastModified") or info.get("mtime") or info["created"]
+            modified = changed.timestamp() if isinstance(changed, datetime) else float(changed)
+            yield Entry(str(name)[len(root) :].lstrip("/"), int(info["size"]), modified)
 
     def list_dirs(self, prefix: str) -> Names:
         """Names of the folders directly below ``prefix``, sorted."""
@@ -140,9 +178,7 @@ class Store:
                 except FileNotFoundError:  # deleted meanwhile
                     continue
             return total
-        self._fs.invalidate_cache()
-        full = self._full(prefix)
-        return int(self._fs.du(full)) if self._fs.exists(full) else 0
+        return sum(entry.bytes for entry in self.entries(prefix))
 
     def delete(self, prefix: str) -> None:
         """Remove ``prefix`` and all below it; nothing happens if it does not exist."""
@@ -152,14 +188,18 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-        elif self._fs.exists(self._full(prefix)):
-            self._fs.rm(self._full(prefix), recursive=True)
+            return
+        try:
+            with self._typed_errors():
+                self._fs.rm(self._full(prefix), recursive=True)
+        except FileNotFoundError:
+            return
 
-    def open_local(self, prefix: str) -> Path:
+    def open_local(self, prefix: str, names: Iterable[str] = ()) -> Path:
         """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache
-        folder.
+        folder. ``names`` are fetched even where a listing does not show them yet.
         """
-        keys = self.list(prefix)
+        keys = sorted({*self.list(prefix), *(f"{prefix.rstrip('/')}/{name}" for name in names)})
         if not keys:
             raise NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
         if self._local is not None:
@@ -168,12 +208,7 @@ class Store:
             target = self._cache_root() / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
             for key in keys:
                 path = target / key[len(prefix.rstrip("/")) + 1 :]
-                if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
-                    continue
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
-                self._fs.get_file(self._full(key), str(partial))
-                partial.replace(path)
+                self._fetch(key, path)
             return target
 
     def publish_dir(self, folder: Path, prefix: str, last: str | None = None) -> None:
@@ -183,15 +218,41 @@ class Store:
         for name in ordered:
             self._publish_file(folder / name, f"{prefix.rstrip('/')}/{name}")
 
+    def _fetch(self, key: str, path: Path) -> None:
+        partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        try:
+            with self._typed_errors():
+                if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
+                    return
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(self._full(key), str(partial))
+            partial.replace(path)
+        except FileNotFoundError as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
     def _publish_file(self, source: Path, key: str) -> None:
         if self._local is None:
-            self._fs.put_file(str(source), self._full(key))
+            with self._typed_errors():
+                self._fs.put_file(str(source), self._full(key))
             return
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
         shutil.copyfile(source, temporary)
         temporary.replace(path)
+
+    def _typed_errors(self) -> AbstractContextManager[None]:
+        return typed_errors(self.url)
+
+    def _absent(self) -> bool:
+        """False, once it is known that the bucket is there: HEAD and LIST say the same of a missing one."""
+        if not self._bucket_seen and "s3" in self._fs.protocol:
+            if not self._fs.exists(self._root.split("/")[0]):
+                raise missing_bucket(self.url)
+            self._bucket_seen = True
+        return False
 
     def _cache_root(self) -> Path:
         if self._cache_dir is None:

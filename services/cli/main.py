@@ -19,6 +19,7 @@ from rich.live import Live
 from services.cli.doctor.command import doctor
 from services.cli.evaluate import compare_runs, evaluate
 from services.cli.export import export_set
+from services.cli.gc import gc
 from services.cli.render import checkpoints_table, job_panel, jobs_table, pairs_table
 from services.cli.rollout import add_commands
 from services.cli.session import (
@@ -45,6 +46,7 @@ JobId = Annotated[str, typer.Argument(help="The job's id.")]
 app.command("evaluate")(evaluate)
 app.command("compare")(compare_runs)
 app.command("doctor")(doctor)
+app.command("gc")(gc)
 
 
 class ExportFormat(StrEnum):

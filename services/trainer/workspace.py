@@ -58,7 +58,7 @@ class Workspace:
 
     def folder(self) -> Path:
         """The local folder, with what an earlier holder left in it."""
-        return self._store.open_local(self._prefix)
+        return self._store.open_local(self._prefix, [_START])
 
     def mirror(self, folder: Path) -> None:
         """Copy newly saved steps and results of a remote store's working copy to the store."""

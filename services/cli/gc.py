@@ -1,0 +1,57 @@
+"""`mpa gc`: shows, and with --delete removes, what of the artifact store no job needs any more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from services.cli.session import Exit, fail, run, show_json
+from shared.garbage import Removal, garbage, total_bytes
+from shared.inventory import sweep, take_stock
+from shared.settings import ClientSettings
+from shared.state import JobStore
+from shared.store import Store
+
+DAY = 86400.0
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
+
+
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only shown.")] = False,
+    older_than: Annotated[str, typer.Option(help="Only what is older, as 12h or 7d; an hour at least.")] = "7d",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what no job needs any more (docs/storage.md). Needs MPA_STORE and MPA_REDIS_URL, not the services.
+
+    Exit codes: 0 done, also where there was nothing; 1 error; 2 bad input; 3 Redis or the store is unreachable.
+    """
+    seconds = _seconds(older_than)
+
+    async def call(settings: ClientSettings) -> list[Removal]:
+        store, jobs = Store(settings.store_url), JobStore.from_url(settings.redis_url)
+        try:
+            found = garbage(await take_stock(store, jobs), seconds)
+            return [gone async for gone in sweep(store, jobs, found, seconds)] if delete else found
+        finally:
+            await jobs.aclose()
+
+    removals = run(call)
+    if as_json:
+        rows = [{"prefix": r.prefix, "kind": r.kind, "why": r.why, "bytes": r.bytes} for r in removals]
+        show_json({"deleted": delete, "bytes": total_bytes(removals), "removals": rows})
+        return
+    for removal in removals:
+        typer.echo(f"{removal.kind:<11}{removal.bytes:>14,} B  {removal.prefix}  ({removal.why})")
+    said = "deleted" if delete else "could be deleted: run again with --delete"
+    typer.echo(f"{len(removals)} found, {total_bytes(removals):,} bytes {said}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text[:-1]) * UNITS[text[-1:]]
+    except (ValueError, KeyError):
+        fail(f"--older-than {text!r} is no age: write a number and s, m, h or d, as 12h.", Exit.BAD_INPUT)
+    if not 0 <= seconds < float("inf"):
+        fail(f"--older-than {text!r} is no age: it must be a number of at least 0.", Exit.BAD_INPUT)
+    return seconds

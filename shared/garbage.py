@@ -1,0 +1,150 @@
+"""What of the artifact store no job needs any more: a pure decision over an inventory.
+
+What is not understood is kept. A checkpoint with a card is kept for ever, so what serves, what a rollback returns to,
+bases and parents are never garbage; neither is anything of a job that is not over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from shared.contracts import JobState
+from shared.store import Entry
+from shared.traffic import HOUR_FORMAT
+
+GRACE_SECONDS = 3600.0
+"""Nothing younger is ever removed: it may be half of something that is being published."""
+CARD = "mpa_card.json"
+
+
+class Kind(StrEnum):
+    TEMPORARY = "temporary"
+    TRAINING = "training"
+    CHECKPOINT = "checkpoint"
+    SHARD = "shard"
+    JOB = "job"
+    PINNED = "pinned"
+    TRAFFIC = "traffic"
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """A job as Redis knows it. ``ended``: seconds since the epoch, None while it is not over."""
+
+    state: JobState
+    ended: float | None
+    shards: int
+    """How many shards of all its rounds there may be."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """``jobs`` by id: all that Redis knows. ``specs``: ids of jobs whose accepted spec is in the store.
+
+    ``versions``: (student, version) of checkpoints that have a card or that a pointer names. ``referenced``: keys that
+    manifests of unfinished jobs name.
+    """
+
+    now: float
+    entries: tuple[Entry, ...]
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    specs: frozenset[str] = frozenset()
+    versions: frozenset[tuple[str, str]] = frozenset()
+    referenced: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Removal:
+    """``keys``: the objects to delete, all of what ``prefix`` holds or a part of it."""
+
+    prefix: str
+    kind: Kind
+    why: str
+    keys: tuple[str, ...]
+    bytes: int
+
+
+def garbage(inventory: Inventory, older_than: float, grace: float = GRACE_SECONDS) -> list[Removal]:
+    """What may go, by prefix. ``older_than`` and ``grace`` in seconds."""
+    groups: dict[tuple[str, Kind, str], list[Entry]] = {}
+    ages: dict[str, float] = {}
+    for entry in inventory.entries:
+        found = _group(inventory, entry, older_than)
+        if found is not None:
+            groups.setdefault(found, []).append(entry)
+            ages[found[0]] = max(ages.get(found[0], 0.0), entry.modified)
+    limit = max(older_than, grace)
+    return [
+        Removal(prefix, kind, why, tuple(sorted(e.key for e in entries)), sum(e.bytes for e in entries))
+        for (prefix, kind, why), entries in sorted(groups.items())
+        if ages[prefix] <= inventory.now - limit and not inventory.referenced.intersection(e.key for e in entries)
+    ]
+
+
+def _group(inventory: Inventory, entry: Entry, older_than: float) -> tuple[str, Kind, str] | None:
+    """What the object is a part of, and why that may go; None if it may not."""
+    match entry.key.split("/"):
+        case [*_, name] if name.startswith(".tmp-"):
+            return entry.key, Kind.TEMPORARY, "left by a write that did not end"
+        case ["training", job_id, _, *_]:
+            return _training(inventory, job_id, older_than)
+        case ["checkpoints", student, version, _, *_] if not version.startswith("."):
+            if (student, version) not in inventory.versions:
+                return f"checkpoints/{student}/{version}", Kind.CHECKPOINT, f"never published: it has no {CARD}"
+        case ["traffic", student, hour, _]:
+            if _is_past(hour, inventory.now - older_than):
+                return f"traffic/{student}/{hour}", Kind.TRAFFIC, "sampled longer ago than asked for"
+        case ["jobs", job_id, *rest] if rest:
+            return _of_job(inventory, job_id, rest, older_than)
+    return None
+
+
+def _training(inventory: Inventory, job_id: str, older_than: float) -> tuple[str, Kind, str] | None:
+    job = inventory.jobs.get(job_id)
+    if job is None:
+        if job_id in inventory.specs:
+            return None
+        return f"training/{job_id}", Kind.TRAINING, "its job does not exist"
+    if not _is_over(job, inventory.now - older_than):
+        return None
+    return f"training/{job_id}", Kind.TRAINING, f"its job {job.state}"
+
+
+def _of_job(inventory: Inventory, job_id: str, rest: list[str], older_than: float) -> tuple[str, Kind, str] | None:
+    job = inventory.jobs.get(job_id)
+    if job is None:
+        if job_id in inventory.specs:
+            return None
+        return f"jobs/{job_id}", Kind.JOB, "there is no such job: never accepted, or deleted"
+    if job.state is not JobState.SUCCEEDED or not _is_over(job, inventory.now - older_than):
+        return None  # a failed or cancelled job may be tried again
+    match rest:
+        case ["images", _]:
+            return f"jobs/{job_id}/images", Kind.PINNED, "copies of sampled traffic; its job succeeded"
+        case ["set", name] if (number := _shard_number(name)) is not None and number >= job.shards:
+            return f"jobs/{job_id}/set/{name}", Kind.SHARD, f"its job has {job.shards} shards only: an abandoned round"
+    return None
+
+
+def _is_over(job: JobFacts, before: float) -> bool:
+    return job.state.is_final and job.ended is not None and job.ended <= before
+
+
+def _is_past(hour: str, before: float) -> bool:
+    try:
+        end = datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC) + timedelta(hours=1)
+    except ValueError:
+        return False
+    return end.timestamp() <= before
+
+
+def _shard_number(name: str) -> int | None:
+    digits = name.removeprefix("shard-").removesuffix(".parquet")
+    return int(digits) if name == f"shard-{digits}.parquet" and digits.isdecimal() else None
+
+
+def total_bytes(removals: Iterable[Removal]) -> int:
+    return sum(removal.bytes for removal in removals)

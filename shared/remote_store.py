@@ -1,0 +1,98 @@
+"""Object stores behind fsspec: opened without caches of listings, bounded in time, and with errors that say what to do.
+
+Credentials and the endpoint come from botocore's chain: ``AWS_*`` variables, a profile, web identity, the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+
+from shared.errors import Unavailable
+
+CONNECT_SECONDS, READ_SECONDS = 5, 60
+HTTP_ATTEMPTS = 4
+"""What botocore tries for one request: connections that break, 5xx, throttling."""
+CALL_ATTEMPTS = 2
+"""What s3fs tries on top, for the errors that come while a body is read."""
+CREATE_ATTEMPTS = 5
+_ABSENT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The file system of ``url`` and the path in it. Nothing is asked of a server yet."""
+    if not url.startswith(("s3://", "s3a://")):
+        fs, path = fsspec.core.url_to_fs(url)
+        return fs, str(path)
+    config = {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "retries": {"mode": "standard", "total_max_attempts": HTTP_ATTEMPTS},
+    }
+    # Instances are cached by their arguments, not by the environment that they took their credentials from.
+    fs, path = fsspec.core.url_to_fs(
+        url, use_listings_cache=False, skip_instance_cache=True, default_fill_cache=False, config_kwargs=config
+    )
+    fs.retries = CALL_ATTEMPTS
+    return fs, str(path)
+
+
+@contextmanager
+def typed_errors(url: str) -> Iterator[None]:
+    """Outages and refusals as Unavailable; that an object is missing, or there already, stays what it was."""
+    try:
+        yield
+    except _ABSENT as error:
+        if error_code(error) == "NoSuchBucket":
+            raise missing_bucket(url) from error
+        raise
+    except PermissionError as error:
+        raise Unavailable(
+            f"The artifact store {url} refuses access ({error}): check the credentials and that they may get, put, "
+            "list and delete there."
+        ) from error
+    except _outages() as error:
+        raise Unavailable(
+            f"The artifact store {url} does not answer as it should ({type(error).__name__}: {error}): check "
+            "MPA_STORE, AWS_ENDPOINT_URL, the credentials and the network."
+        ) from error
+
+
+def create_object(fs: Any, path: str, data: bytes) -> bool:
+    """Put ``data`` unless ``path`` exists; whether this call did."""
+    for attempt in range(1, CREATE_ATTEMPTS + 1):
+        try:
+            fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            code = error_code(error)
+            if code == "PreconditionFailed":
+                return False
+            # S3 answers so to all but one of several creations at the same moment, and the one may still fail.
+            if code != "ConditionalRequestConflict" or attempt == CREATE_ATTEMPTS:
+                raise
+        else:
+            return True
+    raise AssertionError("unreachable")
+
+
+def error_code(error: BaseException) -> str:
+    """S3's own word for what is wrong; empty where it gave none."""
+    response = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def missing_bucket(url: str) -> Unavailable:
+    return Unavailable(f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE.")
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    except ImportError:  # the extra "s3" is not installed
+        return (OSError,)
+    return OSError, BotoCoreError, ClientError, HTTPClientError

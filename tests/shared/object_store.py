@@ -1,0 +1,60 @@
+"""A real S3 server over HTTP (moto's), on a port of its own, for one test module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from shared.ports import free_port
+from tests.polling import wait_until
+
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class ObjectServer:
+    """``moto_server`` as a child; ``url`` is its endpoint."""
+
+    def __init__(self, log: Path) -> None:
+        self._port, self._log = free_port(), log
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as stream:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
+                env=os.environ | ENVIRONMENT,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self._answers, 30.0)
+
+    def stop(self) -> None:
+        if self._child is not None:
+            self._child.send_signal(signal.SIGKILL)
+            self._child.wait()
+            self._child = None
+
+    def _answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=2):
+            return True
+        return False
+
+
+@contextmanager
+def object_server(folder: Path) -> Iterator[ObjectServer]:
+    pytest.importorskip("moto.server")
+    server = ObjectServer(folder / "moto.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,261 @@
+"""The artifact store on a real S3 server: publish, first writer wins, parts, outages, and listings that lag."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.trainer.workspace import Start, Workspace
+from shared import remote_store
+from shared.checkpoints import CheckpointRegistry, build_card
+from shared.contracts import Split, Verdict
+from shared.errors import NotFound, Unavailable
+from shared.image_files import ImageFiles
+from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
+from shared.store import Store
+from tests.shared.object_store import ENVIRONMENT, ObjectServer, object_server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    with object_server(tmp_path_factory.mktemp("moto")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def credentials(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(remote_store, "HTTP_ATTEMPTS", 1)
+
+
+def bucket() -> str:
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    fs, _ = remote_store.open_filesystem(f"s3://{name}")
+    fs.mkdir(name)
+    return f"s3://{name}/mpa"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(bucket(), cache_dir=tmp_path / "cache")
+
+
+def lagging(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, listings show only what they show now; reads by key see everything."""
+    find, shown = store._fs.find, set(store._fs.find(store._root))
+
+    def stale(path: str, **options: Any) -> Any:
+        found = find(path, **options)
+        if isinstance(found, dict):
+            return {name: info for name, info in found.items() if name in shown}
+        return [name for name in found if name in shown]
+
+    monkeypatch.setattr(store._fs, "find", stale)
+
+
+def row(job: str, shard: int) -> Row:
+    return Row(job, shard, shard, 0, f"/i/{shard}.png", "0" * 64, "chart", Split.TRAIN, Verdict.DISPARITY, question="q")
+
+
+def test_what_is_written_is_read_listed_copied_and_deleted(store: Store) -> None:
+    store.write("jobs/a/spec.json", b"one")
+    store.write("jobs/a/spec.json", b"two")
+    store.write("jobs/ab/spec.json", b"x")
+    store.copy("jobs/a/spec.json", "jobs/c/spec.json")
+    assert store.read("jobs/c/spec.json") == b"two"
+    assert store.list("jobs") == ["jobs/a/spec.json", "jobs/ab/spec.json", "jobs/c/spec.json"]
+    assert store.list_dirs("jobs") == ["a", "ab", "c"]
+    assert store.size("jobs/a") == 3
+    store.delete("jobs/a")
+    store.delete("jobs/never")
+    assert store.list("jobs") == ["jobs/ab/spec.json", "jobs/c/spec.json"]
+    assert not store.exists("jobs/a/spec.json")
+    with pytest.raises(NotFound, match="jobs/a"):
+        store.read("jobs/a/spec.json")
+
+
+def test_the_first_creator_wins(store: Store) -> None:
+    """One after another: moto looks and writes in two steps, so creators at the same moment may all win there."""
+    assert [Store(store.url).create("claim", b"%d" % n) for n in range(4)] == [True, False, False, False]
+    assert store.read("claim") == b"0"
+
+
+def test_another_process_is_seen_at_once(store: Store) -> None:
+    other = Store(store.url)
+    assert store.list("jobs") == []
+    assert not store.exists("jobs/a")
+    other.write("jobs/a", b"1")
+    assert store.exists("jobs/a")
+    assert store.list("jobs") == ["jobs/a"]
+
+
+def test_files_above_the_part_size_go_up_in_parts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    call = store._fs._call_s3
+
+    async def counted(method: str, *args: Any, **options: Any) -> Any:
+        calls.append(method)
+        return await call(method, *args, **options)
+
+    monkeypatch.setattr(store._fs, "_call_s3", counted)
+    big = tmp_path / "big" / "model.safetensors"
+    big.parent.mkdir()
+    with big.open("wb") as file:
+        file.truncate(101 * 2**20)
+        file.seek(60 * 2**20)
+        file.write(b"middle")
+    store.publish_dir(big.parent, "big")
+    assert calls.count("upload_part") == 3
+    assert (store.open_local("big") / "model.safetensors").read_bytes() == big.read_bytes()
+
+
+def test_a_missing_bucket_is_no_missing_object() -> None:
+    store = Store(f"s3://none-{uuid.uuid4().hex[:8]}/mpa")
+    for call in (
+        lambda: store.read("a"),
+        lambda: store.exists("a"),
+        lambda: store.list("a"),
+        lambda: store.write("a", b""),
+        lambda: store.create("a", b""),
+    ):
+        with pytest.raises(Unavailable, match="bucket"):
+            call()
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """Answers all requests as S3 does to credentials without rights."""
+
+    protocol_version = "HTTP/1.1"  # a PUT waits for 100 Continue
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - http.server calls by name
+    do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_refused_access_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as strict:
+        threading.Thread(target=strict.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{strict.server_port}")
+        store = Store("s3://bucket/mpa")
+        for call in (
+            lambda: store.read("a"),
+            lambda: store.exists("a"),
+            lambda: store.write("a", b"1"),
+            lambda: store.create("a", b"1"),
+        ):
+            with pytest.raises(Unavailable, match="refuses access"):
+                call()
+        strict.shutdown()
+
+
+def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with object_server(tmp_path) as own:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", own.url)
+        store = Store(bucket(), cache_dir=tmp_path / "cache")
+        store.write("jobs/a.png", b"1")
+        own.stop()
+        with pytest.raises(Unavailable, match="does not answer"):
+            store.read("jobs/a.png")
+        with pytest.raises(Unavailable):
+            store.exists("jobs/a.png")
+        with ImageFiles(store, roots=None, max_bytes=100, allow_urls=False) as files, pytest.raises(Unavailable):
+            files.read(store.url_of("jobs/a.png"))
+        own.start()
+        store._fs.mkdir(store._root.split("/")[0])  # the server keeps nothing
+        store.write("jobs/a.png", b"2")
+        assert store.read("jobs/a.png") == b"2"
+
+
+def test_a_set_is_whole_though_the_listing_lags(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shard(store, "j", 1, [row("j", 1)])
+    lagging(store, monkeypatch)
+    for number in (0, 2, 3):
+        write_shard(store, "j", number, [row("j", number)])
+    assert store.list("jobs/j/set") == ["jobs/j/set/shard-00001.parquet"]
+    assert shard_numbers(store, "j") == [0, 1, 2, 3]
+    assert read_set(store, "j").num_rows == 4
+    assert set_digest(store, "j") == set_digest(Store(store.url), "j")
+
+
+def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "x"}))
+    (folder / "tokenizer.json").write_text("{}")
+    registry = CheckpointRegistry(store, "student")
+    lagging(store, monkeypatch)
+    for version in ("v1", "v2"):
+        card = build_card(folder, version=version, student="student", files=sorted(folder.iterdir()))
+        registry.publish(folder, card)
+        registry.set_active(version, "test")
+    assert store.list("checkpoints") == []
+    assert sorted(p.name for p in registry.local("v2").iterdir()) == ["config.json", "mpa_card.json", "tokenizer.json"]
+    assert registry.rollback("test").version == "v1"
+    assert CheckpointRegistry(Store(store.url), "student").active().version == "v1"
+
+
+def test_a_half_published_folder_has_no_card(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "mpa_card.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    put = store._fs.put_file
+
+    def dies(source: str, target: str) -> None:
+        if target.endswith("tokenizer.json"):
+            raise OSError("the connection broke")
+        put(source, target)
+
+    monkeypatch.setattr(store._fs, "put_file", dies)
+    with pytest.raises(Unavailable):
+        store.publish_dir(folder, "checkpoints/s/v", last="mpa_card.json")
+    assert store.list("checkpoints/s/v") == ["checkpoints/s/v/config.json"]
+
+
+def test_a_training_goes_on_from_what_another_trainer_saved(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Workspace(store, "j")
+    with monkeypatch.context() as late:
+        lagging(store, late)
+        first.begin("base", "digest")
+        assert (first.folder() / "start.json").is_file()
+    step = first.folder() / "steps" / "checkpoint-5"
+    step.mkdir(parents=True)
+    (step / "model.safetensors").write_bytes(b"w")
+    (step / "complete").write_bytes(b"")
+    first.mirror(first.folder())
+    second = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j")
+    assert second.begin("newer", "digest") == Start("base", "digest")
+    assert (second.folder() / "steps/checkpoint-5/model.safetensors").read_bytes() == b"w"
+
+
+def test_entries_tell_size_and_time(store: Store) -> None:
+    store.write("a/b", b"123")
+    (entry,) = store.entries("a")
+    assert (entry.key, entry.bytes) == ("a/b", 3)
+    assert abs(entry.modified - datetime.now(UTC).timestamp()) < 60
