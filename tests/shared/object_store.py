@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from shared.ports import free_port
 from tests.polling import wait_until
 
@@ -51,7 +49,6 @@ class ObjectServer:
 
 @contextmanager
 def object_server(folder: Path) -> Iterator[ObjectServer]:
-    pytest.importorskip("moto.server")
     server = ObjectServer(folder / "moto.log")
     server.start()
     try:
