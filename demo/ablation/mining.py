@@ -173,10 +173,12 @@ def _images(pile: Pile, indices: Sequence[int]) -> list[Pixels]:
     return [pile.pictures[index].pixels for index in indices]
 
 
-def write_set(store: Store, job_id: str, mined: Sequence[Mined], pairs: Pairs) -> int:
-    """The set of one arm as the parity workers would have written it; returns its number of disparity pairs."""
+def write_set(store: Store, job_id: str, mined: Sequence[Mined], pairs: Pairs, shard: int = 0) -> int:
+    """The set of one arm as the parity workers would have written it, a shard a round; returns its number of disparity
+    pairs.
+    """
     rows = [row for one in mined if (row := _decided(one, pairs)) is not None]
-    result = write_shard(store, job_id, 0, [replace(row, job_id=job_id) for row in rows])
+    result = write_shard(store, job_id, shard, [replace(row, job_id=job_id) for row in rows])
     return result.train_disparity
 
 

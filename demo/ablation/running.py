@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from demo.world.vocabulary import FAMILIES, Split
 from services.trainer.child import run_phase
 from services.trainer.config import RunConfig, TrainResult, load
 from shared.contracts import FolderSource, JobSpec, TrainSpec
-from shared.sets import set_digest
+from shared.sets import set_digest, shard_key
 from shared.store import Store
 
 TASKS_FILE = Path(__file__).resolve().parents[1] / "tasks.yaml"
@@ -102,12 +102,13 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     started = time.monotonic()
-    student, rounds = settings.student, []
+    student, rounds, job_id = settings.student, [], str(arm.pairs)
     if arm.pairs is not Pairs.NONE:
         for number in range(1, arm.rounds + 1):
-            job_id = str(arm.pairs) if number == 1 else _mine_again(settings, arm, seed, number, student)
+            if number > 1:
+                job_id = _mine_again(settings, arm, seed, number, student, job_id)
             config = _config(settings, arm, seed, job_id, student, folder / f"round-{number}")
-            rounds.append(_train(config))
+            rounds.append(_train(replace(config, round=number)))
             student = config.candidate
     asked = questions(settings.split, settings.test_images)
     result = {
@@ -122,8 +123,10 @@ def run_arm(settings: Settings, arm: Arm, seed: int) -> dict[str, Any]:
     return result
 
 
-def _mine_again(settings: Settings, arm: Arm, seed: int, number: int, student: Path) -> str:
-    """The same images, new questions, and the student of the round before; the job's id."""
+def _mine_again(settings: Settings, arm: Arm, seed: int, number: int, student: Path, before: str) -> str:
+    """The same images, new questions, and the student of the round before; a job with the rounds of ``before`` and this
+    one.
+    """
     pile = draw(settings.folder(seed) / "pile", settings.images, PILE_SEED + seed)
     mined = mine(
         pile, settings.teacher, student, settings.questions, seed, number, Wanted(votes_on_all=False, attention=False)
@@ -131,7 +134,9 @@ def _mine_again(settings: Settings, arm: Arm, seed: int, number: int, student: P
     job_id = f"{arm.name.replace(' ', '-')}-{settings.split}-{number}"
     store = settings.store(seed)
     shutil.rmtree(settings.folder(seed) / "store" / "jobs" / job_id, ignore_errors=True)
-    write_set(store, job_id, mined, arm.pairs)
+    for shard in range(number - 1):
+        store.create(shard_key(job_id, shard), store.read(shard_key(before, shard)))
+    write_set(store, job_id, mined, arm.pairs, shard=number - 1)
     return job_id
 
 

@@ -167,6 +167,14 @@ def test_an_arm_is_mined_trained_and_tested_once(tmp_path: Path, monkeypatch: py
     assert len(result["right"]) == 16
     assert result["rounds"][0]["steps"] == 2
 
+    twice = run_arm(settings, Arm("twice", Pairs.PARITY, {"batch_size": 4}, rounds=2), 0)
+    first, second = twice["rounds"]
+    assert first["steps"] == second["steps"] == 1
+    again = read_set(settings.store(0), "twice-dev-2", rounds=[2]).to_pylist()
+    assert {row["student_version"] for row in again} == {"round-1"}
+    assert second["disparity_pairs"] == sum(row["verdict"] == Verdict.DISPARITY for row in again)
+    assert second["replay_pairs"] >= first["disparity_pairs"]
+
     monkeypatch.setattr("demo.ablation.running.answered_right", None)
     assert run_arm(settings, arm, 0) == json.loads(json.dumps(result))
     with pytest.raises(TypeError):
