@@ -65,7 +65,7 @@ class Runner:
 def register(app: Celery, runner: Runner, traces: Traces | None = None) -> None:
     """Add the task that parity workers serve."""
 
-    @app.task(name=COLLECT_TASK, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=COLLECT_TASK, bind=True, shared=False)  # type: ignore[untyped-decorator]
     def collect_shard(task: Task, job_id: str, shard: int, **_newer: object) -> None:
         ids: dict[str, str | int] = {"mpa.job_id": job_id, "mpa.shard": shard}
         span = traces.root(COLLECT_TASK, "consumer", trace_of(task), ids) if traces else nullcontext()

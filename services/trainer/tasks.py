@@ -62,7 +62,7 @@ class Runner:
 def register(app: Celery, runner: Runner, traces: Traces | None = None) -> None:
     """Add the task that trainers serve."""
 
-    @app.task(name=TRAIN_TASK, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=TRAIN_TASK, bind=True, shared=False)  # type: ignore[untyped-decorator]
     def train_job(task: Task, job_id: str, **_newer: object) -> None:
         span = traces.root(TRAIN_TASK, "consumer", trace_of(task), {"mpa.job_id": job_id}) if traces else nullcontext()
         try:
