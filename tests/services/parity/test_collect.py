@@ -205,6 +205,7 @@ async def test_the_shards_of_a_worker_share_the_limit_of_calls(
     assert 1 < student[0].most_in_flight <= 3
 
 
+@pytest.mark.slow
 async def test_begun_images_are_finished_before_others_begin(
     work: ShardWork, submit: Callable[..., Any], spec: Spec, teacher: Model
 ) -> None:
@@ -294,6 +295,7 @@ async def test_a_stopped_worker_gives_its_shard_back(
     assert (shard.status, shard.attempts) == ("pending", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["teacher", "student"])
 async def test_a_model_server_that_is_away_delays_the_job_and_says_so(
     work: ShardWork, jobs: JobStore, submit: Callable[..., Any], spec: Spec, teacher: Model, student: Model, which: str

@@ -229,6 +229,7 @@ async def test_a_candidate_that_is_taken_away_in_the_middle_is_waited_for(
     assert read_set(store, job.id, verdicts=[Verdict.REFUSED], rounds=[2]).num_rows == 0
 
 
+@pytest.mark.slow
 async def test_a_candidate_that_loads_longer_than_a_lease_lasts_is_waited_for_under_it(
     api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
 ) -> None:

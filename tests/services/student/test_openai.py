@@ -187,6 +187,7 @@ async def test_images_by_web_address_where_the_operator_allows_them(settings: St
         assert "more than the limit" in (await refused(replica, body(f"{web}/large.png")))["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["headers", "body.png"])
 async def test_a_sender_that_drips_its_bytes_is_given_up(settings: StudentSettings, path: str) -> None:
     """Each byte comes in time, the image never does; and those who send theirs along do not wait for it."""

@@ -71,6 +71,7 @@ async def test_it_answers_and_scores_by_name_and_gets_nothing_else(
             await by_name(replica, "other")
 
 
+@pytest.mark.slow
 async def test_replicas_follow_and_what_nobody_asks_for_any_more_is_freed(
     settings: StudentSettings, canaries: CanaryRegistry
 ) -> None:
