@@ -93,7 +93,7 @@ class ModelServer:
 
     async def restart(self, why: str) -> None:
         """End the running server; it is started anew at once."""
-        self._not_ready(f"The model server {why}; it is being restarted.")
+        self._not_ready(f"The model server {why}; it is being restarted: ask again.")
         if self._process is not None:
             self._process.kill()
 
@@ -113,7 +113,7 @@ class ModelServer:
             backoff.run_begins()
             trouble = await self._run_once()
             wait = backoff.wait_after_run()
-            self._not_ready(f"The model server {trouble}; it is being restarted.")
+            self._not_ready(f"The model server {trouble}; it is being restarted: ask again.")
             log.error("The model server %s; restarting it in %.1f s", trouble, wait)
             if self._process is not None:
                 await self._process.stop(0.0)
@@ -192,7 +192,7 @@ class ModelServer:
             doubts.cancel()
             self._doubt.clear()
             if not process.running:
-                self._not_ready(f"The model server {process.ending}; it is being restarted.")
+                self._not_ready(f"The model server {process.ending}; it is being restarted: ask again.")
 
     async def _why_no_answer(self, timeout: float) -> str | None:
         return await why_no_answer(self._http, self.base_url, self._body, timeout)

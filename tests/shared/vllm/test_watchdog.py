@@ -70,7 +70,7 @@ def test_signals_for_the_service_do_not_end_the_watchdog(signum: signal.Signals,
     group = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
         watchdog = Watchdog(group.pid, 60.0, tmp_path)
-        (pid,) = (p for p in descendants(os.getpid()) if b"watchdog.py" in Path(f"/proc/{p}/cmdline").read_bytes())
+        (pid,) = wait_until(_watchdogs)
         wait_until(lambda: _ignores(pid, signum))
         os.kill(pid, signum)
         assert not gone(pid)
@@ -79,6 +79,11 @@ def test_signals_for_the_service_do_not_end_the_watchdog(signum: signal.Signals,
     finally:
         group.kill()
         group.wait(10)
+
+
+def _watchdogs() -> list[int]:
+    """Seen by their names once they run."""
+    return [p for p in descendants(os.getpid()) if b"watchdog.py" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
 def _ignores(pid: int, signum: signal.Signals) -> bool:
