@@ -1,0 +1,75 @@
+"""How services and workers are, and what went wrong with a request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts.base import Contract
+
+
+class Health(Contract):
+    """``/readyz``: ready says whether real work would be served now; ``reason`` says why not."""
+
+    service: str
+    ready: bool
+    reason: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Alive(Contract):
+    """``/healthz``: the process answers, and which release of MPA it is. Empty: a release before it was told."""
+
+    service: str
+    status: str = "alive"
+    release: str = ""
+    schema_version: int = 1
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class WorkerInfo(Contract):
+    """What a worker says about itself while it lives. ``kind``: parity or trainer."""
+
+    id: str
+    kind: str
+    host: str
+    release: str
+    schema_version: int = 1
+    started_at: datetime
+    seen_at: datetime
+
+
+class FindingState(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+    SKIPPED = "skipped"
+
+
+class Finding(Contract):
+    """One line of `mpa doctor`: what was looked at, what was found, and what to do about it."""
+
+    check: str
+    state: FindingState
+    found: str
+    fix: str = ""
+
+
+class Diagnosis(Contract):
+    """`mpa doctor --json`. Healthy: nothing is broken; warnings may remain."""
+
+    healthy: bool
+    release: str
+    findings: list[Finding]

@@ -1,0 +1,172 @@
+"""What the job API answers about jobs, their rounds and their pairs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from shared.contracts.base import Contract, Stored
+from shared.contracts.enums import JobState, Outcome, Split, Verdict
+from shared.contracts.job_spec import JobSpec
+from shared.contracts.training import Evaluation, TrainingProgress
+
+
+class TokenCount(Contract):
+    """Teacher tokens. ``saved`` estimates what ``verify: all`` would have spent on top (verifications not asked)."""
+
+    prompt: int = 0
+    completion: int = 0
+    saved: int = 0
+
+    @property
+    def spent(self) -> int:
+        return self.prompt + self.completion
+
+
+class StageCount(Contract):
+    done: int = 0
+    total: int = 0
+
+
+class Distribution(Contract):
+    """How a discrepancy is spread over the kept pairs that have it; ``tenths`` counts them by tenths of [0, 1]."""
+
+    count: int
+    mean: float
+    tenths: list[int]
+
+
+class TaskShare(Contract):
+    """How a student did on a task's checked questions: those it answered like the teacher, or fails for certain."""
+
+    checked: int = 0
+    disparity: int = 0
+
+
+class RoundReport(Stored):
+    """``jobs/<id>/rounds/<round>.json``: a round that is over. It is published before the job moves on, so that the
+    round a job is in can be told from the artifact store alone.
+
+    ``evaluation`` compares the candidate with what served when the job was first trained, always on round 1's held-out
+    pairs; ``evaluation_new`` on the round's own. ``gain``: in agreement over the best candidate before.
+    """
+
+    round: int = Field(ge=1)
+    student: str = Field(description="version that was asked in this round and trained further")
+    pairs: int
+    verdicts: dict[Verdict, int]
+    disparity_rate: float | None = Field(None, description="disparity pairs among the checked ones")
+    tasks: dict[str, TaskShare] = Field(default_factory=dict)
+    failed_questions: dict[str, list[str]] = Field(
+        default_factory=dict, description="by task, questions that the student failed: examples for the next round"
+    )
+    candidate: str | None = Field(None, description="version that the round made; None if it stopped before")
+    evaluation: Evaluation | None = None
+    evaluation_new: Evaluation | None = None
+    gain: float | None = None
+    good: bool = Field(False, description="whether the candidate passes the gate and is better than those before")
+    goes_on: bool = False
+    reason: str = Field("", description="why another round follows, or none, in words")
+
+
+class JobStatus(Contract):
+    """``GET /v1/jobs/{id}``. ``images``, ``shards``, rate and ETA are the present round's; pairs, verdicts and tokens
+    those of all rounds.
+    """
+
+    id: str
+    name: str
+    state: JobState
+    outcome: Outcome | None = None
+    reason: str | None = Field(None, description="why the outcome or the state is what it is, in words")
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+    student: str
+    tasks: list[str]
+    images: StageCount
+    shards: StageCount
+    pairs: int = 0
+    verdicts: dict[Verdict, int] = Field(default_factory=dict)
+    rate_images_per_second: float | None = None
+    eta_seconds: float | None = None
+    discrepancies: dict[str, Distribution] = Field(
+        default_factory=dict, description="confidence, reasoning and attention of the kept pairs, as far as measured"
+    )
+    teacher_tokens: TokenCount = TokenCount()
+    training: TrainingProgress | None = None
+    evaluation: Evaluation | None = None
+    checkpoint: str | None = Field(None, description="version that the job made")
+    set_url: str | None = None
+    checkpoint_url: str | None = None
+    last_error: str | None = None
+    waiting_for: str | None = Field(None, description="what the job waits for at present, e.g. the teacher being down")
+    round: int = Field(1, description="the present round")
+    rounds: int = Field(1, description="rounds at most")
+    past_rounds: list[RoundReport] = Field(default_factory=list, description="rounds that are over, if rounds > 1")
+    version: int = Field(0, description="grows with every change; the ETag")
+
+
+class JobList(Contract):
+    jobs: list[JobStatus]
+    next_cursor: str | None = None
+
+
+class JobReport(Stored):
+    """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status and what a run is reproduced
+    from.
+    """
+
+    status: JobStatus
+    spec: JobSpec
+    set_digest: str | None = None
+    seconds: dict[str, float] = Field(default_factory=dict, description="wall time by state")
+
+
+class JobEvent(Contract):
+    """One SSE event of ``GET /v1/jobs/{id}/events``."""
+
+    version: int
+    status: JobStatus
+
+
+class Pair(Contract):
+    """One row of the disparity set as the API shows it. Answers are None where the funnel ended before them."""
+
+    pair_id: str
+    image: str
+    task: str
+    split: Split
+    verdict: Verdict
+    reason: str = ""
+    question: str | None = None
+    teacher_answer: str | None = None
+    student_answer: str | None = None
+    vote_share: float | None = None
+    votes: list[str] = Field(default_factory=list)
+    teacher_logprob: float | None = Field(None, description="mean token log-probability of the teacher's answer, nats")
+    student_logprob: float | None = Field(
+        None, description="mean token log-probability of the student's own answer, nats"
+    )
+    student_version: str | None = None
+    rationale: str | None = None
+    confidence_gap: float | None = None
+    reasoning_gap: float | None = None
+    attention_gap: float | None = None
+
+
+class PairPage(Contract):
+    pairs: list[Pair]
+    next_cursor: str | None = None
+
+
+class TaskInfo(Contract):
+    """A task profile that jobs may name."""
+
+    name: str
+    metric: str
+
+
+class TaskList(Contract):
+    tasks: list[TaskInfo]

@@ -1,0 +1,145 @@
+"""Replicas of a student, and canaries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field, model_validator
+
+from shared.contracts.base import NAME_PATTERN, Contract, Stored
+from shared.contracts.checkpoints import ActivePointer
+
+
+class CanaryState(StrEnum):
+    """``promoting``: somebody's call or the rule has decided, and the swap is on its way."""
+
+    RUNNING = "running"
+    PROMOTING = "promoting"
+    PROMOTED = "promoted"
+    ABORTED = "aborted"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (CanaryState.PROMOTED, CanaryState.ABORTED)
+
+
+class CanaryRule(Contract):
+    """When the replicas end a canary by themselves. Nothing is judged before ``min_requests`` candidate answers.
+
+    A broken limit aborts; all limits kept promote, if ``promote`` is set. A limit of None is not looked at.
+    """
+
+    min_requests: int = Field(200, ge=1)
+    min_seconds: float = Field(0.0, ge=0, description="promote no earlier than this after the start")
+    max_error_rate: float | None = Field(0.01, ge=0, le=1, description="candidate answers that failed")
+    max_latency_ratio: float | None = Field(1.5, gt=0, description="candidate's p95 over the active version's")
+    min_agreement: float | None = Field(
+        None, ge=0, le=1, description="share of compared answers equal to the active one's"
+    )
+    max_seconds: float | None = Field(None, gt=0, description="abort what is not decided after this time")
+    promote: bool = Field(False, description="True: promote by rule; False: the rule only aborts")
+
+
+class CanaryRequest(Contract):
+    """``PUT /v1/rollout/canary``: serve ``version`` beside the active one to ``share`` of the requests.
+
+    ``compare``: share of the candidate's greedy answers whose question the active version answers too, in the
+    background, to count agreement. With share 0 the candidate is private: it answers only those who ask for
+    ``student@<version>``, and ends by itself ``lifetime_seconds`` after the last call that asked for it.
+    """
+
+    version: str = Field(pattern=NAME_PATTERN)
+    share: float = Field(0.05, ge=0, le=1)
+    compare: float = Field(1.0, ge=0, le=1)
+    rule: CanaryRule | None = None
+    lifetime_seconds: float | None = Field(None, gt=0, description="of a private candidate, unless asked for again")
+    by: str = "api"
+
+    @model_validator(mode="after")
+    def _private_ones_end(self) -> CanaryRequest:
+        if (self.share == 0) != (self.lifetime_seconds is not None):
+            raise ValueError("share 0 (a private candidate) needs lifetime_seconds, and no other share takes it")
+        return self
+
+
+class CanaryDecision(Contract):
+    """``POST /v1/rollout/canary/promote`` and ``…/abort``: who decides, and why."""
+
+    by: str = "api"
+    reason: str = Field("by call", max_length=500)
+
+
+class Canary(Stored):
+    """The latest canary of a student, as the registry keeps it. ``baseline`` is what was active when it began."""
+
+    id: str
+    revision: int = Field(ge=0, description="grows with every change, over all canaries of the student")
+    student: str
+    version: str
+    baseline: str
+    share: float
+    compare: float
+    rule: CanaryRule | None
+    state: CanaryState
+    started_by: str
+    started_at: datetime
+    changed_by: str
+    changed_at: datetime
+    reason: str = ""
+    expires_at: datetime | None = Field(None, description="of a private candidate: when it ends unless asked for again")
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it gets no request that did not ask for its version."""
+        return self.share == 0
+
+
+class VersionStats(Contract):
+    """How one version did during a canary. Latencies in seconds, of whole answers; None before the first."""
+
+    version: str
+    requests: int = 0
+    errors: int = Field(0, description="requests the version failed; the candidate's were answered by the active one")
+    latency_mean: float | None = None
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    latency_p99: float | None = None
+
+
+class CanaryReport(Contract):
+    """A canary and what all replicas counted since it began. ``verdict``: what its rule says at present."""
+
+    canary: Canary
+    active: VersionStats
+    candidate: VersionStats
+    compared: int = 0
+    agreement: float | None = None
+    verdict: str = ""
+
+
+class ReplicaInfo(Contract):
+    """What one replica says about itself. ``problem``: why it serves something other than it should."""
+
+    id: str
+    address: str = Field("", description="host:port it listens on, as it knows it")
+    version: str
+    generation: int | None = Field(None, description="of the active pointer that it has followed so far")
+    candidate: str | None = Field(None, description="version that it serves beside, as a canary")
+    problem: str = ""
+    queued: int = 0
+    started_at: datetime
+    seen_at: datetime
+
+
+class RolloutView(Contract):
+    """``GET /v1/rollout``. ``complete`` False: Redis is not to be had, so only the replica that answers is listed."""
+
+    student: str
+    active: ActivePointer
+    converged: bool = Field(
+        description="all replicas listed serve the active version, and the candidate if there is one"
+    )
+    replicas: list[ReplicaInfo]
+    complete: bool
+    canary: CanaryReport | None = None
