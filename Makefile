@@ -44,7 +44,7 @@ lint: setup ## Check style, types and who imports whom
 	.venv/bin/mypy shared services
 	.venv/bin/lint-imports
 
-configuration: setup ## Write docs/configuration.md and the defaults in k8s/base/settings.env from shared/settings.py
+configuration: setup ## Write docs/configuration.md and the defaults in k8s/base/settings.env from shared/settings/
 	@$(PY) scripts/configuration.py
 
 compose-test: setup ## Build the images, run the whole system in containers, kill parts of it, and see a job through

@@ -22,14 +22,13 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shared import settings  # noqa: E402 - the path is set above
-from shared.settings import SECRETS_DIR_VARIABLE, CommonSettings  # noqa: E402
+from shared.settings import SECRETS_DIR_VARIABLE, CommonSettings, common, services  # noqa: E402 - the path is set above
 
 PAGE = ROOT / "docs/configuration.md"
 ENV_FILE = ROOT / "k8s/base/settings.env"
 INTRODUCTION = f"""# Configuration
 
-<!-- Written by `make configuration` from shared/settings.py; CI fails when it is out of date. -->
+<!-- Written by `make configuration` from shared/settings/; CI fails when it is out of date. -->
 
 Every setting is an environment variable. A service reads the groups that its own group names, and ignores the rest, so
 one file serves all of them ([k8s/base/settings.env](../k8s/base/settings.env)). Durations are seconds (`30`) or ISO
@@ -40,9 +39,10 @@ the way for keys. A service that finds bad values says all of them and does not 
 
 
 def groups() -> list[type[CommonSettings]]:
-    """The settings classes, parents first, as the module has them."""
-    found = [c for c in vars(settings).values() if isinstance(c, type) and issubclass(c, CommonSettings)]
-    return sorted(found, key=lambda c: list(vars(settings).values()).index(c))
+    """The settings classes, parents first, as the modules have them."""
+    named = [value for module in (common, services) for value in vars(module).values()]
+    classes = [c for c in named if isinstance(c, type) and issubclass(c, CommonSettings)]
+    return list(dict.fromkeys(classes))
 
 
 def own_fields(group: type[CommonSettings]) -> Iterator[tuple[str, FieldInfo]]:

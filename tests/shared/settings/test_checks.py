@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.setting_checks import check_file, check_secrets_folder, check_setting
 from shared.settings import SECRETS_DIR_VARIABLE, CommonSettings, ParitySettings, StudentSettings, read_settings
+from shared.settings.checks import check_file, check_secrets_folder, check_setting
 
 
 @pytest.mark.parametrize(
