@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[3]
 TASKS_FILE = ROOT / "demo" / "tasks.yaml"
 COLOURS = {"red": (220, 20, 20), "green": (20, 180, 30), "blue": (30, 40, 230), "yellow": (240, 220, 20)}
 QUESTION = "what colour is it?"
+TRAIN = TrainSpec(batch_size=8, max_steps=40, learning_rate=3e-3, save_every_steps=10)
+"""Enough to learn the colours."""
 
 
 @dataclass(frozen=True)
