@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -28,40 +25,6 @@ def image_of(body: Body) -> str:
     """A short name for the image that was sent."""
     url = body["messages"][-1]["content"][0]["image_url"]["url"]
     return hashlib.sha256(url.encode()).hexdigest()[:8]
-
-
-class _Server(uvicorn.Server):
-    """Looks for its end more often than uvicorn does: the tests start hundreds."""
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        while not self.should_exit:
-            await asyncio.sleep(0.01)
-
-
-class ServerThread:
-    """An ASGI app on a real port (the one given, or one the system picks) until ``stop``."""
-
-    def __init__(self, app: FastAPI, port: int = 0) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=2)
-        self._server = _Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + 30
-        while not self._server.started:
-            assert self._thread.is_alive(), "the server did not start"
-            assert time.monotonic() < deadline, "the server did not start in time"
-            time.sleep(0.005)
-        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        self.leave()
-        self._thread.join(10)
-
-    def leave(self) -> None:
-        """Have it end by itself, where nothing depends on when."""
-        self._server.should_exit = True
 
 
 @dataclass

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from typer.testing import CliRunner, Result
 
 from services.cli.main import app
 from shared.contracts import JobState, JobStatus, Outcome, Pair, PairPage, Split, StageCount, Verdict
+from tests.serving import ServerThread
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -75,17 +73,10 @@ def scripted() -> Scripted:
 
 @pytest.fixture
 def served(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
-    server = uvicorn.Server(uvicorn.Config(scripted.build(), host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        thread.join(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    monkeypatch.setenv("MPA_PARITY_URL", f"http://127.0.0.1:{port}")
+    server = ServerThread(scripted.build())
+    monkeypatch.setenv("MPA_PARITY_URL", server.url)
     yield scripted
-    server.should_exit = True
-    thread.join()
+    server.stop()
 
 
 def mpa(*arguments: str) -> Result:

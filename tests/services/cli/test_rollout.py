@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from typer.testing import CliRunner, Result
@@ -28,6 +25,7 @@ from shared.contracts import (
     SwapResult,
     VersionStats,
 )
+from tests.serving import ServerThread
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -96,15 +94,10 @@ class Scripted:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     scripted = Scripted()
-    server = uvicorn.Server(uvicorn.Config(scripted.build(), port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    monkeypatch.setenv("MPA_STUDENT_URL", f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+    server = ServerThread(scripted.build())
+    monkeypatch.setenv("MPA_STUDENT_URL", server.url)
     yield scripted
-    server.should_exit = True
-    thread.join()
+    server.stop()
 
 
 def mpa(*arguments: str) -> Result:

@@ -13,7 +13,8 @@ from shared.contracts import Verdict
 from shared.errors import UpstreamError
 from shared.sets import read_set
 from shared.store import Store
-from tests.scripted_models import ScriptedModel, ServerThread
+from tests.scripted_models import ScriptedModel
+from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Server = tuple[ScriptedModel, ServerThread]

@@ -27,8 +27,9 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
-from tests.scripted_models import Body, ScriptedModel, ServerThread, image_of, text_of, wise_teacher
+from tests.scripted_models import Body, ScriptedModel, image_of, text_of, wise_teacher
 from tests.services.parity.conftest import png
+from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Model = tuple[ScriptedModel, ServerThread]

@@ -38,7 +38,8 @@ from shared.store import Store
 from shared.vqa.answers import normalise_question
 from shared.vqa.builtin import BUILT_IN
 from tests.polling import async_wait_until
-from tests.scripted_models import Body, ScriptedModel, ServerThread, strong_student, text_of, weak_student
+from tests.scripted_models import Body, ScriptedModel, strong_student, text_of, weak_student
+from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Model = tuple[ScriptedModel, ServerThread]

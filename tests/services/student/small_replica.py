@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
-import uvicorn
+import httpx
 from fastapi import FastAPI
 from PIL import Image
 
@@ -21,21 +18,30 @@ from shared.adapter_files import describe_adapter
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.client import StudentClient, image_question
 from shared.contracts import CanaryRequest, ChatRequest, SmokeAnswer
+from shared.images import to_data_url
 from shared.settings import StudentSettings
+from tests.serving import serving
 
 QUESTION = "what is this?"
 
 
-def png(seed: int) -> bytes:
+def png(seed: int = 60) -> bytes:
     buffer = io.BytesIO()
     Image.frombytes("RGB", (96, 96), Random(seed).randbytes(96 * 96 * 3)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
+def data_url(seed: int = 60) -> str:
+    return to_data_url(png(seed))
+
+
 def ask(seed: int = 60, **params: Any) -> ChatRequest:
-    """A seeded question; give ``temperature=0`` for a greedy answer, which a canary compares."""
-    url = "data:image/png;base64," + base64.b64encode(png(seed)).decode()
-    return image_question("student", url, QUESTION, **{"max_tokens": 6, "temperature": 1.0, "seed": 5, **params})
+    """A sampled but seeded answer: a random model's greedy one (``temperature=0``, which a canary compares) is often a
+    special token, which has no text.
+    """
+    return image_question(
+        "student", data_url(seed), QUESTION, **{"max_tokens": 6, "temperature": 1.0, "seed": 5, **params}
+    )
 
 
 async def answer_of(client: StudentClient, seed: int = 60, **params: Any) -> tuple[str, str]:
@@ -54,8 +60,7 @@ def canary(version: str, **options: Any) -> CanaryRequest:
     return CanaryRequest.model_validate({"version": version, "share": 0.5, "by": "test", **options})
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):
     client: StudentClient
     app: FastAPI
 
@@ -64,13 +69,11 @@ class Running:
 async def running(settings: StudentSettings, changes: Mapping[str, Any] | None = None) -> AsyncIterator[Running]:
     """The service on a free port, until the block ends; ``changes`` are other settings."""
     app = build_app(settings.model_copy(update=dict(changes or {})))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not task.done(), "the service ended while it started"
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    async with StudentClient(f"http://127.0.0.1:{port}", model="student") as client:
+    async with serving(app) as url, StudentClient(url, model="student") as client:
         yield Running(client, app)
-    server.should_exit = True
-    await task
+
+
+async def batches(http: httpx.AsyncClient) -> tuple[int, int]:
+    """(batches, answers) that the model has begun since the start."""
+    lines = dict(line.rsplit(" ", 1) for line in (await http.get("/metrics")).text.splitlines() if line[0] != "#")
+    return int(float(lines["mpa_student_batch_answers_count"])), int(float(lines["mpa_student_batch_answers_sum"]))

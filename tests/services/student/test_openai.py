@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import openai
 import pytest
-import torch
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse, Response
 from PIL import Image
@@ -23,21 +22,10 @@ from shared.checkpoints import CheckpointRegistry
 from shared.settings import StudentSettings
 from shared.store import Store
 from tests.polling import async_wait_until
-from tests.scripted_models import ServerThread
 from tests.services.student.small_replica import Running, png, publish, running
+from tests.serving import ServerThread
 from tests.slow_sender import slow_sender
 from tests.tiny_models import build_tiny_idefics3
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return build_tiny_idefics3(tmp_path_factory.mktemp("base"), seed=0)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, base: Path) -> StudentSettings:
-    return StudentSettings(data_dir=tmp_path, student_model=str(base), redis_url="")
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ PRIVATE = {"share": 0.0, "compare": 0.0, "lifetime_seconds": 60.0, "by": "job j1
 
 
 @pytest.fixture
-def settings(tmp_path: Path, base: Path) -> StudentSettings:
-    return StudentSettings(data_dir=tmp_path, student_model=str(base), redis_url="")
-
-
-@pytest.fixture
 def canaries(settings: StudentSettings, base: Path, other: Path) -> CanaryRegistry:
     """Of a store with the versions ``other`` and ``third``."""
     store = Store(settings.store_url)

@@ -8,38 +8,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 
 from shared.checkpoints import CARD_NAME, CheckpointRegistry
 from shared.errors import UpstreamError
 from shared.settings import StudentSettings
-from shared.store import Store
 from tests.polling import async_wait_until
 from tests.services.student.small_replica import answer_of, canary, publish, running
-from tests.tiny_models import build_tiny_idefics3
 
 OFTEN = {"student_follow_every": timedelta(milliseconds=50)}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return build_tiny_idefics3(tmp_path_factory.mktemp("base"), seed=0)
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_idefics3(tmp_path_factory.mktemp("other"), seed=11)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, base: Path) -> StudentSettings:
-    return StudentSettings(data_dir=tmp_path, student_model=str(base), redis_url="")
-
-
-@pytest.fixture
-def registry(settings: StudentSettings) -> CheckpointRegistry:
-    return CheckpointRegistry(Store(settings.store_url), "student")
 
 
 async def test_a_swap_that_misses_its_deadline_changes_nothing(

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 
 from shared.errors import UpstreamError
 from shared.settings import StudentSettings
@@ -16,13 +15,6 @@ from shared.store import Store
 from shared.traffic import traffic_images
 from tests.polling import async_wait_until
 from tests.services.student.small_replica import answer_of, ask, png, running
-from tests.tiny_models import build_tiny_idefics3
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return build_tiny_idefics3(tmp_path_factory.mktemp("base"), seed=0)
 
 
 @pytest.fixture

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 import services.trainer.promotion
 from services.student.app import build_app
@@ -20,27 +16,10 @@ from shared.images import to_data_url
 from shared.sets import set_digest
 from shared.settings import StudentSettings
 from shared.store import Store
-from tests.polling import async_wait_until
 from tests.services.trainer.played_job import PlayedJob
 from tests.services.trainer.scripted_student import ScriptedStudent
 from tests.services.trainer.small_set import QUESTION, TRAIN, Counts, job_spec, make_set
-
-
-@asynccontextmanager
-async def real_student(settings: StudentSettings) -> AsyncIterator[StudentClient]:
-    server = uvicorn.Server(uvicorn.Config(build_app(settings), host="127.0.0.1", port=0, log_level="error"))
-    task = asyncio.create_task(server.serve())
-
-    async def started() -> bool:
-        assert not task.done(), "the service ended while it started"
-        return server.started
-
-    await async_wait_until(started, timeout=120)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    async with StudentClient(f"http://127.0.0.1:{port}", model="student") as client:
-        yield client
-    server.should_exit = True
-    await task
+from tests.serving import serving
 
 
 @pytest.mark.slow
@@ -54,7 +33,7 @@ async def test_a_set_becomes_a_checkpoint_that_the_real_student_serves(
     line = f'{{"image": "{image}", "task": "chart", "question": "what colour is it?", "answers": ["red"]}}\n'
     labels.write_text(line)
     serves = StudentSettings(data_dir=tmp_path, store=small_set.url, student_model=str(tiny_student))
-    async with real_student(serves) as served:
+    async with serving(build_app(serves)) as url, StudentClient(url, model="student") as served:
         urls = {"teacher_url": "http://127.0.0.1:1", "student_url": served.base_url}
         await job.submit(job_spec(TRAIN, benchmark=str(labels)))
         job.settings = job.settings.model_copy(update=urls)
