@@ -18,6 +18,7 @@ from services.parity.shard_work import ShardWork
 from services.parity.upstream import Patience
 from services.parity.worker import image_files, private_student
 from shared.client import ChatClient, ParityClient, StudentClient
+from shared.contracts import JobSpec
 from shared.images import ImageLimits
 from shared.queue import make_celery
 from shared.settings import ParitySettings
@@ -25,6 +26,7 @@ from shared.state import JobStore
 from shared.store import Store
 from shared.vqa.tasks import load_profiles
 from tests.scripted_models import ScriptedModel, weak_student, wise_teacher
+from tests.services.parity.collecting import Submit, submitter
 from tests.serving import ServerThread
 
 QUICK = Patience(first=0.02, longest=0.1, longest_asked=0.1)
@@ -165,3 +167,13 @@ def spec(pile: Path) -> Callable[..., dict[str, Any]]:
         return {**base, **changes}
 
     return make
+
+
+@pytest.fixture
+def submit(settings: ParitySettings, work: ShardWork) -> Submit:
+    """Submits a spec and returns the job's id."""
+
+    async def run(spec: dict[str, Any]) -> str:
+        return (await submitter(settings, work).submit(JobSpec.model_validate(spec)))[0]
+
+    return run

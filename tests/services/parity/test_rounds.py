@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,67 +22,44 @@ from shared.contracts import (
     CanaryState,
     JobSpec,
     JobState,
+    JobStatus,
     ManifestEntry,
-    Outcome,
     RoundReport,
     Split,
     TaskShare,
     Verdict,
 )
 from shared.errors import UpstreamError
-from shared.rounds import publish_round, read_rounds, task_shares
+from shared.rounds import read_rounds
 from shared.sets import read_set, shard_numbers
-from shared.state import JobStore, shards_of_round
+from shared.state import JobStore
 from shared.store import Store
 from shared.vqa.answers import normalise_question
 from shared.vqa.builtin import BUILT_IN
 from tests.polling import async_wait_until
-from tests.scripted_models import Body, ScriptedModel, strong_student, text_of, weak_student
-from tests.serving import ServerThread
+from tests.scripted_models import Body, strong_student, text_of, weak_student
+from tests.services.parity.collecting import Model, Spec, collect, train
 
-Spec = Callable[..., dict[str, Any]]
-Model = tuple[ScriptedModel, ServerThread]
 SHARDS = 4
 TWO = {"max": 2, "min_disparity": 0.0, "min_gain": 0.0}
 
 
-async def collect(work: ShardWork, job_id: str, round_: int = 1) -> None:
-    await asyncio.gather(*(work.run(job_id, shard) for shard in shards_of_round(round_, SHARDS)))
-
-
-async def train(jobs: JobStore, store: Store, job_id: str, *, goes_on: bool) -> None:
-    """What the trainer does with a round, but for the training."""
-    lease = await jobs.trainings.acquire(job_id, "trainer", 30, 3)
-    assert lease is not None
-    number = (await jobs.snapshot(job_id)).info.round
-    rows = read_set(store, job_id, rounds=[number])
-    report = RoundReport(
-        round=number,
-        student="base" if number == 1 else f"job-{number - 1}",
-        candidate=f"job-{number}",
-        pairs=rows.num_rows,
-        verdicts={},
-        tasks=task_shares(rows),
-        failed_questions={"chart": ["what is number 3?"]},
-        goes_on=goes_on,
-    )
-    publish_round(store, job_id, report)
-    rounds = read_rounds(store, job_id)
-    await jobs.trainings.advance(lease, JobState.EVALUATING, rounds=rounds)
-    if goes_on:
-        await jobs.trainings.next_round(lease, rounds)
-    else:
-        await jobs.trainings.finish(lease, Outcome.KEPT, "the end", rounds=rounds)
+async def in_second_round(api: ParityClient, work: ShardWork, spec: dict[str, Any]) -> JobStatus:
+    """A new job whose first round is over."""
+    job = await api.submit(spec)
+    await collect(work, job.id)
+    await train(work.jobs, work.store, job.id, goes_on=True)
+    return await api.job(job.id)
 
 
 async def test_a_second_round_asks_the_candidate_other_questions_about_the_same_images(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, student: Model
 ) -> None:
     job = await api.submit(spec(rounds=TWO))
     await work.run(job.id, SHARDS)  # a message of a round that has not begun
     assert shard_numbers(store, job.id) == []
     await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    await train(work.jobs, work.store, job.id, goes_on=True)
     second = await api.job(job.id)
     assert (second.state, second.round, second.rounds) == (JobState.COLLECTING, 2, 2)
     assert (second.images.done, second.shards.done, second.pairs) == (0, 0, 40)
@@ -110,7 +86,7 @@ async def test_a_second_round_asks_the_candidate_other_questions_about_the_same_
     assert any("of round 1" in row["reason"] for row in again)
     (request,) = {(c["version"], c["share"], c["by"]) for c in student[0].canaries}
     assert request == ("job-1", 0.0, f"job {job.id}")
-    await train(jobs, store, job.id, goes_on=False)
+    await train(work.jobs, work.store, job.id, goes_on=False)
     report = await api.report(job.id)
     assert [past.round for past in report.status.past_rounds] == [1, 2]
     pairs = await api.pairs(job.id, limit=1000)
@@ -120,9 +96,7 @@ async def test_a_second_round_asks_the_candidate_other_questions_about_the_same_
 async def test_a_job_whose_record_is_lost_goes_on_in_its_round(
     api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
     await work.run(job.id, SHARDS + 1)
     before = await api.job(job.id)
     await jobs._hash.redis.flushall()
@@ -141,11 +115,9 @@ async def test_a_job_whose_record_is_lost_goes_on_in_its_round(
 
 
 async def test_cancel_and_retry_stay_in_the_round_and_free_the_candidate(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, student: Model
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
     await work.run(job.id, SHARDS)
     # The scripted student keeps no registry, so the test writes what a real one would have.
     canaries = CanaryRegistry(store, "student")
@@ -165,11 +137,9 @@ async def test_cancel_and_retry_stay_in_the_round_and_free_the_candidate(
 
 
 async def test_the_candidate_is_freed_when_its_round_is_mined(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
     request = CanaryRequest(version="job-1", share=0.0, lifetime_seconds=60.0, by=owner_of(job.id))
     canary = CanaryRegistry(store, "student").start(request, "base")
     await collect(work, job.id, 2)
@@ -183,9 +153,7 @@ async def test_the_candidate_is_freed_when_its_round_is_mined(
 async def test_a_round_waits_while_another_canary_runs(
     api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
     student[0].occupied = "The canary of job-x is running: promote or abort it first."
     await work.run(job.id, SHARDS)
     postponed = (await jobs.snapshot(job.id)).shard(SHARDS)
@@ -202,11 +170,9 @@ async def test_a_round_waits_while_another_canary_runs(
 
 
 async def test_a_candidate_that_is_taken_away_in_the_middle_is_waited_for(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, student: Model
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
 
     def taken_away_once(body: Body) -> list[str]:
         if len(student[0].canaries) == 1:
@@ -232,11 +198,9 @@ async def test_a_candidate_that_is_taken_away_in_the_middle_is_waited_for(
 
 @pytest.mark.slow
 async def test_a_candidate_that_loads_longer_than_a_lease_lasts_is_waited_for_under_it(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
+    api: ParityClient, work: ShardWork, jobs: JobStore, spec: Spec, student: Model
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
     student[0].loading = 2.5
     await replace(work, lease=2.0).run(job.id, SHARDS)
     done = (await jobs.snapshot(job.id)).shard(SHARDS)
@@ -244,11 +208,9 @@ async def test_a_candidate_that_loads_longer_than_a_lease_lasts_is_waited_for_un
 
 
 async def test_a_candidate_that_somebody_promoted_meanwhile_needs_no_place(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model
+    api: ParityClient, work: ShardWork, spec: Spec, student: Model
 ) -> None:
-    job = await api.submit(spec(rounds=TWO))
-    await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    job = await in_second_round(api, work, spec(rounds=TWO))
     student[0].version, student[0].occupied = "job-1", "job-1 is active already: a canary needs another version."
     await work.run(job.id, SHARDS)
     assert (await api.job(job.id)).shards.done == 1
@@ -292,7 +254,7 @@ async def test_a_student_without_room_for_a_candidate_refuses_rounds_at_submit(
 
 
 async def test_steering_asks_more_about_the_task_that_fails(
-    api: ParityClient, work: ShardWork, jobs: JobStore, store: Store, spec: Spec, student: Model, teacher: Model
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, student: Model, teacher: Model
 ) -> None:
     def fails_at_charts(body: Body) -> list[str]:
         return ["5000"] if "number 1" in text_of(body) or "number 2" in text_of(body) else strong_student(body)
@@ -301,7 +263,7 @@ async def test_steering_asks_more_about_the_task_that_fails(
     steered = {**TWO, "steer": True}
     job = await api.submit(spec(rounds=steered, tasks=["chart", "text"], annotator={"questions_per_image": 3}))
     await collect(work, job.id)
-    await train(jobs, store, job.id, goes_on=True)
+    await train(work.jobs, work.store, job.id, goes_on=True)
     (report,) = read_rounds(store, job.id)
     worse, better = sorted(report.tasks, key=lambda task: -report.tasks[task].disparity / report.tasks[task].checked)
     await collect(work, job.id, 2)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.parity.pinning import pin_traffic
 from services.parity.shard_work import ShardWork
 from services.parity.sources import SourceRules, list_images
-from services.parity.submission import Submitter
 from services.parity.worker import image_files
 from services.trainer.dataset import read_held_out, read_training_set
 from services.trainer.pictures import Pictures
@@ -28,9 +24,8 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from shared.traffic import HOUR_FORMAT
+from tests.services.parity.collecting import Spec, collect, submitter
 from tests.services.parity.conftest import png
-
-Spec = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -39,14 +34,6 @@ def tmp_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if getattr(request, "param", "file") == "memory":
         return f"memory://{uuid.uuid4().hex}"
     return (tmp_path / "store").as_uri()
-
-
-async def no_check() -> None:
-    """No job here asks for attention."""
-
-
-async def no_check_of_rounds(spec: JobSpec) -> None:
-    """No job here has several."""
 
 
 def tap(store: Store, *numbers: int, hours_ago: int = 0, student: str = "student") -> list[str]:
@@ -59,23 +46,13 @@ def tap(store: Store, *numbers: int, hours_ago: int = 0, student: str = "student
     return keys
 
 
-def submitter(settings: ParitySettings, store: Store, jobs: JobStore, work: ShardWork) -> Submitter:
-    rules = SourceRules(settings.image_roots, False, 1000)
-    return Submitter(jobs, store, work.profiles, ["student"], rules, no_check, no_check, no_check_of_rounds)
-
-
-async def collect(work: ShardWork, jobs: JobStore, job_id: str) -> None:
-    shards = (await jobs.snapshot(job_id)).stored.shards
-    await asyncio.gather(*(work.run(job_id, shard) for shard in range(shards)))
-
-
 async def test_a_job_collects_the_sampled_images(
     settings: ParitySettings, store: Store, jobs: JobStore, work: ShardWork, spec: Spec
 ) -> None:
     keys = tap(store, *range(12))
-    mine = submitter(settings, store, jobs, work)
+    mine = submitter(settings, work)
     job_id, _ = await mine.submit(JobSpec.model_validate(spec(images={"kind": "traffic"})))
-    await collect(work, jobs, job_id)
+    await collect(work, job_id)
     rows = read_set(store, job_id).to_pylist()
     assert {row["image"] for row in rows} == {store.url_of(f"jobs/{job_id}/images/{Path(k).name}") for k in keys}
     verdicts = Counter(row["verdict"] for row in rows)
@@ -89,11 +66,11 @@ async def test_a_job_survives_the_loss_of_the_whole_pile(
 ) -> None:
     """All that the tap's house-keeping may do: what was accepted is collected, and its images open for the trainer."""
     tap(store, *range(12))
-    mine = submitter(settings, store, jobs, work)
+    mine = submitter(settings, work)
     job_id, _ = await mine.submit(JobSpec.model_validate(spec(images={"kind": "traffic"})), "key")
     if when == "before the collection":
         store.delete("traffic")
-    await collect(work, jobs, job_id)
+    await collect(work, job_id)
     store.delete("traffic")
     samples = [*read_training_set(store, job_id).samples, *read_held_out(store, job_id)]
     with image_files(settings, store) as files:

@@ -20,7 +20,7 @@ from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
 from tests.scripted_models import ScriptedModel
-from tests.services.parity.test_rounds import train
+from tests.services.parity.collecting import train
 from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]

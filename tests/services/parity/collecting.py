@@ -1,0 +1,70 @@
+"""Submit a job and do its shards, without the API and without Celery."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from services.parity.shard_work import ShardWork
+from services.parity.sources import SourceRules
+from services.parity.submission import Submitter
+from shared.contracts import JobSpec, JobState, Outcome, RoundReport
+from shared.rounds import publish_round, read_rounds, task_shares
+from shared.sets import read_set
+from shared.settings import ParitySettings
+from shared.state import JobStore, shards_of_round
+from shared.store import Store
+from tests.scripted_models import ScriptedModel
+from tests.serving import ServerThread
+
+Spec = Callable[..., dict[str, Any]]
+Submit = Callable[[dict[str, Any]], Awaitable[str]]
+Model = tuple[ScriptedModel, ServerThread]
+
+
+async def _no_check() -> None:
+    """No job here asks for attention."""
+
+
+async def _no_check_of_rounds(spec: JobSpec) -> None:
+    """No job here has several."""
+
+
+def submitter(settings: ParitySettings, work: ShardWork) -> Submitter:
+    """One that asks no model server what it can do."""
+    rules = SourceRules(settings.image_roots, False, 1000)
+    return Submitter(
+        work.jobs, work.store, work.profiles, ["student"], rules, _no_check, _no_check, _no_check_of_rounds
+    )
+
+
+async def collect(work: ShardWork, job_id: str, round_: int = 1) -> None:
+    """Do all shards of a round."""
+    shards = (await work.jobs.snapshot(job_id)).stored.shards
+    await asyncio.gather(*(work.run(job_id, shard) for shard in shards_of_round(round_, shards)))
+
+
+async def train(jobs: JobStore, store: Store, job_id: str, *, goes_on: bool) -> None:
+    """What the trainer does with a round, but for the training."""
+    lease = await jobs.trainings.acquire(job_id, "trainer", 30, 3)
+    assert lease is not None
+    number = (await jobs.snapshot(job_id)).info.round
+    rows = read_set(store, job_id, rounds=[number])
+    report = RoundReport(
+        round=number,
+        student="base" if number == 1 else f"job-{number - 1}",
+        candidate=f"job-{number}",
+        pairs=rows.num_rows,
+        verdicts={},
+        tasks=task_shares(rows),
+        failed_questions={"chart": ["what is number 3?"]},
+        goes_on=goes_on,
+    )
+    publish_round(store, job_id, report)
+    rounds = read_rounds(store, job_id)
+    await jobs.trainings.advance(lease, JobState.EVALUATING, rounds=rounds)
+    if goes_on:
+        await jobs.trainings.next_round(lease, rounds)
+    else:
+        await jobs.trainings.finish(lease, Outcome.KEPT, "the end", rounds=rounds)
