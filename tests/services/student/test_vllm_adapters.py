@@ -12,78 +12,27 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
-import torch
 from safetensors.torch import load_file, save_file
 
 from services.student.vllm_engine import VllmEngine
-from services.trainer.models import add_lora, save_candidate
-from shared.checkpoints import CheckpointRegistry
-from shared.contracts import LoraSpec, SmokeAnswer
+from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, Unavailable, UpstreamError
 from shared.settings import StudentSettings
-from shared.store import Store
-from shared.vlm.generation import Generated
 from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
 from shared.vlm.scoring import score_answers
 from tests.polling import async_wait_until
 from tests.processes import find_descendant
-from tests.services.student.engine_cases import (
-    GREEDY,
-    RAMBLING,
-    SERVER,
-    Case,
-    expected,
-    make_cases,
-    texts,
-    until,
-    vllm_requests,
-    vllm_url,
-)
-from tests.services.student.small_replica import Running, canary, publish, running
-from tests.tiny_models import DEMO_STUDENT
+from tests.services.student.adapter_world import World, adapters, in_float32, make_world, until_only, working
+from tests.services.student.engine_cases import GREEDY, RAMBLING, SERVER, texts, until
+from tests.services.student.small_replica import Running, canary, running
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600), pytest.mark.slow]
-VERSIONS = ("first", "second")
-TOWER = [f"model.vision_model.encoder.layers.0.self_attn.{name}_proj" for name in ("q", "k", "v")]
-
-
-@dataclass(frozen=True)
-class World:
-    """A student stored in float32, checkpoints of it, and what plain `shared.vlm` answers with their weights."""
-
-    registry: CheckpointRegistry
-    folders: dict[str, Path]
-    cases: list[Case]
-    truth: dict[str, list[Generated]]
-
-    def said(self, version: str) -> list[str]:
-        return [answer.text for answer in self.truth[version]]
-
-
-def in_float32(folder: Path) -> Path:
-    shutil.copytree(DEMO_STUDENT, folder)
-    tensors = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    return folder
-
-
-def adapted(base: Path, folder: Path, seed: int, spec: LoraSpec | None = None, noise: float = 0.4) -> Path:
-    """A checkpoint as the trainer saves it, whose adapter is noise that changes answers."""
-    model = add_lora(load_model(base).model, spec or LoraSpec(rank=8, alpha=16), seed)
-    torch.manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=noise)
-    save_candidate(model, base, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -102,19 +51,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> StudentSettings:
 
 @pytest.fixture(scope="module")
 def world(settings: StudentSettings) -> World:
-    base, cases = Path(settings.student_model), make_cases()
-    folders = {"base": base} | {name: adapted(base, base.parent / name, seed) for seed, name in enumerate(VERSIONS)}
-    folders["tower"] = adapted(base, base.parent / "tower", 5, LoraSpec(rank=8, alpha=64, target_modules=TOWER))
-    folders["endless"] = adapted(base, base.parent / "endless", 7, noise=6.0)
-    registry = CheckpointRegistry(Store(settings.store_url), "student")
-    registry.register_base(base)
-    for name in (*VERSIONS, "tower", "endless"):
-        publish(registry, folders[name], name)
-    whole = base.parent / "whole"
-    shutil.copytree(folders["first"], whole, ignore=shutil.ignore_patterns("adapter"))
-    publish(registry, whole, "whole")
-    told = {name: path for name, path in folders.items() if name != "endless"}
-    return World(registry, folders, cases, {name: expected(load_model(path), cases) for name, path in told.items()})
+    return make_world(settings)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -130,31 +67,6 @@ async def engine(replica: Running, world: World) -> VllmEngine:
     engine = replica.app.state.rollout.engine
     assert isinstance(engine, VllmEngine)
     return engine
-
-
-async def adapters() -> list[str]:
-    """Versions that vLLM itself lists as adapters."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        models = (await http.get(f"{vllm_url()}/v1/models", timeout=30)).json()["data"]
-    return sorted(m["id"].removeprefix("student@").partition("#")[0] for m in models if m["id"] != "student")
-
-
-async def working() -> bool:
-    return await vllm_requests() > 0
-
-
-async def in_memory() -> int:
-    """Adapters in the memory of vLLM's worker, whether or not requests may name them."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        reply = await http.post(f"{vllm_url()}/collective_rpc", json={"method": "mpa_adapters"}, timeout=30)
-    return len(reply.json()["results"][0])
-
-
-async def until_only(versions: list[str]) -> None:
-    async def only() -> bool:
-        return await adapters() == sorted(versions) and await in_memory() == len(versions)
-
-    await async_wait_until(only, 30)
 
 
 async def test_an_adapter_answers_as_the_merged_weights(replica: Running, engine: VllmEngine, world: World) -> None:
