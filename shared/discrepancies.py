@@ -39,7 +39,7 @@ def attention_gap(teacher: Sequence[float], student: Sequence[float]) -> float:
     p, q = _scaled(teacher), _scaled(student)
     if len(p) != len(q):
         raise ValueError(f"maps of {len(p)} and {len(q)} cells cannot be compared")
-    return _within(sum(_half(a, (a + b) / 2) + _half(b, (a + b) / 2) for a, b in zip(p, q, strict=True)))
+    return _within(sum(_half(a, a + b) + _half(b, a + b) for a, b in zip(p, q, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ def merged(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
     return {name: found[name] for name in NAMES if name in found and found[name].count}
 
 
-def _half(value: float, middle: float) -> float:
-    return value / 2 * math.log2(value / middle) if value > 0 else 0.0
+def _half(value: float, both: float) -> float:
+    """A cell's part of the divergence. By the sum, not by its half, which is 0 for the smallest numbers there are."""
+    return value / 2 * math.log2(2 * value / both) if value > 0 else 0.0
 
 
 def _scaled(values: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.discrepancies import Histogram, attention_gap, confidence_gap, histogram, merged, reasoning_gap
@@ -31,6 +31,7 @@ def test_gaps_of_words_by_hand() -> None:
 
 
 @given(MAPS)
+@example(([1.0, 0.0], [1.0, 5e-324]))
 def test_attention_gap_is_symmetric_in_range_and_zero_for_equal_maps(maps: tuple[list[float], list[float]]) -> None:
     one, other = maps
     assert 0 <= attention_gap(one, other) <= 1
