@@ -6,6 +6,7 @@ Services send to each other by task name, so that none has to import another.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -73,6 +74,23 @@ def enqueue_shard(app: Celery, job_id: str, shard: int, trace: str | None = None
 def enqueue_training(app: Celery, job_id: str, trace: str | None = None) -> None:
     """Ask a trainer to train a job. Raises kombu's OperationalError if the broker stays away."""
     app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE, headers=_headers(trace))
+
+
+def work_off(app: Celery, queue: str, *, name: str, threads: int, log_level: str) -> None:
+    """Be a worker of this queue until the process is told to end."""
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={threads}",
+            f"--queues={queue}",
+            f"--hostname={name}-{os.getpid()}@%h",
+            f"--loglevel={log_level}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
 
 
 def check_message(headers: Mapping[str, Any] | None) -> None:

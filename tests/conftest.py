@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from shared.redis_server import EmbeddedRedis, start_embedded_redis
+from shared.state import JobStore
 
 pytest_plugins = ["tests.real_system"]
 
@@ -61,6 +62,13 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture
+async def jobs(redis_url: str) -> AsyncIterator[JobStore]:
+    store = JobStore.from_url(redis_url)
+    yield store
+    await store.aclose()
 
 
 @pytest.fixture

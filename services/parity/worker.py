@@ -29,7 +29,7 @@ from shared.client import ChatClient, StudentClient
 from shared.image_files import ImageFiles
 from shared.images import ImageLimits
 from shared.metrics import make_registry, serve_metrics
-from shared.queue import COLLECT_QUEUE, make_celery
+from shared.queue import COLLECT_QUEUE, make_celery, work_off
 from shared.settings import ParitySettings, read_settings
 from shared.state import JobStore
 from shared.state.presence import present
@@ -154,19 +154,8 @@ def main() -> None:
     log.info("Collecting shards, %d at once.", settings.worker_concurrency)
     try:
         with present(settings.redis_url, "parity"):
-            app.worker_main(
-                [
-                    "worker",
-                    "--pool=threads",
-                    f"--concurrency={settings.worker_concurrency}",
-                    f"--queues={COLLECT_QUEUE}",
-                    f"--hostname=parity-{os.getpid()}@%h",
-                    f"--loglevel={settings.log_level}",
-                    "--without-gossip",
-                    "--without-mingle",
-                    "--without-heartbeat",
-                ]
-            )
+            threads, level = settings.worker_concurrency, settings.log_level
+            work_off(app, COLLECT_QUEUE, name="parity", threads=threads, log_level=level)
     finally:
         stop_metrics()
         if traces is not None:

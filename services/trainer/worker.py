@@ -17,7 +17,7 @@ from services.trainer.launch import check_reporters, read_launch
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.tasks import Runner, register
 from shared.metrics import make_registry, serve_metrics
-from shared.queue import TRAIN_QUEUE, make_celery
+from shared.queue import TRAIN_QUEUE, make_celery, work_off
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
 from shared.state.presence import present
@@ -81,19 +81,7 @@ def main() -> None:
     # One thread: the training itself is a child process, and the thread only watches it.
     try:
         with present(settings.redis_url, "trainer"):
-            app.worker_main(
-                [
-                    "worker",
-                    "--pool=threads",
-                    "--concurrency=1",
-                    f"--queues={TRAIN_QUEUE}",
-                    f"--hostname=trainer-{os.getpid()}@%h",
-                    f"--loglevel={settings.log_level}",
-                    "--without-gossip",
-                    "--without-mingle",
-                    "--without-heartbeat",
-                ]
-            )
+            work_off(app, TRAIN_QUEUE, name="trainer", threads=1, log_level=settings.log_level)
     finally:
         stop_metrics()
         if traces is not None:

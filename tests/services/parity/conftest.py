@@ -112,13 +112,6 @@ def store(settings: ParitySettings) -> Store:
 
 
 @pytest.fixture
-async def jobs(redis_url: str) -> AsyncIterator[JobStore]:
-    store = JobStore.from_url(redis_url)
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
 async def api(settings: ParitySettings) -> AsyncIterator[ParityClient]:
     """The API (and its reconciler) over real HTTP; no worker takes what it queues."""
     server = ServerThread(make_app(settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,13 +38,6 @@ def small_set(tmp_path: Path, store: Store) -> Store:
 def student() -> Iterator[ScriptedStudent]:
     with scripted_student() as script:
         yield script
-
-
-@pytest.fixture
-async def jobs(redis_url: str) -> AsyncIterator[JobStore]:
-    store = JobStore.from_url(redis_url)
-    yield store
-    await store.aclose()
 
 
 @pytest.fixture

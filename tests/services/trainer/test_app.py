@@ -39,13 +39,6 @@ async def client(settings: TrainerSettings) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-@pytest.fixture
-async def jobs(redis_url: str) -> AsyncIterator[JobStore]:
-    store = JobStore.from_url(redis_url)
-    yield store
-    await store.aclose()
-
-
 async def in_training(jobs: JobStore, job_id: str) -> None:
     spec = job_spec(TrainSpec())
     await jobs.create(StoredSpec(job_id=job_id, created_at=datetime.now(UTC), spec=spec, images=8, shards=1))
