@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.serving import ServerThread
+from tests.quick_server import ServerThread
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from shared.client import ChatClient, ParityClient, image_question
 from shared.errors import Unavailable, UpstreamError
-from tests.serving import serving
+from tests.quick_server import serving
 
 URL = "data:image/png;base64,AAAA"
 

@@ -15,7 +15,7 @@ from shared.image_files import ImageFiles
 from shared.images import UnreadableImage
 from shared.store import Store
 from tests.polling import wait_until
-from tests.serving import ServerThread
+from tests.quick_server import ServerThread
 from tests.slow_sender import slow_sender
 
 

@@ -27,9 +27,9 @@ import redis
 
 from shared.ports import free_port
 from shared.redis_server import start_embedded_redis
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, weak_student, wise_teacher
 from tests.services.parity.conftest import TASKS, png
-from tests.serving import ServerThread
 
 REGISTRY = """
 import sys

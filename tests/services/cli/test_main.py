@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from services.cli.main import app
 from shared.contracts import JobState, JobStatus, Outcome, Pair, PairPage, Split, StageCount, Verdict
-from tests.serving import ServerThread
+from tests.quick_server import ServerThread
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 

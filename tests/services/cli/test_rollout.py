@@ -25,7 +25,7 @@ from shared.contracts import (
     SwapResult,
     VersionStats,
 )
-from tests.serving import ServerThread
+from tests.quick_server import ServerThread
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from shared.sets import read_set
 from shared.settings import ParitySettings
 from shared.state import JobStore, shards_of_round
 from shared.store import Store
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel
-from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Submit = Callable[[dict[str, Any]], Awaitable[str]]

@@ -25,9 +25,9 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from shared.vqa.tasks import load_profiles
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, weak_student, wise_teacher
 from tests.services.parity.collecting import Submit, submitter
-from tests.serving import ServerThread
 
 QUICK = Patience(first=0.02, longest=0.1, longest_asked=0.1)
 TASKS = """

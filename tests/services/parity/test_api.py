@@ -19,9 +19,9 @@ from shared.contracts import JobState, Outcome, Verdict
 from shared.errors import UpstreamError
 from shared.state import JobStore
 from shared.store import Store
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, strong_student
 from tests.services.parity.conftest import png
-from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 

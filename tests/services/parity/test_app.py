@@ -10,7 +10,7 @@ from services.parity.app import make_app
 from shared.redis_server import start_embedded_redis
 from shared.settings import ParitySettings
 from tests.polling import wait_until
-from tests.serving import ServerThread
+from tests.quick_server import ServerThread
 
 
 def test_a_redis_that_is_away_is_a_503_that_says_to_retry(settings: ParitySettings, tmp_path: Path) -> None:

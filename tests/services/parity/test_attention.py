@@ -13,8 +13,8 @@ from shared.contracts import Verdict
 from shared.errors import UpstreamError
 from shared.sets import read_set
 from shared.store import Store
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel
-from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Server = tuple[ScriptedModel, ServerThread]

@@ -16,9 +16,9 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
+from tests.quick_server import ServerThread
 from tests.scripted_models import Body, image_of, wise_teacher
 from tests.services.parity.collecting import Model, Spec, Submit, collect
-from tests.serving import ServerThread
 
 
 async def test_the_shards_of_a_worker_share_the_limit_of_calls(

@@ -15,8 +15,8 @@ from shared.errors import UpstreamError
 from shared.sets import read_set
 from shared.settings import ParitySettings
 from shared.store import Store
+from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of, wise_teacher
-from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Server = tuple[ScriptedModel, ServerThread]

@@ -30,9 +30,9 @@ from shared.settings import ParitySettings
 from shared.store import Store
 from shared.vqa.tasks import TaskProfile, load_profiles
 from tests.polling import wait_until
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel
 from tests.services.teacher.small import Service, chat
-from tests.serving import ServerThread
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

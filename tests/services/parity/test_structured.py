@@ -18,9 +18,9 @@ from shared.client import ChatClient
 from shared.contracts import AnnotatorSpec, Verdict
 from shared.images import to_data_url
 from shared.vqa.tasks import TaskProfile, load_profiles
+from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of
 from tests.services.parity.conftest import png
-from tests.serving import ServerThread
 
 QUICK = Patience(first=0.01, longest=0.02)
 CHART = load_profiles()["chartqa"]

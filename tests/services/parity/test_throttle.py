@@ -20,8 +20,8 @@ from services.parity.upstream import Patience, Upstream
 from shared.client import ChatClient
 from shared.contracts import ChatMessage, ChatRequest
 from tests.polling import async_wait_until
+from tests.quick_server import ServerThread
 from tests.scripted_models import completion
-from tests.serving import ServerThread
 
 REQUEST = ChatRequest(model="m", messages=[ChatMessage(role="user", content="what?")], max_tokens=4)
 QUICK = Patience(first=0.02, longest=0.1, longest_asked=2.0)

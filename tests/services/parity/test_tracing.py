@@ -25,8 +25,8 @@ from shared.http import create_app
 from shared.settings import HttpSettings, ParitySettings
 from tests.collector import Collector, SeenSpan, running_collector
 from tests.polling import async_wait_until
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, wise_teacher
-from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 METRICS = (

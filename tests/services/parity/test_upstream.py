@@ -13,9 +13,9 @@ from services.parity.upstream import Patience, RequestRefused, Upstream
 from shared.client import ChatClient, image_question
 from shared.contracts import ChatRequest
 from shared.images import to_data_url
+from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel
 from tests.services.parity.conftest import png
-from tests.serving import ServerThread
 
 QUICK = Patience(first=0.01, longest=0.02)
 URL = to_data_url(png(1))

@@ -19,9 +19,9 @@ from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
 from tests.polling import async_wait_until
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel
 from tests.services.parity.collecting import train
-from tests.serving import ServerThread
 
 Spec = Callable[..., dict[str, Any]]
 Model = tuple[ScriptedModel, ServerThread]

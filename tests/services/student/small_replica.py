@@ -20,7 +20,7 @@ from shared.client import StudentClient, image_question
 from shared.contracts import CanaryRequest, ChatRequest, SmokeAnswer
 from shared.images import to_data_url
 from shared.settings import StudentSettings
-from tests.serving import serving
+from tests.quick_server import serving
 
 QUESTION = "what is this?"
 

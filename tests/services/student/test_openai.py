@@ -22,8 +22,8 @@ from shared.checkpoints import CheckpointRegistry
 from shared.settings import StudentSettings
 from shared.store import Store
 from tests.polling import async_wait_until
+from tests.quick_server import ServerThread
 from tests.services.student.small_replica import Running, png, publish, running
-from tests.serving import ServerThread
 from tests.slow_sender import slow_sender
 from tests.tiny_models import build_tiny_idefics3
 

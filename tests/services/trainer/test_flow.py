@@ -16,10 +16,10 @@ from shared.images import to_data_url
 from shared.sets import set_digest
 from shared.settings import StudentSettings
 from shared.store import Store
+from tests.quick_server import serving
 from tests.services.trainer.played_job import PlayedJob
 from tests.services.trainer.scripted_student import ScriptedStudent
 from tests.services.trainer.small_set import QUESTION, TRAIN, Counts, job_spec, make_set
-from tests.serving import serving
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from shared.redis_server import EmbeddedRedis, start_embedded_redis
 from shared.settings import ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
 from shared.state.presence import present
 from tests.polling import wait_until
-from tests.serving import ServerThread
+from tests.quick_server import ServerThread
 
 
 @dataclass(frozen=True)

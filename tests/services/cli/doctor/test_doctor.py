@@ -29,9 +29,9 @@ from shared.contracts import Diagnosis, Finding, FindingState, Health, WorkerInf
 from shared.http import create_app
 from shared.settings import ClientSettings, HttpSettings
 from shared.store import Store
+from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, wise_teacher
 from tests.services.cli.doctor.conftest import System
-from tests.serving import ServerThread
 
 BROKEN, WARNING, OK = FindingState.BROKEN, FindingState.WARNING, FindingState.OK
 
