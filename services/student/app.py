@@ -81,7 +81,12 @@ RouterDep = Annotated[Router, Depends(router_of)]
 def build_app(settings: StudentSettings) -> FastAPI:
     """The student service; the engine is loaded in the lifespan, so a bad start ends the process with its reason."""
     app = create_app(
-        "student", settings, lifespan=_lifespan(settings), ready=lambda app: _readiness(app), openai_errors=True
+        "student",
+        settings,
+        lifespan=_lifespan(settings),
+        ready=_readiness,
+        openai_errors=True,
+        more_metrics=_engine_metrics,
     )
     limit = settings.student_request_timeout.total_seconds()
 
@@ -159,11 +164,11 @@ def _lifespan(settings: StudentSettings):  # type: ignore[no-untyped-def]
         base: Path = await asyncio.to_thread(local_folder, settings.student_model)
 
         async def start(candidate: Verified) -> Engine:
-            args = (settings, candidate.version, candidate.folder, candidate.smoke, metrics.batch)
+            args = (settings, candidate.version, candidate.folder, candidate.smoke, metrics)
             if settings.student_engine == "vllm":
                 return await VllmEngine.start(*args)
             kind = ProcessEngine if settings.student_process == "process" else TransformersEngine
-            return await kind.start(*args, metrics.images)
+            return await kind.start(*args)
 
         async def start_beside(candidate: Verified) -> Engine:
             if isinstance(rollout.engine, VllmEngine):
@@ -214,6 +219,11 @@ def _probe(settings: StudentSettings, registry: CheckpointRegistry, rollout: Rol
         torch_threads=settings.torch_threads,
         trust_remote_code=settings.trust_remote_code,
     )
+
+
+async def _engine_metrics(app: FastAPI) -> bytes:
+    engine = app.state.rollout.engine
+    return await engine.metrics() if isinstance(engine, VllmEngine) else b""
 
 
 async def _readiness(app: FastAPI) -> Health:

@@ -40,6 +40,27 @@ class Scored:
     scores: list[list[Score]]
 
 
+class Watcher(Protocol):
+    """Hears how an engine works, on whatever thread that happens."""
+
+    def batch(self, answers: int, waits: Sequence[float]) -> None:
+        """A batch of so many answers begins; its requests waited so long for it, in seconds, as far as is known."""
+
+    def images(self, hits: int, misses: int) -> None:
+        """Of a batch's prompts with images, so many were recognised, and the features of the others computed."""
+
+
+class Unwatched:
+    """A `Watcher` that tells nobody."""
+
+    def batch(self, answers: int, waits: Sequence[float]) -> None: ...
+
+    def images(self, hits: int, misses: int) -> None: ...
+
+
+UNWATCHED = Unwatched()
+
+
 class Engine(Protocol):
     """Runs one checkpoint at a time and changes it between two batches."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from services.student.engine import Watcher
 from services.student.model_wire import LENGTHS, Json, frame, read_error, read_piece
 from services.student.work import StreamPiece
 from shared.errors import Unavailable
@@ -36,14 +37,9 @@ class Call:
 class ModelChild:
     """One process, from its start to its end. After that every call is Unavailable, and so are those under way."""
 
-    def __init__(
-        self,
-        on_batch: Callable[[int], None],
-        on_lookup: Callable[[int, int], None],
-        on_serving: Callable[[str, str, int], None],
-    ) -> None:
+    def __init__(self, watcher: Watcher, on_serving: Callable[[str, str, int], None]) -> None:
         """``on_serving`` hears version, digest of the processor and longest sequence of the checkpoint that serves."""
-        self._on_batch, self._on_lookup, self._on_serving = on_batch, on_lookup, on_serving
+        self._watcher, self._on_serving = watcher, on_serving
         self._numbers = itertools.count()
         self._calls: dict[int, Call] = {}
         self.ended = asyncio.Event()
@@ -162,13 +158,13 @@ class ModelChild:
 
     def _take(self, head: Json) -> None:
         if "batch" in head:
-            self._on_batch(head["batch"])
+            self._watcher.batch(head["batch"], head["waits"])
             for number in head["began"]:
                 if number in self._calls:
                     self._waits_no_more(self._calls[number])
             return
         if "images" in head:
-            self._on_lookup(*head["images"])
+            self._watcher.images(*head["images"])
             return
         if "serving" in head:
             self._on_serving(*head["serving"])

@@ -183,7 +183,7 @@ class ModelProcess:
         settings = StudentSettings(**head["settings"])
         setup_logging("student-model", settings)
         self._engine = await TransformersEngine.start(
-            settings, head["version"], Path(head["folder"]), _smoke(head), self._on_batch, self._on_lookup
+            settings, head["version"], Path(head["folder"]), _smoke(head), self
         )
         return {"score_trouble": self._engine.score_trouble}
 
@@ -200,12 +200,12 @@ class ModelProcess:
         scored = await self._engine.score_prepared(items)
         return {"version": scored.version, "scores": [[score_head(one) for one in row] for row in scored.scores]}
 
-    def _on_batch(self, size: int) -> None:
+    def batch(self, answers: int, waits: Sequence[float]) -> None:
         """On the model's thread, after the works of the batch have noted that they began."""
-        self._line.send({"batch": size, "began": list(self._began)})
+        self._line.send({"batch": answers, "waits": list(waits), "began": list(self._began)})
         self._began.clear()
 
-    def _on_lookup(self, hits: int, misses: int) -> None:
+    def images(self, hits: int, misses: int) -> None:
         self._line.send({"images": [hits, misses]})
 
 

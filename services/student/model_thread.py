@@ -27,7 +27,8 @@ class ModelThread:
 
     A batch holds what is there ``max_wait`` seconds after its first request arrived (at once, if that one has waited as
     long for the batch before), at most ``max_batch`` answers (one request with more is a batch of its own); more than
-    ``queue_size`` requests waiting is Busy. ``on_batch`` is told the number of answers of every batch.
+    ``queue_size`` requests waiting is Busy. ``on_batch`` is told how many answers a batch has, and how
+    many seconds each of its requests waited.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class ModelThread:
         max_wait: float,
         queue_size: int,
         torch_threads: int,
-        on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
+        on_batch: Callable[[int, Sequence[float]], None],
     ) -> None:
         self._serving = serving
         self._max_batch, self._max_wait, self._queue_size = max_batch, max_wait, queue_size
@@ -188,7 +189,8 @@ class ModelThread:
         encoded = [item for item, work in zip(fitted, batch, strict=True) for _ in work.samplings]
         samplings = [sampling for work in batch for sampling in work.samplings]
         listeners = [listener for work in batch for listener in work.listeners(serving.version)]
-        self._on_batch(len(samplings))
+        now = time.monotonic()
+        self._on_batch(len(samplings), [now - work.arrived for work in batch])
         generate_encoded(serving.loaded, encoded, samplings, listeners, collate=serving.features.collate)
 
     def _run_call(self, work: CallWork) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from services.student.engine import Answered, Question, Scored
+from services.student.engine import UNWATCHED, Answered, Question, Scored, Watcher
 from services.student.model_child import ModelChild
 from services.student.model_wire import (
     Json,
@@ -59,8 +59,6 @@ SENT_SETTINGS = {
     "student_swap",
     "student_keep_previous",
 }
-OnBatch = Callable[[int], None]
-OnLookup = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,9 @@ class Ready:
 class ProcessEngine:
     """Implements `Engine`."""
 
-    def __init__(
-        self, settings: StudentSettings, version: str, folder: Path, on_batch: OnBatch, on_lookup: OnLookup
-    ) -> None:
+    def __init__(self, settings: StudentSettings, version: str, folder: Path, watcher: Watcher) -> None:
         self._settings, self._version, self._folder = settings, version, folder
-        self._on_batch, self._on_lookup = on_batch, on_lookup
+        self._watcher = watcher
         self._preparing = ThreadPoolExecutor(
             2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
@@ -108,11 +104,10 @@ class ProcessEngine:
         version: str,
         folder: Path,
         smoke: SmokeAnswer | None,
-        on_batch: OnBatch = lambda size: None,  # noqa: ARG005
-        on_lookup: OnLookup = lambda hits, misses: None,  # noqa: ARG005
+        watcher: Watcher = UNWATCHED,
     ) -> ProcessEngine:
-        """An engine that serves ``folder``; raises BadCheckpoint. The callbacks are as `TransformersEngine`'s."""
-        engine = cls(settings, version, folder, on_batch, on_lookup)
+        """An engine that serves ``folder``; raises BadCheckpoint."""
+        engine = cls(settings, version, folder, watcher)
         try:
             await engine._spawn(smoke)
         except BaseException:
@@ -248,7 +243,7 @@ class ProcessEngine:
     async def _spawn(self, smoke: SmokeAnswer | None) -> None:
         version, folder = self._version, self._folder
         await self._read_processor(folder)
-        child = ModelChild(self._on_batch, self._on_lookup, self._serves)
+        child = ModelChild(self._watcher, self._serves)
         await child.spawn()
         settings = self._settings.model_dump(mode="json", include=SENT_SETTINGS)
         start = {"do": "start", "settings": settings, "version": version, "folder": str(folder)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from services.student.engine import Answered, Question, Scored
+from services.student.engine import UNWATCHED, Answered, Question, Scored, Watcher
 from services.student.in_place import WeightsLost, prepare_in_place
 from services.student.loading import load_checked
 from services.student.model_thread import ModelThread
@@ -28,17 +28,13 @@ from shared.vlm.scoring import Score, score_batch
 
 log = logging.getLogger(__name__)
 MIXED_VERSIONS_TRIES = 3
-OnBatch = Callable[[int], None]
-OnLookup = Callable[[int, int], None]
 
 
 class TransformersEngine:
     """Implements `Engine`. Prompts are prepared on their own threads; one thread runs the model."""
 
-    def __init__(
-        self, settings: StudentSettings, version: str, loaded: LoadedModel, on_batch: OnBatch, on_lookup: OnLookup
-    ) -> None:
-        self._settings, self._on_lookup = settings, on_lookup
+    def __init__(self, settings: StudentSettings, version: str, loaded: LoadedModel, watcher: Watcher) -> None:
+        self._settings, self._watcher = settings, watcher
         self._preparing = ThreadPoolExecutor(
             2, "student-prepare", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
@@ -51,7 +47,7 @@ class TransformersEngine:
             max_wait=settings.student_max_wait.total_seconds(),
             queue_size=settings.student_queue_size,
             torch_threads=settings.torch_threads,
-            on_batch=on_batch,
+            on_batch=watcher.batch,
         )
 
     @classmethod
@@ -61,14 +57,11 @@ class TransformersEngine:
         version: str,
         folder: Path,
         smoke: SmokeAnswer | None,
-        on_batch: OnBatch = lambda size: None,  # noqa: ARG005
-        on_lookup: OnLookup = lambda hits, misses: None,  # noqa: ARG005
+        watcher: Watcher = UNWATCHED,
     ) -> TransformersEngine:
-        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told the size of every batch,
-        ``on_lookup`` how many of its images' features were kept and how many computed.
-        """
+        """An engine that serves ``folder``; raises BadCheckpoint."""
         loaded = await in_quiet_thread(load_checked, settings, folder, smoke)
-        engine = cls(settings, version, loaded, on_batch, on_lookup)
+        engine = cls(settings, version, loaded, watcher)
         engine._score_trouble = await in_quiet_thread(misalignment, loaded)
         if engine._score_trouble:
             log.error("Scores are off: %s", engine._score_trouble, extra={"checkpoint": version})
@@ -177,7 +170,7 @@ class TransformersEngine:
         await self._model.call(overwrite, always=True)
 
     def _serving(self, version: str, loaded: LoadedModel) -> Serving:
-        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache, self._on_lookup))
+        return Serving(version, loaded, FeatureReuse(self._settings.student_feature_cache, self._watcher.images))
 
     async def _switch(self, serving: Serving) -> None:
         """From the assignment on the switch has happened, even if the caller stops waiting for the old one to drain."""

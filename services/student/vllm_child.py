@@ -19,6 +19,7 @@ from services.student.vllm_wire import CHAT, raise_for, read_events
 from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings
 from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, runs_on_gpu, vllm_environment
+from shared.vllm.metrics import vllm_metrics
 from shared.vllm.server import ModelServer, Patience
 from shared.vllm.worker_extension import EXTENSION
 
@@ -67,6 +68,9 @@ class VllmChild:
     async def close(self) -> None:
         await self.server.stop()
         await self._http.aclose()
+
+    async def metrics(self) -> bytes:
+        return await vllm_metrics(self.server, self._http)
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """A whole reply. Raises InvalidInput for what vLLM refuses, Unavailable if it died meanwhile."""

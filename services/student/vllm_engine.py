@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.student.engine import Answered, Engine, Question, Scored
+from services.student.engine import UNWATCHED, Answered, Engine, Question, Scored, Watcher
 from services.student.vllm_adapters import Adapters, Served, Unadaptable, adapter_of
 from services.student.vllm_candidate import VllmCandidate
 from services.student.vllm_child import RETRY_AFTER, VllmChild
@@ -41,7 +41,7 @@ class VllmEngine:
         version: str,
         folder: Path,
         processor: Any,
-        on_batch: Callable[[int], None],
+        watcher: Watcher,
     ) -> None:
         """Reads small files of ``folder``; ``processor`` is its own."""
         self._settings, self._started_with = settings, read_start(folder)
@@ -52,7 +52,7 @@ class VllmEngine:
         self._child = VllmChild(settings, lambda: self._weights.folder, lambda: self._adapters.restore())
         self._adapters = Adapters(self._child, settings.student_name)
         eos = end_ids(folder, processor.tokenizer.eos_token_id)
-        self._requests = VllmRequests(settings, self._child, processor, eos, on_batch)
+        self._requests = VllmRequests(settings, self._child, processor, eos, watcher)
 
     @classmethod
     async def start(
@@ -61,12 +61,12 @@ class VllmEngine:
         version: str,
         folder: Path,
         smoke: SmokeAnswer | None,
-        on_batch: Callable[[int], None] = lambda size: None,  # noqa: ARG005
+        watcher: Watcher = UNWATCHED,
     ) -> VllmEngine:
-        """An engine that serves ``folder``; raises BadCheckpoint. ``on_batch`` is told of every request's choices."""
+        """An engine that serves ``folder``; raises BadCheckpoint."""
         await asyncio.to_thread(check_finite, folder)
         processor = await asyncio.to_thread(load_processor, folder, trust_remote_code=settings.trust_remote_code)
-        engine = cls(settings, version, folder, processor, on_batch)
+        engine = cls(settings, version, folder, processor, watcher)
         await engine._child.server.start()
         try:
             await engine._until_ready()
@@ -99,6 +99,10 @@ class VllmEngine:
     @property
     def score_trouble(self) -> str:
         return self._score_trouble
+
+    async def metrics(self) -> bytes:
+        """vLLM's own, which know how long requests wait in its queue."""
+        return await self._child.metrics()
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
         return await self._requests.answer(lambda: self._serving, question, samplings)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from services.student.engine import Answered, Question, Scored
+from services.student.engine import Answered, Question, Scored, Watcher
 from services.student.swap_gate import SwapGate
 from services.student.vllm_adapters import Served
 from services.student.vllm_child import VllmChild
@@ -34,19 +34,19 @@ class VllmRequests:
         child: VllmChild,
         processor: Any,
         eos: tuple[int, ...],
-        on_batch: Callable[[int], None],
+        watcher: Watcher,
     ) -> None:
         """``processor`` and end tokens ``eos`` are those that vLLM starts with, and so all checkpoints'."""
         self.gate = SwapGate()
         self.in_work = 0
-        self._limit, self._child, self._on_batch = settings.student_queue_size, child, on_batch
+        self._limit, self._child, self._watcher = settings.student_queue_size, child, watcher
         self._processor, self._eos = processor, eos
 
     async def answer(self, pick: Pick, question: Question, samplings: Sequence[Sampling]) -> Answered:
         with self._counted():
             async with self.gate.passing():
                 served = pick()
-                self._on_batch(len(samplings))
+                self._watcher.batch(len(samplings), ())
                 with served.in_use():
                     work = (self.one_answer(served, question, sampling) for sampling in samplings)
                     answers = await asyncio.gather(*work)
@@ -61,7 +61,7 @@ class VllmRequests:
             try:
                 async with self.gate.passing():
                     served = pick()
-                    self._on_batch(len(samplings))
+                    self._watcher.batch(len(samplings), ())
                     with served.in_use():
                         for choice, sampling in enumerate(samplings):
                             work = self._stream(served, question, sampling, choice, pieces)

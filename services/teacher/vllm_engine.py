@@ -20,13 +20,12 @@ from shared.errors import MPAError, Unavailable, UpstreamError
 from shared.settings import TeacherSettings
 from shared.vllm.environment import runs_on_gpu
 from shared.vllm.loopback import Loopback
+from shared.vllm.metrics import vllm_metrics
 from shared.vllm.server import ModelServer, Patience
 
 CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
 RETRY_AFTER_START = 5.0
-METRICS_TIMEOUT = 2.0
-OWN_METRICS = (b"vllm:", b"# HELP vllm:", b"# TYPE vllm:")
 
 log = logging.getLogger(__name__)
 
@@ -112,16 +111,7 @@ class VllmEngine:
             await response.aclose()
 
     async def metrics(self) -> bytes:
-        """vLLM's metrics, without those of its Python process."""
-        if not self.server.ready:
-            return b""
-        try:
-            response = await self._http.get(self.server.base_url + "/metrics", timeout=METRICS_TIMEOUT)
-        except httpx.HTTPError as error:
-            log.warning("The model server shows no metrics: %s", type(error).__name__)
-            return b""
-        lines = response.content.splitlines(keepends=True) if response.status_code == 200 else []
-        return b"".join(line for line in lines if line.startswith(OWN_METRICS))
+        return await vllm_metrics(self.server, self._http)
 
     async def _events(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """The stream as it comes. When it breaks off, the status has been sent: an error event says so."""

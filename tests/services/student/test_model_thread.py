@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -19,6 +20,7 @@ from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Encoded, encode, question_prompt
 from shared.vlm.sampling import Sampling
+from tests.polling import async_wait_until
 from tests.tiny_models import build_tiny_idefics3
 
 SHORT = Sampling(max_tokens=3, temperature=1.0, seed=1)
@@ -41,10 +43,20 @@ class Bench:
     def __init__(self, serving: Serving) -> None:
         self.serving = serving
         self.sizes: list[int] = []
+        self.waits: list[float] = []
         self.thread = ModelThread(
-            serving, max_batch=4, max_wait=0.01, queue_size=8, torch_threads=1, on_batch=self.sizes.append
+            serving,
+            max_batch=4,
+            max_wait=0.01,
+            queue_size=8,
+            torch_threads=1,
+            on_batch=self._batch,
         )
         self._release = threading.Event()
+
+    def _batch(self, size: int, waits: Sequence[float]) -> None:
+        self.sizes.append(size)
+        self.waits += waits
 
     async def hold(self) -> asyncio.Task[None]:
         holding = threading.Event()
@@ -90,6 +102,21 @@ async def test_what_waits_together_is_answered_together(bench: Bench) -> None:
     bench.release()
     await asyncio.gather(held, *tasks)
     assert bench.sizes == [4, 2]
+
+
+async def test_a_wait_lasts_from_arrival_to_the_batch(bench: Bench) -> None:
+    held = await bench.hold()
+    first = bench.work()
+    tasks = await bench.queue(first, bench.work(SHORT, SHORT, seed=1))
+    await async_wait_until(lambda: _true(time.monotonic() > first.arrived + 0.05))
+    bench.release()
+    await asyncio.gather(held, *tasks)
+    assert len(bench.waits) == 2, "one for each request, however many answers it wants"
+    assert all(0.05 <= wait <= time.monotonic() - first.arrived for wait in bench.waits)
+
+
+async def _true(value: bool) -> bool:
+    return value
 
 
 async def test_all_choices_of_a_request_share_one_batch(bench: Bench) -> None:

@@ -199,4 +199,5 @@ async def test_the_service_says_so_while_the_process_is_away(settings: StudentSe
         again = await http.post("/v1/chat/completions", json=body)
         assert again.json()["choices"] == first.json()["choices"]
         metrics = (await http.get("/metrics")).text
-        assert "mpa_student_batch_answers_count" in metrics and 'image_features_total{result="miss"}' in metrics
+        assert "mpa_student_batch_answers_count" in metrics and "mpa_student_queue_wait_seconds_count 0" not in metrics
+        assert 'image_features_total{result="miss"}' in metrics

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from safetensors.torch import load_file, save_file
@@ -79,6 +80,17 @@ async def test_an_adapter_answers_as_the_merged_weights(replica: Running, engine
         assert answered.version == "first" and answer.text == wanted.text
         assert [t.id for t in answer.tokens] == [t.id for t in wanted.tokens]
         assert [t.logprob for t in answer.tokens] == pytest.approx([t.logprob for t in wanted.tokens], abs=1e-4)
+
+
+async def test_metrics_say_how_long_requests_wait_in_vllm(replica: Running, engine: VllmEngine, world: World) -> None:
+    await texts(engine, world.cases[:1])
+    async with httpx.AsyncClient(base_url=replica.client.base_url, trust_env=False) as http:
+        lines = (await http.get("/metrics")).text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+    name = "vllm:request_queue_time_seconds_count"
+    waited = [float(value) for key, value in values.items() if key.startswith(name)]
+    assert waited and sum(waited) >= 1
+    assert "mpa_student_batch_answers_count" in values
 
 
 async def test_an_adapter_scores_as_the_merged_weights(replica: Running, engine: VllmEngine, world: World) -> None:
