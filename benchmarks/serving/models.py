@@ -29,14 +29,15 @@ def model_folder(size: str, folder: Path, seed: int = 0) -> Path:
         return DEMO_STUDENT
     if not (folder / "config.json").exists():
         processor = _PROCESSOR.from_pretrained(DEMO_STUDENT)
-        model = _smol(processor, seed) if size == "smol" else build_model(LARGE, processor, seed)
+        model = with_smol_proportions(SMOL, processor, seed) if size == "smol" else build_model(LARGE, processor, seed)
         model.to(torch.bfloat16).save_pretrained(folder)
         processor.save_pretrained(folder)
     return folder
 
 
-def _smol(processor: Any, seed: int) -> Any:
-    plain = build_model(SMOL, processor, seed)
+def with_smol_proportions(size: Size, processor: Any, seed: int) -> Any:
+    """A random model that makes 64 tokens of 576 patches; the processor is told of its images' side."""
+    plain = build_model(size, processor, seed)
     config = plain.config
     config.vision_config.image_size, config.scale_factor = SMOL_SIDE, SMOL_SHUFFLE
     for name in ("size", "max_image_size"):

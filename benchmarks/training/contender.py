@@ -125,21 +125,20 @@ def run_ours(name: str, plan: Plan) -> Outcome:
 
 def run_rival(name: str, plan: Plan) -> Outcome:
     """Hugging Face's Trainer, or TRL's."""
-    from benchmarks.training.rivals import train_with_hf, train_with_trl
+    from benchmarks.training.rivals import Course, train_with_hf, train_with_trl
 
     pairs: list[Pair] = make_pairs(plan.work / "images", plan.pairs)
     clock = Clock()
-    loss = (train_with_trl if name.startswith("trl") else train_with_hf)(
+    course = Course(
         plan.model,
-        pairs,
         plan.work / name,
-        batch_size=plan.batch_size,
-        steps=plan.steps,
-        learning_rate=LEARNING_RATE,
+        plan.batch_size,
+        plan.steps,
+        LEARNING_RATE,
         attention="eager" if name.endswith("eager") else None,
         freeze_vision=name.endswith("frozen"),
-        clock=clock,
     )
+    loss = (train_with_trl if name.startswith("trl") else train_with_hf)(course, pairs, clock)
     return clock.outcome(name, plan, loss)
 
 

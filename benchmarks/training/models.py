@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoProcessor, Idefics3ForConditionalGeneration
+from transformers import AutoProcessor
 
-from benchmarks.serving.models import DEMO_STUDENT, SMOL_SHUFFLE, SMOL_SIDE
-from demo.training.architecture import Size, build_model
+from benchmarks.serving.models import DEMO_STUDENT, with_smol_proportions
+from demo.training.architecture import Size
 
 SIZES = ("demo", "40m")
 LARGE = Size(384, 6, 6, 1536, 512, 8, 8, 1536)
 _PROCESSOR: Any = AutoProcessor  # untyped
-_MODEL: Any = Idefics3ForConditionalGeneration
 
 
 def student_folder(size: str, folder: Path, seed: int = 0) -> Path:
@@ -27,14 +25,7 @@ def student_folder(size: str, folder: Path, seed: int = 0) -> Path:
         return DEMO_STUDENT
     if not (folder / "config.json").exists():
         processor = _PROCESSOR.from_pretrained(DEMO_STUDENT)
-        plain = build_model(LARGE, processor, seed)
-        config = plain.config
-        config.vision_config.image_size, config.scale_factor = SMOL_SIDE, SMOL_SHUFFLE
-        for name in ("size", "max_image_size"):
-            setattr(processor.image_processor, name, {"longest_edge": SMOL_SIDE})
-        torch.manual_seed(seed)
-        model = _MODEL(config)
-        model.generation_config = plain.generation_config
+        model = with_smol_proportions(LARGE, processor, seed)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     return folder

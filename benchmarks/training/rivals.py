@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,19 @@ from shared.vqa.tasks import load_profiles
 
 IGNORE = -100
 _PROCESSOR: Any = AutoProcessor  # untyped
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training: of the student in the folder ``model``; ``attention`` is transformers' name, None its default."""
+
+    model: Path
+    work: Path
+    batch_size: int
+    steps: int
+    learning_rate: float
+    attention: str | None
+    freeze_vision: bool
 
 
 class Watch(Protocol):
@@ -86,25 +100,14 @@ def prompt_of(processor: Any, profiles: Any, pair: Pair) -> str:
     return str(processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False))
 
 
-def train_with_hf(
-    model_folder: Path,
-    pairs: list[Pair],
-    work: Path,
-    *,
-    batch_size: int,
-    steps: int,
-    learning_rate: float,
-    attention: str | None,
-    freeze_vision: bool,
-    clock: Watch,
-) -> float:
+def train_with_hf(course: Course, pairs: list[Pair], clock: Watch) -> float:
     """A plain Trainer, with the model's own loss; returns the mean loss of the last ten steps."""
-    model, processor = _load(model_folder, attention, freeze_vision)
+    model, processor = _load(course)
     steps_of = _Steps(clock)
     clock.start()
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**_arguments(work, batch_size, steps, learning_rate)),
+        args=TrainingArguments(**_arguments(course)),
         train_dataset=pairs,  # type: ignore[arg-type]
         data_collator=NaiveCollator(processor, Path("demo/tasks.yaml")),
         callbacks=[steps_of],
@@ -113,24 +116,13 @@ def train_with_hf(
     return steps_of.loss()
 
 
-def train_with_trl(
-    model_folder: Path,
-    pairs: list[Pair],
-    work: Path,
-    *,
-    batch_size: int,
-    steps: int,
-    learning_rate: float,
-    attention: str | None,
-    freeze_vision: bool,
-    clock: Watch,
-) -> float:
+def train_with_trl(course: Course, pairs: list[Pair], clock: Watch) -> float:
     """TRL's SFTTrainer on prompts and completions, loss on the completions only; returns as ``train_with_hf``."""
     from datasets import Dataset, Features, List, Value
     from datasets import Image as ImageFeature
     from trl import SFTConfig, SFTTrainer
 
-    model, processor = _load(model_folder, attention, freeze_vision)
+    model, processor = _load(course)
     profiles = load_profiles(Path("demo/tasks.yaml"))
     rows = [
         {
@@ -146,7 +138,7 @@ def train_with_trl(
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
-            **_arguments(work, batch_size, steps, learning_rate),
+            **_arguments(course),
             max_length=None,
             completion_only_loss=True,
             gradient_checkpointing=False,
@@ -159,22 +151,22 @@ def train_with_trl(
     return steps_of.loss()
 
 
-def _load(folder: Path, attention: str | None, frozen: bool) -> tuple[Any, Any]:
-    options = {"attn_implementation": attention} if attention else {}
-    model = AutoModelForImageTextToText.from_pretrained(str(folder), dtype=torch.float32, **options)
-    processor = _PROCESSOR.from_pretrained(str(folder))
+def _load(course: Course) -> tuple[Any, Any]:
+    options = {"attn_implementation": course.attention} if course.attention else {}
+    model = AutoModelForImageTextToText.from_pretrained(str(course.model), dtype=torch.float32, **options)
+    processor = _PROCESSOR.from_pretrained(str(course.model))
     processor.tokenizer.padding_side = "right"
-    if frozen:
+    if course.freeze_vision:
         freeze(model)
     return model, processor
 
 
-def _arguments(work: Path, batch_size: int, steps: int, learning_rate: float) -> dict[str, Any]:
+def _arguments(course: Course) -> dict[str, Any]:
     return {
-        "output_dir": str(work),
-        "max_steps": steps,
-        "per_device_train_batch_size": batch_size,
-        "learning_rate": learning_rate,
+        "output_dir": str(course.work),
+        "max_steps": course.steps,
+        "per_device_train_batch_size": course.batch_size,
+        "learning_rate": course.learning_rate,
         "lr_scheduler_type": "cosine",
         "max_grad_norm": 1.0,
         "use_cpu": True,

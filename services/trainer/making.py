@@ -5,14 +5,13 @@ again.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from services.trainer.child import run_phase
 from services.trainer.config import (
     TRACE_VARIABLE,
     EvaluationResult,
-    Progress,
     RunConfig,
     TrainResult,
     last_progress,
@@ -68,8 +67,9 @@ class CandidateMaker:
         async def watch() -> None:
             line = await asyncio.to_thread(last_progress, config.progress_file)
             if line is not None:
-                held.report(_shown(line))
-                self._metrics.progress(_shown(line))
+                shown = TrainingProgress(**asdict(line))
+                held.report(shown)
+                self._metrics.progress(shown)
             await asyncio.to_thread(workspace.mirror, config.folder)
 
         if await asyncio.to_thread(load, TrainResult, result) is None:
@@ -132,19 +132,6 @@ class CandidateMaker:
             "MPA_LOG_FORMAT": self._settings.log_format,
             "MPA_LOG_LEVEL": self._settings.log_level,
         }
-
-
-def _shown(line: Progress) -> TrainingProgress:
-    return TrainingProgress(
-        step=line.step,
-        steps=line.steps,
-        loss=line.loss,
-        samples_per_second=line.samples_per_second,
-        eta_seconds=line.eta_seconds,
-        memory_bytes=line.memory_bytes,
-        gradient_norm=line.gradient_norm,
-        terms=line.terms,
-    )
 
 
 def _must_load_training(path: Path) -> TrainResult:
