@@ -81,9 +81,6 @@ class TrainingSet:
         heavy = [replace(pair, weight=weight) for pair, weight in zip(pairs, weights, strict=True)]
         return TrainingSet((*heavy, *self.samples[self.disparity :]), self.disparity)
 
-    def image_keys(self) -> list[str]:
-        return sorted({sample.image_key for sample in self.samples})
-
 
 def read_training_set(store: Store, job_id: str, round_: int = 1) -> TrainingSet:
     """The train split of a round that was mined. No disparity pair in it means that there is nothing to learn.
