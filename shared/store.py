@@ -63,6 +63,10 @@ class Store:
     def url_of(self, key: str) -> str:
         return f"{self.url}/{_checked(key)}"
 
+    def local_path(self, key: str) -> Path | None:
+        """Where ``key`` lies on this machine, None if the store is remote."""
+        return None if self._local is None else self._path(key)
+
     def exists(self, key: str) -> bool:
         if self._local is not None:
             return self._path(key).exists()
@@ -127,6 +131,22 @@ class Store:
             _sync_folder(path.parent)
         except (FileNotFoundError, IsADirectoryError) as error:
             raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the object under ``key`` to a local file, which is there whole or not at all; raises NotFound."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        try:
+            if self._local is not None:
+                shutil.copyfile(self._path(key), partial)
+            else:
+                with self._typed_errors():
+                    self._fs.get_file(self._full(key), str(partial))
+            partial.replace(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Names:
         """All keys below ``prefix``, sorted."""
@@ -219,18 +239,14 @@ class Store:
             self._publish_file(folder / name, f"{prefix.rstrip('/')}/{name}")
 
     def _fetch(self, key: str, path: Path) -> None:
-        partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        """Download, unless the same is there: published files never change, so their size tells whether it is whole."""
         try:
             with self._typed_errors():
                 if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
                     return
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(self._full(key), str(partial))
-            partial.replace(path)
         except FileNotFoundError as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        self.download(key, path)
 
     def _publish_file(self, source: Path, key: str) -> None:
         if self._local is None:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shared.errors import NotFound
-from shared.image_files import local_path
 from shared.store import Store
 
 logger = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ class Workspace:
         self._store = store
         self._prefix = prefix_of(job_id, round_)
         self._curves = f"jobs/{job_id}/tensorboard" + (f"/round-{round_}" if round_ > 1 else "")
-        self._is_local = local_path(store, self._prefix) is not None
+        self._is_local = store.local_path(self._prefix) is not None
         self._mirrored: set[str] = set()
 
     def started_from(self) -> str | None:
