@@ -70,8 +70,8 @@ class ImageFiles:
                 return file.read(self._max_bytes + 1)
         except FileNotFoundError as error:
             raise UnreadableImage(f"{path} does not exist (any more).") from error
-        except OSError as error:
-            raise UnreadableImage(f"{path} cannot be read: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise UnreadableImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def _artifact(self, key: str) -> bytes:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.parity.source_rules import SourceRules, allowed, store_key
+from services.parity.source_rules import UNWRITABLE, SourceRules, allowed, store_key
 from shared.contracts import ManifestSource
 from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.store import Store
@@ -43,7 +43,7 @@ def read_list(source: ManifestSource, store: Store, rules: SourceRules) -> Itera
         lines = _parquet_lines(manifest) if source.path.endswith(".parquet") else _json_lines(manifest)
         for place, line in lines:
             image, task = line.get("image"), line.get("task")
-            if not isinstance(image, str) or not image:
+            if not isinstance(image, str) or not image or UNWRITABLE.search(image):
                 raise InvalidInput(f"{place} has no text in 'image': give a path or URL.")
             if task is not None and not isinstance(task, str):
                 raise InvalidInput(f"{place} has a 'task' that is no text: give the name of a task profile.")

@@ -12,6 +12,8 @@ from shared.image_files import IMAGE_SUFFIXES
 from shared.store import Store
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""In a name that no manifest can hold: NUL, and what stands for bytes that are not UTF-8."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from datetime import UTC
 from pathlib import Path
 
 from services.parity.image_lists import read_list
-from services.parity.source_rules import SourceRules, allowed, is_image_name, store_key
+from services.parity.source_rules import UNWRITABLE, SourceRules, allowed, is_image_name, store_key
 from services.parity.store_sources import images_below, images_like
 from services.parity.uploads import RECEIPT, upload_prefix
 from shared.contracts import (
@@ -45,6 +45,8 @@ def list_images(
         found_any = False
         for image, asked in _found(source, list(source.tasks or tasks), store, rules, student):
             found_any = True
+            if UNWRITABLE.search(image):
+                raise InvalidInput(f"The file name {image!r} is not valid UTF-8: rename it, or leave it out.")
             wanted.setdefault(image, {}).update(dict.fromkeys(asked))
             if len(wanted) > rules.max_images:
                 raise InvalidInput(

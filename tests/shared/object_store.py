@@ -1,4 +1,4 @@
-"""A real S3 server over HTTP (moto's), on a port of its own, for one test module."""
+"""A real S3 server over HTTP (moto's), atomic, on a port of its own, for one test module."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.ports import free_port
+from shared.remote_store import open_filesystem
 from tests.polling import wait_until
 
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 class ObjectServer:
-    """``moto_server`` as a child; ``url`` is its endpoint."""
+    """``tests.shared.s3_server`` as a child; ``url`` is its endpoint."""
 
     def __init__(self, log: Path) -> None:
         self._port, self._log = free_port(), log
@@ -28,7 +30,8 @@ class ObjectServer:
     def start(self) -> None:
         with self._log.open("ab") as stream:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
+                [sys.executable, "-m", "tests.shared.s3_server", str(self._port)],
+                cwd=Path(__file__).parents[2],
                 env=os.environ | ENVIRONMENT,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -41,10 +44,28 @@ class ObjectServer:
             self._child.wait()
             self._child = None
 
+    def freeze_listings(self) -> None:
+        """From now on listings show only what they show now; reads by key see everything."""
+        self._post("/listings/freeze")
+
+    def thaw_listings(self) -> None:
+        self._post("/listings/thaw")
+
+    def _post(self, path: str, body: bytes = b"") -> None:
+        urllib.request.urlopen(urllib.request.Request(self.url + path, data=body), timeout=10).close()
+
     def _answers(self) -> bool:
         with suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=2):
             return True
         return False
+
+
+def make_bucket() -> str:
+    """The URL of a new bucket of the server that the environment names."""
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    fs, _ = open_filesystem(f"s3://{name}")
+    fs.mkdir(name)
+    return f"s3://{name}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ from shared.errors import NotFound, Unavailable
 from shared.image_files import ImageFiles
 from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
 from shared.store import Store
-from tests.shared.object_store import ENVIRONMENT, ObjectServer, object_server
+from tests.shared.object_store import ENVIRONMENT, ObjectServer, make_bucket, object_server
 
 pytestmark = pytest.mark.slow
 
@@ -39,29 +39,16 @@ def credentials(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_store, "HTTP_ATTEMPTS", 1)
 
 
-def bucket() -> str:
-    name = f"b-{uuid.uuid4().hex[:12]}"
-    fs, _ = remote_store.open_filesystem(f"s3://{name}")
-    fs.mkdir(name)
-    return f"s3://{name}/mpa"
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"{make_bucket()}/mpa", cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(bucket(), cache_dir=tmp_path / "cache")
-
-
-def lagging(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, listings show only what they show now; reads by key see everything."""
-    find, shown = store._fs.find, set(store._fs.find(store._root))
-
-    def stale(path: str, **options: Any) -> Any:
-        found = find(path, **options)
-        if isinstance(found, dict):
-            return {name: info for name, info in found.items() if name in shown}
-        return [name for name in found if name in shown]
-
-    monkeypatch.setattr(store._fs, "find", stale)
+def lag(server: ObjectServer) -> Iterator[Callable[[], None]]:
+    """Call it: from then on, listings lag."""
+    yield server.freeze_listings
+    server.thaw_listings()
 
 
 def row(job: str, shard: int) -> Row:
@@ -175,7 +162,7 @@ def test_refused_access_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with object_server(tmp_path) as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL", own.url)
-        store = Store(bucket(), cache_dir=tmp_path / "cache")
+        store = Store(f"{make_bucket()}/mpa", cache_dir=tmp_path / "cache")
         store.write("jobs/a.png", b"1")
         own.stop()
         with pytest.raises(Unavailable, match="does not answer"):
@@ -190,9 +177,9 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pyt
         assert store.read("jobs/a.png") == b"2"
 
 
-def test_a_set_is_whole_though_the_listing_lags(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_is_whole_though_the_listing_lags(store: Store, lag: Callable[[], None]) -> None:
     write_shard(store, "j", 1, [row("j", 1)])
-    lagging(store, monkeypatch)
+    lag()
     for number in (0, 2, 3):
         write_shard(store, "j", number, [row("j", number)])
     assert store.list("jobs/j/set") == ["jobs/j/set/shard-00001.parquet"]
@@ -201,13 +188,13 @@ def test_a_set_is_whole_though_the_listing_lags(store: Store, monkeypatch: pytes
     assert set_digest(store, "j") == set_digest(Store(store.url), "j")
 
 
-def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, lag: Callable[[], None]) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "x"}))
     (folder / "tokenizer.json").write_text("{}")
     registry = CheckpointRegistry(store, "student")
-    lagging(store, monkeypatch)
+    lag()
     for version in ("v1", "v2"):
         card = build_card(folder, version=version, student="student", files=sorted(folder.iterdir()))
         registry.publish(folder, card)
@@ -237,13 +224,13 @@ def test_a_half_published_folder_has_no_card(store: Store, tmp_path: Path, monke
 
 
 def test_a_training_goes_on_from_what_another_trainer_saved(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, server: ObjectServer, tmp_path: Path, lag: Callable[[], None]
 ) -> None:
     first = Workspace(store, "j")
-    with monkeypatch.context() as late:
-        lagging(store, late)
-        first.begin("base", "digest")
-        assert (first.folder() / "start.json").is_file()
+    lag()
+    first.begin("base", "digest")
+    assert (first.folder() / "start.json").is_file()
+    server.thaw_listings()
     step = first.folder() / "steps" / "checkpoint-5"
     step.mkdir(parents=True)
     (step / "model.safetensors").write_bytes(b"w")

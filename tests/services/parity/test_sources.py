@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,6 +73,8 @@ def test_an_image_named_twice_is_one_image_with_all_its_tasks(root: Path) -> Non
         ("{broken", "Line 2 of .* not valid JSON"),
         ("[1]", "Line 2 of .* not a JSON object"),
         ({"picture": "b.png"}, "Line 2 of .* no text in 'image'"),
+        ({"image": "b\0.png"}, "Line 2 of .* no text in 'image'"),
+        ({"image": "\ud800.png"}, "Line 2 of .* no text in 'image'"),
         ({"image": "b.png", "task": 3}, "Line 2 of .* 'task' that is no text"),
         ({"image": "../../etc/passwd"}, "Line 2 of .* outside the allowed"),
         ({"image": "http://h/a.png"}, "Line 2 of .* names a URL"),
@@ -80,6 +83,12 @@ def test_an_image_named_twice_is_one_image_with_all_its_tasks(root: Path) -> Non
 def test_wrong_lines_are_named(root: Path, line: object, words: str) -> None:
     with pytest.raises((InvalidInput, Forbidden), match=words):
         images(root, manifest(root, {"image": "b.png"}, line))
+
+
+def test_a_file_whose_name_is_no_text_is_named(root: Path) -> None:
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff.png")).write_bytes(b"x")
+    with pytest.raises(InvalidInput, match=r"udcff.png' is not valid UTF-8"):
+        images(root, FolderSource(path=str(root)))
 
 
 def test_limits_and_links_that_lead_out(root: Path, tmp_path: Path) -> None:
