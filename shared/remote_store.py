@@ -20,6 +20,9 @@ CALL_ATTEMPTS = 2
 """What s3fs tries on top, for the errors that come while a body is read."""
 CREATE_ATTEMPTS = 5
 _ABSENT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+_NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
+)
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -46,6 +49,11 @@ def typed_errors(url: str) -> Iterator[None]:
     try:
         yield
     except _ABSENT as error:
+        if error.filename is not None:  # only files of this machine have one: no word about the object yet
+            raise Unavailable(
+                f"The artifact store {url} cannot be used, because a file of this machine is missing ({error}): where "
+                "it is the token of AWS_WEB_IDENTITY_TOKEN_FILE, mount it."
+            ) from error
         if error_code(error) == "NoSuchBucket":
             raise missing_bucket(url) from error
         raise
@@ -55,6 +63,11 @@ def typed_errors(url: str) -> Iterator[None]:
             "list and delete there."
         ) from error
     except _outages() as error:
+        if type(error).__name__ in _NO_CREDENTIALS:
+            raise Unavailable(
+                f"There are no credentials for the artifact store {url} ({error}): set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
+            ) from error
         raise Unavailable(
             f"The artifact store {url} does not answer as it should ({type(error).__name__}: {error}): check "
             "MPA_STORE, AWS_ENDPOINT_URL, the credentials and the network."
@@ -93,6 +106,7 @@ def missing_bucket(url: str) -> Unavailable:
 def _outages() -> tuple[type[Exception], ...]:
     try:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.parsers import ResponseParserError
     except ImportError:  # the extra "s3" is not installed
         return (OSError,)
-    return OSError, BotoCoreError, ClientError, HTTPClientError
+    return OSError, BotoCoreError, ClientError, HTTPClientError, ResponseParserError

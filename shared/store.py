@@ -70,9 +70,12 @@ class Store:
     def exists(self, key: str) -> bool:
         if self._local is not None:
             return self._path(key).exists()
-        with self._typed_errors():
-            found = bool(self._fs.exists(self._full(key)))
-            return found or self._absent()
+        try:
+            with self._typed_errors():  # not the file system's exists(), which takes any missing file for the object
+                self._fs.info(self._full(key))
+                return True
+        except FileNotFoundError:
+            return self._absent()
 
     def read(self, key: str) -> bytes:
         """The bytes under ``key``; raises NotFound."""

@@ -51,8 +51,13 @@ class ObjectServer:
     def thaw_listings(self) -> None:
         self._post("/listings/thaw")
 
+    def check_signatures(self) -> None:
+        """From now on, callers must have credentials, and rights, that its IAM knows."""
+        self._post("/moto-api/reset-auth", b"0")
+
     def _post(self, path: str, body: bytes = b"") -> None:
-        urllib.request.urlopen(urllib.request.Request(self.url + path, data=body), timeout=10).close()
+        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": "text/plain"})
+        urllib.request.urlopen(request, timeout=10).close()
 
     def _answers(self) -> bool:
         with suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=2):
