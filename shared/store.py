@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.errors import InvalidInput, NotFound
+from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.remote_store import create_object, missing_bucket, open_filesystem, typed_errors
 
 Names = list[str]
@@ -53,7 +53,7 @@ class Store:
         self._lock = threading.Lock()
         self._bucket_seen = False
         if self._local is not None:
-            self._local.mkdir(parents=True, exist_ok=True)
+            _make_root(self._local, self.url)
 
     @property
     def lists_at_once(self) -> bool:
@@ -306,6 +306,15 @@ def _checked(key: str) -> str:
 def _is_local(fs: Any) -> bool:
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     return protocol in ("file", "local")
+
+
+def _make_root(folder: Path, url: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"The artifact store {url} is no folder that can be used ({error}): mount it, or correct MPA_STORE."
+        ) from error
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

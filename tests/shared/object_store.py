@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,15 @@ class ObjectServer:
     def check_signatures(self) -> None:
         """From now on, callers must have credentials, and rights, that its IAM knows."""
         self._post("/moto-api/reset-auth", b"0")
+
+    def spoil(self, method: str, status: int, code: str, times: int = 1, *, done: bool = False) -> None:
+        """Answer the next requests of that method with an error; with ``done``, after doing what they ask for."""
+        fault = {"method": method, "status": status, "code": code, "done": done}
+        self._post("/faults", json.dumps([fault] * times).encode())
+
+    def faults_left(self) -> int:
+        with urllib.request.urlopen(f"{self.url}/faults", timeout=10) as answer:
+            return len(json.load(answer))
 
     def _post(self, path: str, body: bytes = b"") -> None:
         request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": "text/plain"})

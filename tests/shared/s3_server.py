@@ -5,12 +5,16 @@ several creators win, which S3 does not. Two switches, by POST:
 
 ``/listings/freeze`` and ``/listings/thaw``: in between, listings show what they showed at the freeze, while reads by
 key see everything, as stores with eventual listings do.
+
+``/faults``: a JSON list of faults; each spoils one of the next requests with its method, in order. GET it for those
+that are left.
 """
 
 from __future__ import annotations
 
 import copy
 import io
+import json
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -31,9 +35,14 @@ class Server:
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._frozen: dict[str, Any] | None = None
+        self._faults: list[dict[str, Any]] = []
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
+        if path == "/faults":
+            return self._exchange_faults(environ, start)
+        if self._faults and self._faults[0]["method"] == environ["REQUEST_METHOD"]:
+            return self._spoilt(self._faults.pop(0), environ, start)
         if path == "/" and environ["REQUEST_METHOD"] == "POST":
             return self._without_signature(environ, start)
         if path.startswith("/listings/"):
@@ -43,6 +52,21 @@ class Server:
         if self._frozen is None or not _is_listing(environ):
             return self._moto(environ, start)
         return self._stale(self._frozen, environ, start)
+
+    def _exchange_faults(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "POST":
+            self._faults = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        start("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(self._faults).encode()]
+
+    def _spoilt(self, fault: dict[str, Any], environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        """S3's error instead of the answer; with ``done``, what was asked for has happened all the same."""
+        if fault.get("done"):
+            list(self._moto(environ, lambda *_: None))
+        else:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start(f"{fault['status']} Fault", [("Content-Type", "application/xml")])
+        return [f"<Error><Code>{fault['code']}</Code><Message>spoilt</Message></Error>".encode()]
 
     def _without_signature(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """AWS takes a web identity's token in place of a signature; moto, where it checks signatures, does not."""
