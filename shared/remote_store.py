@@ -6,7 +6,8 @@ Credentials and the endpoint come from botocore's chain: ``AWS_*`` variables, a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 import fsspec
@@ -17,9 +18,14 @@ CONNECT_SECONDS, READ_SECONDS = 5, 60
 HTTP_ATTEMPTS = 4
 """What botocore tries for one request: connections that break, 5xx, throttling."""
 CALL_ATTEMPTS = 2
-"""What s3fs tries on top, for the errors that come while a body is read."""
+"""What s3fs tries on top, for throttling and for errors that come while a body is read."""
 CREATE_ATTEMPTS = 5
 _ABSENT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+_OUTAGES = {
+    "aiohttp": ["ClientError"],  # a body that breaks off
+    "botocore.exceptions": ["BotoCoreError", "ClientError", "HTTPClientError"],
+    "botocore.parsers": ["ResponseParserError"],
+}
 _NO_CREDENTIALS = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
 )
@@ -75,10 +81,13 @@ def typed_errors(url: str) -> Iterator[None]:
 
 
 def create_object(fs: Any, path: str, data: bytes) -> bool:
-    """Put ``data`` unless ``path`` exists; whether this call did."""
-    for attempt in range(1, CREATE_ATTEMPTS + 1):
+    """Put ``data`` unless ``path`` exists; whether this call did, as far as the store told."""
+    attempts = 0
+    while True:
+        attempts += 1
         try:
             fs.pipe_file(path, data, mode="create")
+            return True
         except FileExistsError:
             return False
         except OSError as error:
@@ -86,11 +95,8 @@ def create_object(fs: Any, path: str, data: bytes) -> bool:
             if code == "PreconditionFailed":
                 return False
             # S3 answers so to all but one of several creations at the same moment, and the one may still fail.
-            if code != "ConditionalRequestConflict" or attempt == CREATE_ATTEMPTS:
+            if code != "ConditionalRequestConflict" or attempts == CREATE_ATTEMPTS:
                 raise
-        else:
-            return True
-    raise AssertionError("unreachable")
 
 
 def error_code(error: BaseException) -> str:
@@ -104,9 +110,9 @@ def missing_bucket(url: str) -> Unavailable:
 
 
 def _outages() -> tuple[type[Exception], ...]:
-    try:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-        from botocore.parsers import ResponseParserError
-    except ImportError:  # the extra "s3" is not installed
-        return (OSError,)
-    return OSError, BotoCoreError, ClientError, HTTPClientError, ResponseParserError
+    """Looked up once something failed: those packages take long to import, and local stores need none of them."""
+    found: list[type[Exception]] = [OSError]
+    for module, names in _OUTAGES.items():
+        with suppress(ImportError):
+            found += [getattr(import_module(module), name) for name in names]
+    return tuple(found)

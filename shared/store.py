@@ -1,17 +1,14 @@
 """Artifacts by URL (file, s3, gs, memory) through fsspec, published atomically.
 
 Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores
-a put is
-atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag behind what
-was written: who needs all of something names its keys.
+a put is atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag
+behind what was written: who needs all of something names its keys.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -21,7 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from shared.errors import InvalidInput, NotFound, Unavailable
+from shared.errors import InvalidInput, NotFound
+from shared.local_store import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
 from shared.remote_store import create_object, missing_bucket, open_filesystem, typed_errors
 
 Names = list[str]
@@ -53,7 +51,7 @@ class Store:
         self._lock = threading.Lock()
         self._bucket_seen = False
         if self._local is not None:
-            _make_root(self._local, self.url)
+            make_root(self._local, self.url)
 
     @property
     def lists_at_once(self) -> bool:
@@ -90,28 +88,19 @@ class Store:
 
     def write(self, key: str, data: bytes) -> None:
         """Publish ``data`` under ``key``: a reader sees the old bytes or the new, whole."""
-        if self._local is None:
-            with self._typed_errors():
-                self._fs.pipe_file(self._full(key), data)
+        if self._local is not None:
+            write_file(self._path(key), data)
             return
-        path = self._path(key)
-        temporary = self._write_beside(path, data)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with self._typed_errors():
+            self._fs.pipe_file(self._full(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote."""
+        """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote.
+
+        Where a remote store's answer was lost, False may be this call's own doing: take what is there.
+        """
         if self._local is not None:
-            path = self._path(key)
-            temporary = self._write_beside(path, data)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink()
-            _sync_folder(path.parent)
-            return True
+            return create_file(self._path(key), data)
         with self._typed_errors():
             return create_object(self._fs, self._full(key), data)
 
@@ -121,24 +110,17 @@ class Store:
         Either may be deleted later without the other.
         """
         try:
-            if self._local is None:
-                with self._typed_errors():
-                    self._fs.cp_file(self._full(source), self._full(target))
+            if self._local is not None:
+                copy_file(self._path(source), self._path(target))
                 return
-            path = self._path(target)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
-            _link_or_copy(self._path(source), temporary)
-            temporary.replace(path)
-            temporary.unlink(missing_ok=True)  # rename does nothing where both are links to one file
-            _sync_folder(path.parent)
+            with self._typed_errors():
+                self._fs.cp_file(self._full(source), self._full(target))
         except (FileNotFoundError, IsADirectoryError) as error:
             raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
 
     def download(self, key: str, path: Path) -> None:
         """Copy the object under ``key`` to a local file, which is there whole or not at all; raises NotFound."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        partial = temporary_beside(path)
         try:
             if self._local is not None:
                 shutil.copyfile(self._path(key), partial)
@@ -152,12 +134,9 @@ class Store:
             partial.unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Names:
-        """All keys below ``prefix``, sorted."""
-        if self._local is not None:
-            folder = self._path(prefix) if prefix else self._local
-            found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-"))
-            return sorted(p.relative_to(self._local).as_posix() for p in found)
-        return sorted(entry.key for entry in self.entries(prefix))
+        """All keys below ``prefix``, sorted, but for unfinished writes."""
+        keys = (entry.key for entry in self.entries(prefix))
+        return sorted(key for key in keys if not key.rpartition("/")[2].startswith(TEMPORARY))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """All objects below ``prefix``, temporary files of unfinished writes too, in no order."""
@@ -193,14 +172,6 @@ class Store:
 
     def size(self, prefix: str) -> int:
         """Bytes below ``prefix``; 0 if it does not exist."""
-        if self._local is not None:
-            total = 0
-            for path in self._path(prefix).rglob("*"):
-                try:
-                    total += path.stat().st_size if path.is_file() else 0
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
-            return total
         return sum(entry.bytes for entry in self.entries(prefix))
 
     def delete(self, prefix: str) -> None:
@@ -220,18 +191,28 @@ class Store:
 
     def open_local(self, prefix: str, names: Iterable[str] = ()) -> Path:
         """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache
-        folder. ``names`` are fetched even where a listing does not show them yet.
+        folder. ``names`` must be there, and are fetched even where a listing does not show them yet.
         """
-        keys = sorted({*self.list(prefix), *(f"{prefix.rstrip('/')}/{name}" for name in names)})
-        if not keys:
-            raise NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
+        prefix = _checked(prefix)
+        needed = {f"{prefix}/{name}" for name in names}
+        listed = set(self.list(prefix))
+        empty = NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
+        if not listed | needed:
+            raise empty
         if self._local is not None:
             return self._path(prefix)
         with self._lock:
-            target = self._cache_root() / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
-            for key in keys:
-                path = target / key[len(prefix.rstrip("/")) + 1 :]
-                self._fetch(key, path)
+            target = self._cache_root() / hashlib.sha256(self.url.encode()).hexdigest()[:12] / prefix
+            fetched = 0
+            for key in sorted(listed | needed):
+                try:
+                    self._fetch(key, target / key[len(prefix) + 1 :])
+                    fetched += 1
+                except NotFound:  # the listing still shows what was deleted
+                    if key in needed:
+                        raise
+            if not fetched:
+                raise empty
             return target
 
     def publish_dir(self, folder: Path, prefix: str, last: str | None = None) -> None:
@@ -256,11 +237,9 @@ class Store:
             with self._typed_errors():
                 self._fs.put_file(str(source), self._full(key))
             return
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        temporary = temporary_beside(self._path(key))
         shutil.copyfile(source, temporary)
-        temporary.replace(path)
+        temporary.replace(self._path(key))
 
     def _typed_errors(self) -> AbstractContextManager[None]:
         return typed_errors(self.url)
@@ -285,16 +264,6 @@ class Store:
         assert self._local is not None
         return self._local / _checked(key)
 
-    @staticmethod
-    def _write_beside(path: Path, data: bytes) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary
-
 
 def _checked(key: str) -> str:
     key = key.rstrip("/")
@@ -306,30 +275,3 @@ def _checked(key: str) -> str:
 def _is_local(fs: Any) -> bool:
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     return protocol in ("file", "local")
-
-
-def _make_root(folder: Path, url: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(
-            f"The artifact store {url} is no folder that can be used ({error}): mount it, or correct MPA_STORE."
-        ) from error
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Published files are never written to again, only replaced, so a second name for one is as good as a copy."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # not every file system has links
-        shutil.copyfile(source, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

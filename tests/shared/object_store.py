@@ -56,10 +56,18 @@ class ObjectServer:
         """From now on, callers must have credentials, and rights, that its IAM knows."""
         self._post("/moto-api/reset-auth", b"0")
 
-    def spoil(self, method: str, status: int, code: str, times: int = 1, *, done: bool = False) -> None:
-        """Answer the next requests of that method with an error; with ``done``, after doing what they ask for."""
-        fault = {"method": method, "status": status, "code": code, "done": done}
+    def spoil(
+        self, method: str, status: int, code: str = "", times: int = 1, *, done: bool = False, path: str = ""
+    ) -> None:
+        """Answer the next requests of that method and end of the path with an error.
+
+        With ``done``, after doing what they ask for; with ``status`` 0, with the first half of the right answer.
+        """
+        fault = {"method": method, "status": status, "code": code, "done": done, "path": path}
         self._post("/faults", json.dumps([fault] * times).encode())
+
+    def spoil_nothing(self) -> None:
+        self._post("/faults", b"[]")
 
     def faults_left(self) -> int:
         with urllib.request.urlopen(f"{self.url}/faults", timeout=10) as answer:

@@ -6,8 +6,8 @@ several creators win, which S3 does not. Two switches, by POST:
 ``/listings/freeze`` and ``/listings/thaw``: in between, listings show what they showed at the freeze, while reads by
 key see everything, as stores with eventual listings do.
 
-``/faults``: a JSON list of faults; each spoils one of the next requests with its method, in order. GET it for those
-that are left.
+``/faults``: a JSON list of faults; each spoils, in order, the next request with its method and end of the path. GET it
+for those that are left.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Server:
         path = environ["PATH_INFO"]
         if path == "/faults":
             return self._exchange_faults(environ, start)
-        if self._faults and self._faults[0]["method"] == environ["REQUEST_METHOD"]:
+        if self._faults and _concerns(self._faults[0], environ):
             return self._spoilt(self._faults.pop(0), environ, start)
         if path == "/" and environ["REQUEST_METHOD"] == "POST":
             return self._without_signature(environ, start)
@@ -60,8 +60,14 @@ class Server:
         return [json.dumps(self._faults).encode()]
 
     def _spoilt(self, fault: dict[str, Any], environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        """S3's error instead of the answer; with ``done``, what was asked for has happened all the same."""
-        if fault.get("done"):
+        """An error (status, code) instead of the answer, or the answer cut off in its middle (status 0).
+
+        With ``done``, what was asked for has happened all the same.
+        """
+        if not fault["status"]:
+            body = b"".join(self._moto(environ, start))
+            return [body[: len(body) // 2]]
+        if fault["done"]:
             list(self._moto(environ, lambda *_: None))
         else:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -98,6 +104,10 @@ def _buckets() -> dict[str, Any]:
 
 def _keys() -> dict[str, Any]:
     return {name: copy.copy(bucket.keys) for name, bucket in _buckets().items()}
+
+
+def _concerns(fault: dict[str, Any], environ: dict[str, Any]) -> bool:
+    return bool(fault["method"] == environ["REQUEST_METHOD"] and environ["PATH_INFO"].endswith(fault["path"]))
 
 
 def _is_listing(environ: dict[str, Any]) -> bool:

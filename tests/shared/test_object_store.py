@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,8 +18,11 @@ from shared import remote_store
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.contracts import Split, Verdict
 from shared.errors import NotFound, Unavailable
+from shared.garbage import garbage
 from shared.image_files import ImageFiles
+from shared.inventory import take_stock
 from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
+from shared.state import JobStore
 from shared.store import Store
 from tests.shared.object_store import ENVIRONMENT, ObjectServer, make_bucket, object_server
 
@@ -87,17 +90,7 @@ def test_another_process_is_seen_at_once(store: Store) -> None:
     assert store.list("jobs") == ["jobs/a"]
 
 
-def test_files_above_the_part_size_go_up_in_parts(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    call = store._fs._call_s3
-
-    async def counted(method: str, *args: Any, **options: Any) -> Any:
-        calls.append(method)
-        return await call(method, *args, **options)
-
-    monkeypatch.setattr(store._fs, "_call_s3", counted)
+def test_files_above_the_part_size_go_up_in_parts(store: Store, tmp_path: Path) -> None:
     big = tmp_path / "big" / "model.safetensors"
     big.parent.mkdir()
     with big.open("wb") as file:
@@ -105,7 +98,8 @@ def test_files_above_the_part_size_go_up_in_parts(
         file.seek(60 * 2**20)
         file.write(b"middle")
     store.publish_dir(big.parent, "big")
-    assert calls.count("upload_part") == 3
+    etag = store._fs.info(f"{store._root}/big/model.safetensors")["ETag"]
+    assert etag.strip('"').endswith("-3")  # how S3 marks what came in three parts
     assert (store.open_local("big") / "model.safetensors").read_bytes() == big.read_bytes()
 
 
@@ -205,22 +199,50 @@ def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, lag: Callab
     assert CheckpointRegistry(Store(store.url), "student").active().version == "v1"
 
 
-def test_a_half_published_folder_has_no_card(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_published_folder_has_no_card(store: Store, server: ObjectServer, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     for name in ("config.json", "mpa_card.json", "tokenizer.json"):
         (folder / name).write_text("{}")
-    put = store._fs.put_file
-
-    def dies(source: str, target: str) -> None:
-        if target.endswith("tokenizer.json"):
-            raise OSError("the connection broke")
-        put(source, target)
-
-    monkeypatch.setattr(store._fs, "put_file", dies)
+    server.spoil("PUT", 500, "InternalError", path="tokenizer.json")
     with pytest.raises(Unavailable):
         store.publish_dir(folder, "checkpoints/s/v", last="mpa_card.json")
     assert store.list("checkpoints/s/v") == ["checkpoints/s/v/config.json"]
+
+
+def test_a_folder_comes_though_the_listing_shows_what_was_deleted(store: Store, lag: Callable[[], None]) -> None:
+    for name in ("old", "start.json"):
+        store.write(f"training/j/{name}", b"1")
+    lag()
+    store.delete("training/j/old")
+    assert [path.name for path in store.open_local("training/j", ["start.json"]).iterdir()] == ["start.json"]
+    store.delete("training/j/start.json")
+    with pytest.raises(NotFound, match="does not exist"):
+        store.open_local("training/j", ["start.json"])
+    with pytest.raises(NotFound, match="holds no files"):
+        store.open_local("training/j")
+
+
+async def test_the_garbage_collection_asks_by_key_for_what_makes_a_job_or_a_checkpoint(
+    store: Store, lag: Callable[[], None], redis_url: str
+) -> None:
+    """The listing shows their files, but not yet the spec and the card that came last."""
+    jobs = JobStore.from_url(redis_url)
+    files = ["jobs/j/images/x.png", "training/j/start.json", "checkpoints/student/v1/config.json"]
+    for key in files:
+        store.write(key, b"1")
+
+    async def found() -> list[str]:
+        stock = await take_stock(store, jobs, lambda: time.time() + 30 * 86400)
+        return [removal.prefix for removal in garbage(stock, 86400.0)]
+
+    assert await found() == ["checkpoints/student/v1", "jobs/j", "training/j"]
+    lag()
+    store.write("jobs/j/spec.json", b"{}")
+    store.write("checkpoints/student/v1/mpa_card.json", b"{}")
+    assert store.list("") == sorted(files)
+    assert await found() == []
+    await jobs.aclose()
 
 
 def test_a_training_goes_on_from_what_another_trainer_saved(

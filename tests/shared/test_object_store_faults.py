@@ -36,7 +36,7 @@ def store(server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(remote_store, "HTTP_ATTEMPTS", ATTEMPTS)  # the pauses between more would be seconds
     yield Store(f"{make_bucket()}/mpa", cache_dir=tmp_path / "cache")
-    server.spoil("GET", 500, "", times=0)
+    server.spoil_nothing()
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (503, "ServiceUnavailable")])
@@ -53,12 +53,30 @@ def test_what_passes_is_tried_again(store: Store, server: ObjectServer, status: 
     assert store.read("a") == store.read(f"claims/{code}") == b"1"
 
 
-def test_what_does_not_pass_is_an_outage_after_a_known_number_of_attempts(store: Store, server: ObjectServer) -> None:
-    store.write("a", b"1")
-    server.spoil("GET", 503, "SlowDown", times=100)
-    with pytest.raises(Unavailable, match="does not answer as it should"):
-        store.read("a")
-    assert 100 - server.faults_left() == ATTEMPTS * CALL_ATTEMPTS
+@pytest.mark.parametrize(
+    ("status", "code", "attempts"),
+    [(503, "SlowDown", ATTEMPTS * CALL_ATTEMPTS), (500, "InternalError", ATTEMPTS), (0, "", CALL_ATTEMPTS)],
+)
+def test_what_does_not_pass_is_an_outage_after_a_known_number_of_attempts(
+    store: Store, server: ObjectServer, tmp_path: Path, status: int, code: str, attempts: int
+) -> None:
+    """Throttling, a server that fails, and answers that break off."""
+    store.write("a", b"1234")
+    for call in (lambda: store.read("a"), lambda: store.download("a", tmp_path / "a")):
+        server.spoil("GET", status, code, times=100, path="/a")
+        with pytest.raises(Unavailable, match="does not answer as it should"):
+            call()
+        assert 100 - server.faults_left() == attempts
+    assert list(tmp_path.glob("*a*")) == []
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(store: Store, server: ObjectServer, tmp_path: Path) -> None:
+    store.write("a", b"12345678" * 2**17)
+    for call in (lambda: store.read("a"), lambda: store.download("a", tmp_path / "a")):
+        server.spoil("GET", 0, path="/a")
+        call()
+        assert server.faults_left() == 0
+    assert (tmp_path / "a").read_bytes() == store.read("a") == b"12345678" * 2**17
 
 
 def test_a_refusal_is_not_tried_again(store: Store, server: ObjectServer) -> None:
@@ -118,13 +136,14 @@ def big(tmp_path: Path) -> Path:
 
 
 def test_a_part_that_fails_leaves_neither_a_file_nor_parts(store: Store, server: ObjectServer, big: Path) -> None:
+    boto3.client("s3").create_multipart_upload(Bucket=store.url.split("/")[2], Key="mpa/other")
     server.spoil("PUT", 500, "InternalError", times=100)
     with pytest.raises(Unavailable, match="does not answer"):
         store.publish_dir(big, "big")
     assert server.faults_left() < 100
-    server.spoil("PUT", 500, "", times=0)
+    server.spoil_nothing()
     assert store.list("big") == []
-    assert unfinished_uploads(store) == 0
+    assert unfinished_uploads(store) == 1  # the other
 
 
 def test_a_part_that_fails_once_is_sent_again(store: Store, server: ObjectServer, big: Path) -> None:
@@ -137,8 +156,3 @@ def test_a_part_that_fails_once_is_sent_again(store: Store, server: ObjectServer
 def unfinished_uploads(store: Store) -> int:
     s3 = boto3.client("s3")
     return len(s3.list_multipart_uploads(Bucket=store.url.split("/")[2]).get("Uploads", []))
-
-
-def test_the_control_of_the_last_test_counts(store: Store) -> None:
-    boto3.client("s3").create_multipart_upload(Bucket=store.url.split("/")[2], Key="mpa/left")
-    assert unfinished_uploads(store) == 1
