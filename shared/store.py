@@ -202,7 +202,7 @@ class Store:
         if self._local is not None:
             return self._path(prefix)
         with self._lock:
-            target = self._cache_root() / hashlib.sha256(self.url.encode()).hexdigest()[:12] / prefix
+            target = self.local_copy(prefix)
             fetched = 0
             for key in sorted(listed | needed):
                 try:
@@ -214,6 +214,12 @@ class Store:
             if not fetched:
                 raise empty
             return target
+
+    def local_copy(self, prefix: str) -> Path:
+        """Where ``open_local`` of a remote store puts, or has put, its copy."""
+        if self._cache_dir is None:
+            raise InvalidInput(f"The remote store {self.url} needs a local cache folder: set MPA_DATA_DIR.")
+        return self._cache_dir / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
 
     def publish_dir(self, folder: Path, prefix: str, last: str | None = None) -> None:
         """Copy all files of ``folder`` below ``prefix``; the file named ``last`` goes last, as the commit marker."""
@@ -251,11 +257,6 @@ class Store:
                 raise missing_bucket(self.url)
             self._bucket_seen = True
         return False
-
-    def _cache_root(self) -> Path:
-        if self._cache_dir is None:
-            raise InvalidInput(f"The remote store {self.url} needs a local cache folder: set MPA_DATA_DIR.")
-        return self._cache_dir
 
     def _full(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"

@@ -57,6 +57,7 @@ class Workspace:
 
     def folder(self) -> Path:
         """The local folder, with what an earlier holder left in it."""
+        self._forget_older_training()
         return self._store.open_local(self._prefix, [_START])
 
     def mirror(self, folder: Path) -> None:
@@ -78,6 +79,15 @@ class Workspace:
         """The Trainer's own files are of no use once the training is over; logs and results stay."""
         shutil.rmtree(folder / "steps", ignore_errors=True)
         self._store.delete(f"{self._prefix}/steps")
+
+    def _forget_older_training(self) -> None:
+        """What this machine copied before the set changed must not be resumed from: other machines began anew."""
+        if self._is_local:
+            return
+        copy = self._store.local_copy(self._prefix)
+        began = copy / _START
+        if began.is_file() and began.read_bytes() != self._store.read(f"{self._prefix}/{_START}"):
+            shutil.rmtree(copy)
 
     def _recorded(self) -> Start | None:
         try:

@@ -263,6 +263,28 @@ def test_a_training_goes_on_from_what_another_trainer_saved(
     assert (second.folder() / "steps/checkpoint-5/model.safetensors").read_bytes() == b"w"
 
 
+def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(store: Store, tmp_path: Path) -> None:
+    def save(workspace: Workspace, number: int, weights: bytes) -> None:
+        step = workspace.folder() / "steps" / f"checkpoint-{number}"
+        step.mkdir(parents=True)
+        (step / "model.safetensors").write_bytes(weights)
+        (step / "complete").write_bytes(b"")
+        workspace.mirror(workspace.folder())
+
+    here, there = (Store(store.url, cache_dir=tmp_path / name) for name in ("here", "there"))
+    Workspace(here, "j").begin("base", "digest 1")
+    for number in (5, 10):
+        save(Workspace(here, "j"), number, b"old")
+    assert (Workspace(there, "j").folder() / "steps/checkpoint-10/complete").is_file()
+
+    Workspace(here, "j").begin("base", "digest 2")
+    save(Workspace(here, "j"), 5, b"new")
+    assert Workspace(there, "j").begin("base", "digest 2") == Start("base", "digest 2")
+    steps = Workspace(there, "j").folder() / "steps"
+    assert [path.name for path in steps.iterdir()] == ["checkpoint-5"]
+    assert (steps / "checkpoint-5/model.safetensors").read_bytes() == b"new"
+
+
 def test_entries_tell_size_and_time(store: Store) -> None:
     store.write("a/b", b"123")
     (entry,) = store.entries("a")
