@@ -61,7 +61,9 @@ def typed_errors(url: str) -> Iterator[None]:
                 "it is the token of AWS_WEB_IDENTITY_TOKEN_FILE, mount it."
             ) from error
         if error_code(error) == "NoSuchBucket":
-            raise missing_bucket(url) from error
+            raise Unavailable(
+                f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE."
+            ) from error
         raise
     except PermissionError as error:
         raise Unavailable(
@@ -103,10 +105,6 @@ def error_code(error: BaseException) -> str:
     """S3's own word for what is wrong; empty where it gave none."""
     response = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
-
-
-def missing_bucket(url: str) -> Unavailable:
-    return Unavailable(f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE.")
 
 
 def _outages() -> tuple[type[Exception], ...]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from shared.errors import InvalidInput, NotFound
 from shared.local_store import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
-from shared.remote_store import create_object, missing_bucket, open_filesystem, typed_errors
+from shared.remote_store import create_object, open_filesystem, typed_errors
 
 Names = list[str]
 
@@ -49,7 +49,6 @@ class Store:
         self._local = Path(self._root) if _is_local(self._fs) else None
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
-        self._bucket_seen = False
         if self._local is not None:
             make_root(self._local, self.url)
 
@@ -73,7 +72,7 @@ class Store:
                 self._fs.info(self._full(key))
                 return True
         except FileNotFoundError:
-            return self._absent()
+            return False
 
     def read(self, key: str) -> bytes:
         """The bytes under ``key``; raises NotFound."""
@@ -154,8 +153,6 @@ class Store:
         root = self._fs._strip_protocol(self._root)
         with self._typed_errors():
             found = self._fs.find(self._full(prefix) if prefix else self._root, detail=True)
-            if not found:
-                self._absent()
         for name, info in found.items():
             changed = info.get("LastModified") or info.get("mtime") or info["created"]
             modified = changed.timestamp() if isinstance(changed, datetime) else float(changed)
@@ -249,14 +246,6 @@ class Store:
 
     def _typed_errors(self) -> AbstractContextManager[None]:
         return typed_errors(self.url)
-
-    def _absent(self) -> bool:
-        """False, once it is known that the bucket is there: HEAD and LIST say the same of a missing one."""
-        if not self._bucket_seen and "s3" in self._fs.protocol:
-            if not self._fs.exists(self._root.split("/")[0]):
-                raise missing_bucket(self.url)
-            self._bucket_seen = True
-        return False
 
     def _full(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"

@@ -83,11 +83,17 @@ def test_the_first_creator_wins(store: Store) -> None:
 
 def test_another_process_is_seen_at_once(store: Store) -> None:
     other = Store(store.url)
-    assert store.list("jobs") == []
+    assert store.list("jobs") == store.list_dirs("") == []
     assert not store.exists("jobs/a")
-    other.write("jobs/a", b"1")
-    assert store.exists("jobs/a")
-    assert store.list("jobs") == ["jobs/a"]
+    for written in (["jobs/a"], ["jobs/a", "jobs/b"]):
+        other.write(written[-1], b"1")
+        assert store.exists(written[-1])
+        assert store.list("jobs") == written
+        assert store.list_dirs("") == ["jobs"]
+        assert store.size("") == len(written)
+    other.delete("jobs/a")
+    assert not store.exists("jobs/a")
+    assert store.list("jobs") == ["jobs/b"]
 
 
 def test_files_above_the_part_size_go_up_in_parts(store: Store, tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_files_above_the_part_size_go_up_in_parts(store: Store, tmp_path: Path) 
     assert (store.open_local("big") / "model.safetensors").read_bytes() == big.read_bytes()
 
 
-def test_a_missing_bucket_is_no_missing_object() -> None:
+def test_a_missing_bucket_is_no_missing_object(tmp_path: Path) -> None:
     store = Store(f"s3://none-{uuid.uuid4().hex[:8]}/mpa")
     for call in (
         lambda: store.read("a"),
@@ -111,8 +117,12 @@ def test_a_missing_bucket_is_no_missing_object() -> None:
         lambda: store.list("a"),
         lambda: store.write("a", b""),
         lambda: store.create("a", b""),
+        lambda: store.copy("a", "b"),
+        lambda: store.size("a"),
+        lambda: store.delete("a"),
+        lambda: store.download("a", tmp_path / "a"),
     ):
-        with pytest.raises(Unavailable, match="bucket"):
+        with pytest.raises(Unavailable, match=r"bucket of the artifact store .* does not exist"):
             call()
 
 
