@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -80,6 +81,17 @@ async def test_a_job_collects_what_a_list_in_the_store_names(
     with image_files(settings, filled) as files:
         pictures = Pictures(files, ImageLimits.from_settings(settings))
         assert samples and {pictures.open(sample).size for sample in samples} == {(8, 8)}
+
+
+async def test_one_key_sent_many_times_at_once_is_one_job(
+    settings: ParitySettings, filled: Store, api: ParityClient, spec: Spec
+) -> None:
+    wanted = spec(images={"kind": "folder", "path": filled.url_of(PILE)})
+    async with ParityClient(api.base_url) as other:
+        sent = [client.submit(wanted, idempotency_key="once") for client in (api, other) for _ in range(4)]
+        accepted = {status.id for status in await asyncio.gather(*sent)}
+    assert filled.list_dirs("jobs") == sorted(accepted)
+    assert len(accepted) == 1
 
 
 @pytest.mark.parametrize(
