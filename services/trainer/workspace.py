@@ -57,8 +57,12 @@ class Workspace:
 
     def folder(self) -> Path:
         """The local folder, with what an earlier holder left in it."""
+        if self._is_local:
+            return self._store.open_local(self._prefix, [_START])
         self._forget_older_training()
-        return self._store.open_local(self._prefix, [_START])
+        folder = self._store.open_local(self._prefix, [_START])
+        self._complete_steps(folder)
+        return folder
 
     def mirror(self, folder: Path) -> None:
         """Copy newly saved steps and results of a remote store's working copy to the store."""
@@ -67,6 +71,7 @@ class Workspace:
         for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
             name = marker.parent.relative_to(folder).as_posix()
             if name not in self._mirrored:
+                self._describe(marker)
                 self._store.publish_dir(marker.parent, f"{self._prefix}/{name}", last=_SAVED)
                 self._mirrored.add(name)
 
@@ -82,12 +87,28 @@ class Workspace:
 
     def _forget_older_training(self) -> None:
         """What this machine copied before the set changed must not be resumed from: other machines began anew."""
-        if self._is_local:
-            return
         copy = self._store.local_copy(self._prefix)
         began = copy / _START
         if began.is_file() and began.read_bytes() != self._store.read(f"{self._prefix}/{_START}"):
             shutil.rmtree(copy)
+
+    def _describe(self, marker: Path) -> None:
+        """Into a saved step's marker, what the step is: a listing may show a part of it, or what was deleted."""
+        files = sorted(p.relative_to(marker.parent).as_posix() for p in marker.parent.rglob("*") if p.is_file())
+        started = self._recorded()
+        marker.write_text(json.dumps({"set_digest": started and started.set_digest, "files": files}))
+
+    def _complete_steps(self, folder: Path) -> None:
+        """Fetch by name what a listing did not show of saved steps; drop those that were made from another set."""
+        started = self._recorded()
+        for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
+            said = json.loads(marker.read_text() or "{}")  # empty: saved here, and not mirrored yet
+            if said and started and said["set_digest"] != started.set_digest:
+                shutil.rmtree(marker.parent)
+                continue
+            missing = [name for name in said.get("files", ()) if not (marker.parent / name).is_file()]
+            if missing:
+                self._store.open_local(f"{self._prefix}/{marker.parent.relative_to(folder).as_posix()}", missing)
 
     def _recorded(self) -> Start | None:
         try:

@@ -273,14 +273,15 @@ def test_a_training_goes_on_from_what_another_trainer_saved(
     assert (second.folder() / "steps/checkpoint-5/model.safetensors").read_bytes() == b"w"
 
 
-def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(store: Store, tmp_path: Path) -> None:
-    def save(workspace: Workspace, number: int, weights: bytes) -> None:
-        step = workspace.folder() / "steps" / f"checkpoint-{number}"
-        step.mkdir(parents=True)
-        (step / "model.safetensors").write_bytes(weights)
-        (step / "complete").write_bytes(b"")
-        workspace.mirror(workspace.folder())
+def save(workspace: Workspace, number: int, weights: bytes) -> None:
+    step = workspace.folder() / "steps" / f"checkpoint-{number}"
+    step.mkdir(parents=True, exist_ok=True)
+    (step / "model.safetensors").write_bytes(weights)
+    (step / "complete").write_bytes(b"")
+    workspace.mirror(workspace.folder())
 
+
+def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(store: Store, tmp_path: Path) -> None:
     here, there = (Store(store.url, cache_dir=tmp_path / name) for name in ("here", "there"))
     Workspace(here, "j").begin("base", "digest 1")
     for number in (5, 10):
@@ -293,6 +294,32 @@ def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(
     steps = Workspace(there, "j").folder() / "steps"
     assert [path.name for path in steps.iterdir()] == ["checkpoint-5"]
     assert (steps / "checkpoint-5/model.safetensors").read_bytes() == b"new"
+
+
+def test_a_saved_step_is_whole_though_the_listing_shows_its_marker_only(
+    store: Store, tmp_path: Path, lag: Callable[[], None]
+) -> None:
+    first = Workspace(store, "j")
+    first.begin("base", "digest")
+    store.write("training/j/steps/checkpoint-5/complete", b"")
+    lag()
+    save(first, 5, b"weights")
+    assert not [key for key in store.list("training/j") if key.endswith("model.safetensors")]
+    other = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j").folder()
+    assert (other / "steps/checkpoint-5/model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_step_of_another_set_that_a_listing_hid_from_its_deletion_is_dropped(
+    store: Store, server: ObjectServer, tmp_path: Path, lag: Callable[[], None]
+) -> None:
+    Workspace(store, "j").begin("base", "digest 1")
+    lag()
+    save(Workspace(store, "j"), 5, b"old")
+    Workspace(store, "j").begin("base", "digest 2")
+    server.thaw_listings()
+    assert store.exists("training/j/steps/checkpoint-5/complete")
+    other = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j").folder()
+    assert not list(other.glob("steps/checkpoint-*"))
 
 
 def test_entries_tell_size_and_time(store: Store) -> None:
