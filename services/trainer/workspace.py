@@ -9,14 +9,16 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.store import Store
 
 logger = logging.getLogger(__name__)
 
 _START = "start.json"
 _SAVED = "complete"
+_STEP = "step.json"
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,23 @@ class Workspace:
             return
         for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
             name = marker.parent.relative_to(folder).as_posix()
-            if name not in self._mirrored:
-                self._describe(marker)
-                self._store.publish_dir(marker.parent, f"{self._prefix}/{name}", last=_SAVED)
-                self._mirrored.add(name)
+            if name in self._mirrored:
+                continue
+            try:
+                self._publish_step(marker.parent, name)
+            except (OSError, Unavailable):
+                if marker.exists():
+                    raise
+                continue  # the Trainer keeps the newest steps only, and was faster
+            self._mirrored.add(name)
+
+    def _publish_step(self, step: Path, name: str) -> None:
+        """What it consists of goes first: a listing may show a part of it, or what was deleted."""
+        files = sorted(path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
+        started = self._recorded()
+        about = {"set_digest": started and started.set_digest, "files": files}
+        self._store.write(f"{self._prefix}/{name}/{_STEP}", json.dumps(about).encode())
+        self._store.publish_dir(step, f"{self._prefix}/{name}", last=_SAVED)
 
     def publish_curves(self, folder: Path) -> None:
         """Copy TensorBoard's files, if there are any, beside the job's report."""
@@ -92,23 +107,27 @@ class Workspace:
         if began.is_file() and began.read_bytes() != self._store.read(f"{self._prefix}/{_START}"):
             shutil.rmtree(copy)
 
-    def _describe(self, marker: Path) -> None:
-        """Into a saved step's marker, what the step is: a listing may show a part of it, or what was deleted."""
-        files = sorted(p.relative_to(marker.parent).as_posix() for p in marker.parent.rglob("*") if p.is_file())
-        started = self._recorded()
-        marker.write_text(json.dumps({"set_digest": started and started.set_digest, "files": files}))
-
     def _complete_steps(self, folder: Path) -> None:
         """Fetch by name what a listing did not show of saved steps; drop those that were made from another set."""
         started = self._recorded()
         for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
-            said = json.loads(marker.read_text() or "{}")  # empty: saved here, and not mirrored yet
-            if said and started and said["set_digest"] != started.set_digest:
+            name = marker.parent.relative_to(folder).as_posix()
+            if not self._store.exists(f"{self._prefix}/{name}/{_SAVED}"):
+                continue  # saved here, and not mirrored yet
+            about = self._about_step(name)
+            if started is None or about.get("set_digest") != started.set_digest:
                 shutil.rmtree(marker.parent)
                 continue
-            missing = [name for name in said.get("files", ()) if not (marker.parent / name).is_file()]
+            missing = [file for file in about["files"] if not (marker.parent / file).is_file()]
             if missing:
-                self._store.open_local(f"{self._prefix}/{marker.parent.relative_to(folder).as_posix()}", missing)
+                self._store.open_local(f"{self._prefix}/{name}", missing)
+
+    def _about_step(self, name: str) -> dict[str, Any]:
+        try:
+            about: dict[str, Any] = json.loads(self._store.read(f"{self._prefix}/{name}/{_STEP}"))
+        except NotFound:
+            return {}
+        return about
 
     def _recorded(self) -> Start | None:
         try:

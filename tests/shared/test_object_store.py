@@ -301,6 +301,7 @@ def test_a_saved_step_is_whole_though_the_listing_shows_its_marker_only(
 ) -> None:
     first = Workspace(store, "j")
     first.begin("base", "digest")
+    store.write("training/j/steps/checkpoint-5/step.json", b'{"set_digest": "digest", "files": []}')
     store.write("training/j/steps/checkpoint-5/complete", b"")
     lag()
     save(first, 5, b"weights")
