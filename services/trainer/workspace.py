@@ -121,6 +121,7 @@ class Workspace:
             missing = [file for file in about["files"] if not (marker.parent / file).is_file()]
             if missing:
                 self._store.open_local(f"{self._prefix}/{name}", missing)
+            (marker.parent / _STEP).unlink(missing_ok=True)  # the store's, not the Trainer's: never sent back
 
     def _about_step(self, name: str) -> dict[str, Any]:
         try:
