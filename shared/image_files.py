@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import fsspec
-
 from shared.errors import MPAError, Unavailable
 from shared.images import UnreadableImage
 from shared.store import Store
@@ -34,7 +32,9 @@ class ImageFiles:
         timeout: float = 30.0,
     ) -> None:
         self._store = store
-        self._roots = None if roots is None else [root.resolve() for root in (*roots, *_uploads_of(store))]
+        uploads = store.local_path("uploads")
+        allowed = [*(roots or ()), *([uploads] if uploads else ())]
+        self._roots = None if roots is None else [root.resolve() for root in allowed]
         self._max_bytes = max_bytes
         self._allow_urls = allow_urls
         self._web = WebImages(max_bytes=max_bytes, allow_private=allow_private_urls, timeout=timeout)
@@ -70,8 +70,8 @@ class ImageFiles:
                 return file.read(self._max_bytes + 1)
         except FileNotFoundError as error:
             raise UnreadableImage(f"{path} does not exist (any more).") from error
-        except OSError as error:
-            raise UnreadableImage(f"{path} cannot be read: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise UnreadableImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def _artifact(self, key: str) -> bytes:
         try:
@@ -90,14 +90,3 @@ class ImageFiles:
         return UnreadableImage(
             f"The file has at least {size} bytes, more than the limit of {self._max_bytes} (MPA_MAX_IMAGE_BYTES)."
         )
-
-
-def local_path(store: Store, key: str) -> Path | None:
-    """Where an artifact lies on this machine, None if the store is remote."""
-    filesystem, path = fsspec.core.url_to_fs(store.url_of(key))
-    return Path(path) if "file" in filesystem.protocol else None
-
-
-def _uploads_of(store: Store) -> list[Path]:
-    folder = local_path(store, "uploads")
-    return [] if folder is None else [folder]

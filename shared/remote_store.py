@@ -6,7 +6,8 @@ Credentials and the endpoint come from botocore's chain: ``AWS_*`` variables, a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 import fsspec
@@ -17,9 +18,17 @@ CONNECT_SECONDS, READ_SECONDS = 5, 60
 HTTP_ATTEMPTS = 4
 """What botocore tries for one request: connections that break, 5xx, throttling."""
 CALL_ATTEMPTS = 2
-"""What s3fs tries on top, for the errors that come while a body is read."""
+"""What s3fs tries on top, for throttling and for errors that come while a body is read."""
 CREATE_ATTEMPTS = 5
 _ABSENT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+_OUTAGES = {
+    "aiohttp": ["ClientError"],  # a body that breaks off
+    "botocore.exceptions": ["BotoCoreError", "ClientError", "HTTPClientError"],
+    "botocore.parsers": ["ResponseParserError"],
+}
+_NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
+)
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -46,8 +55,15 @@ def typed_errors(url: str) -> Iterator[None]:
     try:
         yield
     except _ABSENT as error:
+        if error.filename is not None:  # only files of this machine have one: no word about the object yet
+            raise Unavailable(
+                f"The artifact store {url} cannot be used, because a file of this machine is missing ({error}): where "
+                "it is the token of AWS_WEB_IDENTITY_TOKEN_FILE, mount it."
+            ) from error
         if error_code(error) == "NoSuchBucket":
-            raise missing_bucket(url) from error
+            raise Unavailable(
+                f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE."
+            ) from error
         raise
     except PermissionError as error:
         raise Unavailable(
@@ -55,6 +71,11 @@ def typed_errors(url: str) -> Iterator[None]:
             "list and delete there."
         ) from error
     except _outages() as error:
+        if type(error).__name__ in _NO_CREDENTIALS:
+            raise Unavailable(
+                f"There are no credentials for the artifact store {url} ({error}): set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
+            ) from error
         raise Unavailable(
             f"The artifact store {url} does not answer as it should ({type(error).__name__}: {error}): check "
             "MPA_STORE, AWS_ENDPOINT_URL, the credentials and the network."
@@ -62,10 +83,13 @@ def typed_errors(url: str) -> Iterator[None]:
 
 
 def create_object(fs: Any, path: str, data: bytes) -> bool:
-    """Put ``data`` unless ``path`` exists; whether this call did."""
-    for attempt in range(1, CREATE_ATTEMPTS + 1):
+    """Put ``data`` unless ``path`` exists; whether this call did, as far as the store told."""
+    attempts = 0
+    while True:
+        attempts += 1
         try:
             fs.pipe_file(path, data, mode="create")
+            return True
         except FileExistsError:
             return False
         except OSError as error:
@@ -73,11 +97,8 @@ def create_object(fs: Any, path: str, data: bytes) -> bool:
             if code == "PreconditionFailed":
                 return False
             # S3 answers so to all but one of several creations at the same moment, and the one may still fail.
-            if code != "ConditionalRequestConflict" or attempt == CREATE_ATTEMPTS:
+            if code != "ConditionalRequestConflict" or attempts == CREATE_ATTEMPTS:
                 raise
-        else:
-            return True
-    raise AssertionError("unreachable")
 
 
 def error_code(error: BaseException) -> str:
@@ -86,13 +107,10 @@ def error_code(error: BaseException) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def missing_bucket(url: str) -> Unavailable:
-    return Unavailable(f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE.")
-
-
 def _outages() -> tuple[type[Exception], ...]:
-    try:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-    except ImportError:  # the extra "s3" is not installed
-        return (OSError,)
-    return OSError, BotoCoreError, ClientError, HTTPClientError
+    """Looked up once something failed: those packages take long to import, and local stores need none of them."""
+    found: list[type[Exception]] = [OSError]
+    for module, names in _OUTAGES.items():
+        with suppress(ImportError):
+            found += [getattr(import_module(module), name) for name in names]
+    return tuple(found)

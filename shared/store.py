@@ -1,17 +1,14 @@
 """Artifacts by URL (file, s3, gs, memory) through fsspec, published atomically.
 
 Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores
-a put is
-atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag behind what
-was written: who needs all of something names its keys.
+a put is atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag
+behind what was written: who needs all of something names its keys.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -22,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidInput, NotFound
-from shared.remote_store import create_object, missing_bucket, open_filesystem, typed_errors
+from shared.local_store import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
+from shared.remote_store import create_object, open_filesystem, typed_errors
 
 Names = list[str]
 
@@ -51,9 +49,8 @@ class Store:
         self._local = Path(self._root) if _is_local(self._fs) else None
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
-        self._bucket_seen = False
         if self._local is not None:
-            self._local.mkdir(parents=True, exist_ok=True)
+            make_root(self._local, self.url)
 
     @property
     def lists_at_once(self) -> bool:
@@ -63,12 +60,19 @@ class Store:
     def url_of(self, key: str) -> str:
         return f"{self.url}/{_checked(key)}"
 
+    def local_path(self, key: str) -> Path | None:
+        """Where ``key`` lies on this machine, None if the store is remote."""
+        return None if self._local is None else self._path(key)
+
     def exists(self, key: str) -> bool:
         if self._local is not None:
             return self._path(key).exists()
-        with self._typed_errors():
-            found = bool(self._fs.exists(self._full(key)))
-            return found or self._absent()
+        try:
+            with self._typed_errors():  # not the file system's exists(), which takes any missing file for the object
+                self._fs.info(self._full(key))
+                return True
+        except FileNotFoundError:
+            return False
 
     def read(self, key: str) -> bytes:
         """The bytes under ``key``; raises NotFound."""
@@ -83,28 +87,19 @@ class Store:
 
     def write(self, key: str, data: bytes) -> None:
         """Publish ``data`` under ``key``: a reader sees the old bytes or the new, whole."""
-        if self._local is None:
-            with self._typed_errors():
-                self._fs.pipe_file(self._full(key), data)
+        if self._local is not None:
+            write_file(self._path(key), data)
             return
-        path = self._path(key)
-        temporary = self._write_beside(path, data)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with self._typed_errors():
+            self._fs.pipe_file(self._full(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote."""
+        """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote.
+
+        Where a remote store's answer was lost, False may be this call's own doing: take what is there.
+        """
         if self._local is not None:
-            path = self._path(key)
-            temporary = self._write_beside(path, data)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink()
-            _sync_folder(path.parent)
-            return True
+            return create_file(self._path(key), data)
         with self._typed_errors():
             return create_object(self._fs, self._full(key), data)
 
@@ -114,27 +109,33 @@ class Store:
         Either may be deleted later without the other.
         """
         try:
-            if self._local is None:
-                with self._typed_errors():
-                    self._fs.cp_file(self._full(source), self._full(target))
+            if self._local is not None:
+                copy_file(self._path(source), self._path(target))
                 return
-            path = self._path(target)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
-            _link_or_copy(self._path(source), temporary)
-            temporary.replace(path)
-            temporary.unlink(missing_ok=True)  # rename does nothing where both are links to one file
-            _sync_folder(path.parent)
+            with self._typed_errors():
+                self._fs.cp_file(self._full(source), self._full(target))
         except (FileNotFoundError, IsADirectoryError) as error:
             raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
 
+    def download(self, key: str, path: Path) -> None:
+        """Copy the object under ``key`` to a local file, which is there whole or not at all; raises NotFound."""
+        partial = temporary_beside(path)
+        try:
+            if self._local is not None:
+                shutil.copyfile(self._path(key), partial)
+            else:
+                with self._typed_errors():
+                    self._fs.get_file(self._full(key), str(partial))
+            partial.replace(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
     def list(self, prefix: str) -> Names:
-        """All keys below ``prefix``, sorted."""
-        if self._local is not None:
-            folder = self._path(prefix) if prefix else self._local
-            found = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-"))
-            return sorted(p.relative_to(self._local).as_posix() for p in found)
-        return sorted(entry.key for entry in self.entries(prefix))
+        """All keys below ``prefix``, sorted, but for unfinished writes."""
+        keys = (entry.key for entry in self.entries(prefix))
+        return sorted(key for key in keys if not key.rpartition("/")[2].startswith(TEMPORARY))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """All objects below ``prefix``, temporary files of unfinished writes too, in no order."""
@@ -152,8 +153,6 @@ class Store:
         root = self._fs._strip_protocol(self._root)
         with self._typed_errors():
             found = self._fs.find(self._full(prefix) if prefix else self._root, detail=True)
-            if not found:
-                self._absent()
         for name, info in found.items():
             changed = info.get("LastModified") or info.get("mtime") or info["created"]
             modified = changed.timestamp() if isinstance(changed, datetime) else float(changed)
@@ -170,14 +169,6 @@ class Store:
 
     def size(self, prefix: str) -> int:
         """Bytes below ``prefix``; 0 if it does not exist."""
-        if self._local is not None:
-            total = 0
-            for path in self._path(prefix).rglob("*"):
-                try:
-                    total += path.stat().st_size if path.is_file() else 0
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
-            return total
         return sum(entry.bytes for entry in self.entries(prefix))
 
     def delete(self, prefix: str) -> None:
@@ -197,19 +188,35 @@ class Store:
 
     def open_local(self, prefix: str, names: Iterable[str] = ()) -> Path:
         """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache
-        folder. ``names`` are fetched even where a listing does not show them yet.
+        folder. ``names`` must be there, and are fetched even where a listing does not show them yet.
         """
-        keys = sorted({*self.list(prefix), *(f"{prefix.rstrip('/')}/{name}" for name in names)})
-        if not keys:
-            raise NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
+        prefix = _checked(prefix)
+        needed = {f"{prefix}/{name}" for name in names}
+        listed = set(self.list(prefix))
+        empty = NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
+        if not listed | needed:
+            raise empty
         if self._local is not None:
             return self._path(prefix)
         with self._lock:
-            target = self._cache_root() / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
-            for key in keys:
-                path = target / key[len(prefix.rstrip("/")) + 1 :]
-                self._fetch(key, path)
+            target = self.local_copy(prefix)
+            fetched = 0
+            for key in sorted(listed | needed):
+                try:
+                    self._fetch(key, target / key[len(prefix) + 1 :])
+                    fetched += 1
+                except NotFound:  # the listing still shows what was deleted
+                    if key in needed:
+                        raise
+            if not fetched:
+                raise empty
             return target
+
+    def local_copy(self, prefix: str) -> Path:
+        """Where ``open_local`` of a remote store puts, or has put, its copy."""
+        if self._cache_dir is None:
+            raise InvalidInput(f"The remote store {self.url} needs a local cache folder: set MPA_DATA_DIR.")
+        return self._cache_dir / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
 
     def publish_dir(self, folder: Path, prefix: str, last: str | None = None) -> None:
         """Copy all files of ``folder`` below ``prefix``; the file named ``last`` goes last, as the commit marker."""
@@ -219,45 +226,26 @@ class Store:
             self._publish_file(folder / name, f"{prefix.rstrip('/')}/{name}")
 
     def _fetch(self, key: str, path: Path) -> None:
-        partial = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        """Download, unless the same is there: published files never change, so their size tells whether it is whole."""
         try:
             with self._typed_errors():
                 if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
                     return
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(self._full(key), str(partial))
-            partial.replace(path)
         except FileNotFoundError as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        self.download(key, path)
 
     def _publish_file(self, source: Path, key: str) -> None:
         if self._local is None:
             with self._typed_errors():
                 self._fs.put_file(str(source), self._full(key))
             return
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
+        temporary = temporary_beside(self._path(key))
         shutil.copyfile(source, temporary)
-        temporary.replace(path)
+        temporary.replace(self._path(key))
 
     def _typed_errors(self) -> AbstractContextManager[None]:
         return typed_errors(self.url)
-
-    def _absent(self) -> bool:
-        """False, once it is known that the bucket is there: HEAD and LIST say the same of a missing one."""
-        if not self._bucket_seen and "s3" in self._fs.protocol:
-            if not self._fs.exists(self._root.split("/")[0]):
-                raise missing_bucket(self.url)
-            self._bucket_seen = True
-        return False
-
-    def _cache_root(self) -> Path:
-        if self._cache_dir is None:
-            raise InvalidInput(f"The remote store {self.url} needs a local cache folder: set MPA_DATA_DIR.")
-        return self._cache_dir
 
     def _full(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"
@@ -265,16 +253,6 @@ class Store:
     def _path(self, key: str) -> Path:
         assert self._local is not None
         return self._local / _checked(key)
-
-    @staticmethod
-    def _write_beside(path: Path, data: bytes) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{secrets.token_hex(6)}")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary
 
 
 def _checked(key: str) -> str:
@@ -287,21 +265,3 @@ def _checked(key: str) -> str:
 def _is_local(fs: Any) -> bool:
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     return protocol in ("file", "local")
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Published files are never written to again, only replaced, so a second name for one is as good as a copy."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # not every file system has links
-        shutil.copyfile(source, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

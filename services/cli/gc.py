@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated
 
 import typer
@@ -28,23 +29,31 @@ def gc(
     """
     seconds = _seconds(older_than)
 
-    async def call(settings: ClientSettings) -> list[Removal]:
+    removals: list[Removal] = []
+
+    async def call(settings: ClientSettings) -> None:
         store, jobs = Store(settings.store_url), JobStore.from_url(settings.redis_url)
         try:
             found = garbage(await take_stock(store, jobs), seconds)
-            return [gone async for gone in sweep(store, jobs, found, seconds)] if delete else found
+            async for removal in sweep(store, jobs, found, seconds) if delete else _each(found):
+                removals.append(removal)
+                if not as_json:  # at once: what went is known even if the rest fails
+                    typer.echo(f"{removal.kind:<11}{removal.bytes:>14,} B  {removal.prefix}  ({removal.why})")
         finally:
             await jobs.aclose()
 
-    removals = run(call)
+    run(call, hint="")
     if as_json:
         rows = [{"prefix": r.prefix, "kind": r.kind, "why": r.why, "bytes": r.bytes} for r in removals]
         show_json({"deleted": delete, "bytes": total_bytes(removals), "removals": rows})
         return
-    for removal in removals:
-        typer.echo(f"{removal.kind:<11}{removal.bytes:>14,} B  {removal.prefix}  ({removal.why})")
     said = "deleted" if delete else "could be deleted: run again with --delete"
     typer.echo(f"{len(removals)} found, {total_bytes(removals):,} bytes {said}")
+
+
+async def _each(found: Iterable[Removal]) -> AsyncIterator[Removal]:
+    for removal in found:
+        yield removal
 
 
 def _seconds(text: str) -> float:

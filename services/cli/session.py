@@ -59,9 +59,15 @@ def student_client(settings: ClientSettings) -> StudentClient:
     return StudentClient(settings.student_url, model="student", api_key=_key(settings))
 
 
-def run(call: Callable[[ClientSettings], Coroutine[Any, Any, T]]) -> T:
-    """Run one command's coroutine; any failure ends as one line on stderr and an exit code."""
-    with _failures_as_exit_codes():
+SERVICES_AWAY = "Is the system up? Start it with `mpa up`, or set MPA_PARITY_URL."
+
+
+def run(call: Callable[[ClientSettings], Coroutine[Any, Any, T]], hint: str = SERVICES_AWAY) -> T:
+    """Run one command's coroutine; any failure ends as one line on stderr and an exit code.
+
+    ``hint``: what to do where a needed part does not answer.
+    """
+    with _failures_as_exit_codes(hint):
         return asyncio.run(call(load_settings()))
     raise AssertionError("unreachable")
 
@@ -91,11 +97,11 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _failures_as_exit_codes() -> Iterator[None]:
+def _failures_as_exit_codes(hint: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        fail(f"{error.detail} Is the system up? Start it with `mpa up`, or set MPA_PARITY_URL.", Exit.UNAVAILABLE)
+        fail(f"{error.detail} {hint}", Exit.UNAVAILABLE)
     except (httpx.HTTPError, ConnectionError) as error:
         fail(f"the connection broke: {type(error).__name__} {error}", Exit.UNAVAILABLE)
     except UpstreamError as error:

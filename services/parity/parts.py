@@ -21,7 +21,7 @@ from services.parity.private_student import check_candidates
 from services.parity.rebuild import rebuild
 from services.parity.reconciler import Reconciler, ReconcilerRules
 from services.parity.report import shown, withdraw_report
-from services.parity.sources import SourceRules
+from services.parity.source_rules import SourceRules
 from services.parity.submission import Submitter
 from services.parity.teacher_checks import check_logprobs
 from services.parity.uploads import UploadLimits

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.parity.pinning import pin_traffic
-from services.parity.sources import SourceRules, allowed, list_images
+from services.parity.source_rules import SourceRules, allowed
+from services.parity.sources import list_images
 from shared.alignment import check_answers_apart, check_discrepancies, completed, needs_logprobs
 from shared.compatibility import read_shown, read_stored
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec

@@ -8,7 +8,6 @@ from services.trainer.config import read_progress
 from services.trainer.workspace import prefix_of
 from shared.contracts import JobState, JobStatus, TrainingInfo, TrainingList
 from shared.errors import NotFound
-from shared.image_files import local_path
 from shared.state import JobStore
 from shared.store import Store
 
@@ -38,7 +37,7 @@ class Trainings:
 
     def _losses(self, job_id: str, round_: int) -> list[tuple[int, float]]:
         """At most CURVE_POINTS (step, loss), evenly spread; none where the working folder is on another machine."""
-        file = local_path(self._store, f"{prefix_of(job_id, round_)}/progress.jsonl")
+        file = self._store.local_path(f"{prefix_of(job_id, round_)}/progress.jsonl")
         if file is None or not file.is_file():
             return []
         lines = read_progress(file)

@@ -9,15 +9,16 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from shared.errors import NotFound
-from shared.image_files import local_path
+from shared.errors import NotFound, Unavailable
 from shared.store import Store
 
 logger = logging.getLogger(__name__)
 
 _START = "start.json"
 _SAVED = "complete"
+_STEP = "step.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Workspace:
         self._store = store
         self._prefix = prefix_of(job_id, round_)
         self._curves = f"jobs/{job_id}/tensorboard" + (f"/round-{round_}" if round_ > 1 else "")
-        self._is_local = local_path(store, self._prefix) is not None
+        self._is_local = store.local_path(self._prefix) is not None
         self._mirrored: set[str] = set()
 
     def started_from(self) -> str | None:
@@ -58,7 +59,12 @@ class Workspace:
 
     def folder(self) -> Path:
         """The local folder, with what an earlier holder left in it."""
-        return self._store.open_local(self._prefix, [_START])
+        if self._is_local:
+            return self._store.open_local(self._prefix, [_START])
+        self._forget_older_training()
+        folder = self._store.open_local(self._prefix, [_START])
+        self._complete_steps(folder)
+        return folder
 
     def mirror(self, folder: Path) -> None:
         """Copy newly saved steps and results of a remote store's working copy to the store."""
@@ -66,9 +72,23 @@ class Workspace:
             return
         for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
             name = marker.parent.relative_to(folder).as_posix()
-            if name not in self._mirrored:
-                self._store.publish_dir(marker.parent, f"{self._prefix}/{name}", last=_SAVED)
-                self._mirrored.add(name)
+            if name in self._mirrored:
+                continue
+            try:
+                self._publish_step(marker.parent, name)
+            except (OSError, Unavailable):
+                if marker.exists():
+                    raise
+                continue  # the Trainer keeps the newest steps only, and was faster
+            self._mirrored.add(name)
+
+    def _publish_step(self, step: Path, name: str) -> None:
+        """What it consists of goes first: a listing may show a part of it, or what was deleted."""
+        files = sorted(path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
+        started = self._recorded()
+        about = {"set_digest": started and started.set_digest, "files": files}
+        self._store.write(f"{self._prefix}/{name}/{_STEP}", json.dumps(about).encode())
+        self._store.publish_dir(step, f"{self._prefix}/{name}", last=_SAVED)
 
     def publish_curves(self, folder: Path) -> None:
         """Copy TensorBoard's files, if there are any, beside the job's report."""
@@ -79,6 +99,36 @@ class Workspace:
         """The Trainer's own files are of no use once the training is over; logs and results stay."""
         shutil.rmtree(folder / "steps", ignore_errors=True)
         self._store.delete(f"{self._prefix}/steps")
+
+    def _forget_older_training(self) -> None:
+        """What this machine copied before the set changed must not be resumed from: other machines began anew."""
+        copy = self._store.local_copy(self._prefix)
+        began = copy / _START
+        if began.is_file() and began.read_bytes() != self._store.read(f"{self._prefix}/{_START}"):
+            shutil.rmtree(copy)
+
+    def _complete_steps(self, folder: Path) -> None:
+        """Fetch by name what a listing did not show of saved steps; drop those that were made from another set."""
+        started = self._recorded()
+        for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
+            name = marker.parent.relative_to(folder).as_posix()
+            if not self._store.exists(f"{self._prefix}/{name}/{_SAVED}"):
+                continue  # saved here, and not mirrored yet
+            about = self._about_step(name)
+            if started is None or about.get("set_digest") != started.set_digest:
+                shutil.rmtree(marker.parent)
+                continue
+            missing = [file for file in about["files"] if not (marker.parent / file).is_file()]
+            if missing:
+                self._store.open_local(f"{self._prefix}/{name}", missing)
+            (marker.parent / _STEP).unlink(missing_ok=True)  # the store's, not the Trainer's: never sent back
+
+    def _about_step(self, name: str) -> dict[str, Any]:
+        try:
+            about: dict[str, Any] = json.loads(self._store.read(f"{self._prefix}/{name}/{_STEP}"))
+        except NotFound:
+            return {}
+        return about
 
     def _recorded(self) -> Start | None:
         try:

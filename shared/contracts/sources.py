@@ -10,7 +10,7 @@ from shared.contracts.base import NAME_PATTERN, Contract
 
 
 class FolderSource(Contract):
-    """All image files below a folder of an allowed root (or a store URL)."""
+    """All image files below a folder of an allowed root, or below a URL inside the artifact store."""
 
     kind: Literal["folder"] = "folder"
     path: str = Field(min_length=1)
@@ -19,13 +19,18 @@ class FolderSource(Contract):
 
 
 class GlobSource(Contract):
+    """Image files by a pattern: of paths below an allowed root, or of URLs inside the artifact store."""
+
     kind: Literal["glob"] = "glob"
     pattern: str = Field(min_length=1)
     tasks: list[str] | None = None
 
 
 class ManifestSource(Contract):
-    """A JSONL or Parquet file with a column ``image`` (path, relative to the file, or URL) and optionally ``task``."""
+    """A JSONL or Parquet file with a column ``image`` (path, relative to the file, or URL) and optionally ``task``.
+
+    It lies below an allowed root, or is named by a URL inside the artifact store.
+    """
 
     kind: Literal["manifest"] = "manifest"
     path: str = Field(min_length=1)

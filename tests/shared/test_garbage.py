@@ -15,6 +15,7 @@ from shared.contracts import JobSpec, JobState, StoredSpec
 from shared.errors import Unavailable
 from shared.garbage import GRACE_SECONDS, Inventory, JobFacts, Kind, garbage
 from shared.inventory import sweep, take_stock
+from shared.redis_server import start_embedded_redis
 from shared.state import JobStore
 from shared.store import Entry, Store
 
@@ -174,6 +175,21 @@ async def test_without_redis_nothing_is_guessed(tmp_store_url: str, free_port: i
     jobs = JobStore.from_url(f"redis://127.0.0.1:{free_port}/0")
     with pytest.raises(Unavailable, match="Redis cannot be asked"):
         await take_stock(Store(tmp_store_url), jobs)
+    await jobs.aclose()
+
+
+async def test_redis_that_dies_before_the_sweep_saves_what_it_was_about_to_delete(
+    tmp_store_url: str, tmp_path: Path
+) -> None:
+    server = start_embedded_redis(tmp_path / "redis")
+    store, jobs = Store(tmp_store_url), JobStore.from_url(server.url)
+    store.write("jobs/gone/set/shard-00000.parquet", b"12")
+    found = garbage(await take_stock(store, jobs, later), DAY)
+    assert [removal.prefix for removal in found] == ["jobs/gone"]
+    server.stop()
+    with pytest.raises(Unavailable, match="Redis cannot be asked"):
+        _ = [removal async for removal in sweep(store, jobs, found, DAY, later)]
+    assert store.exists("jobs/gone/set/shard-00000.parquet")
     await jobs.aclose()
 
 

@@ -56,6 +56,7 @@ def test_paths_must_lie_in_the_roots(store: Store, tmp_path: Path) -> None:
             "none.png": "does not exist",
             "large.png": "limit of 50",
             ".": "is not a file",
+            "nul\0.png": "cannot be read",
         }.items():
             with pytest.raises(UnreadableImage, match=words):
                 reader.read(str(root / name))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,10 +18,13 @@ from shared import remote_store
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.contracts import Split, Verdict
 from shared.errors import NotFound, Unavailable
+from shared.garbage import garbage
 from shared.image_files import ImageFiles
+from shared.inventory import take_stock
 from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
+from shared.state import JobStore
 from shared.store import Store
-from tests.shared.object_store import ENVIRONMENT, ObjectServer, object_server
+from tests.shared.object_store import ENVIRONMENT, ObjectServer, make_bucket, object_server
 
 pytestmark = pytest.mark.slow
 
@@ -39,29 +42,16 @@ def credentials(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_store, "HTTP_ATTEMPTS", 1)
 
 
-def bucket() -> str:
-    name = f"b-{uuid.uuid4().hex[:12]}"
-    fs, _ = remote_store.open_filesystem(f"s3://{name}")
-    fs.mkdir(name)
-    return f"s3://{name}/mpa"
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"{make_bucket()}/mpa", cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(bucket(), cache_dir=tmp_path / "cache")
-
-
-def lagging(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on, listings show only what they show now; reads by key see everything."""
-    find, shown = store._fs.find, set(store._fs.find(store._root))
-
-    def stale(path: str, **options: Any) -> Any:
-        found = find(path, **options)
-        if isinstance(found, dict):
-            return {name: info for name, info in found.items() if name in shown}
-        return [name for name in found if name in shown]
-
-    monkeypatch.setattr(store._fs, "find", stale)
+def lag(server: ObjectServer) -> Iterator[Callable[[], None]]:
+    """Call it: from then on, listings lag."""
+    yield server.freeze_listings
+    server.thaw_listings()
 
 
 def row(job: str, shard: int) -> Row:
@@ -93,24 +83,20 @@ def test_the_first_creator_wins(store: Store) -> None:
 
 def test_another_process_is_seen_at_once(store: Store) -> None:
     other = Store(store.url)
-    assert store.list("jobs") == []
+    assert store.list("jobs") == store.list_dirs("") == []
     assert not store.exists("jobs/a")
-    other.write("jobs/a", b"1")
-    assert store.exists("jobs/a")
-    assert store.list("jobs") == ["jobs/a"]
+    for written in (["jobs/a"], ["jobs/a", "jobs/b"]):
+        other.write(written[-1], b"1")
+        assert store.exists(written[-1])
+        assert store.list("jobs") == written
+        assert store.list_dirs("") == ["jobs"]
+        assert store.size("") == len(written)
+    other.delete("jobs/a")
+    assert not store.exists("jobs/a")
+    assert store.list("jobs") == ["jobs/b"]
 
 
-def test_files_above_the_part_size_go_up_in_parts(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    call = store._fs._call_s3
-
-    async def counted(method: str, *args: Any, **options: Any) -> Any:
-        calls.append(method)
-        return await call(method, *args, **options)
-
-    monkeypatch.setattr(store._fs, "_call_s3", counted)
+def test_files_above_the_part_size_go_up_in_parts(store: Store, tmp_path: Path) -> None:
     big = tmp_path / "big" / "model.safetensors"
     big.parent.mkdir()
     with big.open("wb") as file:
@@ -118,11 +104,12 @@ def test_files_above_the_part_size_go_up_in_parts(
         file.seek(60 * 2**20)
         file.write(b"middle")
     store.publish_dir(big.parent, "big")
-    assert calls.count("upload_part") == 3
+    etag = store._fs.info(f"{store._root}/big/model.safetensors")["ETag"]
+    assert etag.strip('"').endswith("-3")  # how S3 marks what came in three parts
     assert (store.open_local("big") / "model.safetensors").read_bytes() == big.read_bytes()
 
 
-def test_a_missing_bucket_is_no_missing_object() -> None:
+def test_a_missing_bucket_is_no_missing_object(tmp_path: Path) -> None:
     store = Store(f"s3://none-{uuid.uuid4().hex[:8]}/mpa")
     for call in (
         lambda: store.read("a"),
@@ -130,8 +117,12 @@ def test_a_missing_bucket_is_no_missing_object() -> None:
         lambda: store.list("a"),
         lambda: store.write("a", b""),
         lambda: store.create("a", b""),
+        lambda: store.copy("a", "b"),
+        lambda: store.size("a"),
+        lambda: store.delete("a"),
+        lambda: store.download("a", tmp_path / "a"),
     ):
-        with pytest.raises(Unavailable, match="bucket"):
+        with pytest.raises(Unavailable, match=r"bucket of the artifact store .* does not exist"):
             call()
 
 
@@ -175,7 +166,7 @@ def test_refused_access_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with object_server(tmp_path) as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL", own.url)
-        store = Store(bucket(), cache_dir=tmp_path / "cache")
+        store = Store(f"{make_bucket()}/mpa", cache_dir=tmp_path / "cache")
         store.write("jobs/a.png", b"1")
         own.stop()
         with pytest.raises(Unavailable, match="does not answer"):
@@ -190,9 +181,9 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pyt
         assert store.read("jobs/a.png") == b"2"
 
 
-def test_a_set_is_whole_though_the_listing_lags(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_is_whole_though_the_listing_lags(store: Store, lag: Callable[[], None]) -> None:
     write_shard(store, "j", 1, [row("j", 1)])
-    lagging(store, monkeypatch)
+    lag()
     for number in (0, 2, 3):
         write_shard(store, "j", number, [row("j", number)])
     assert store.list("jobs/j/set") == ["jobs/j/set/shard-00001.parquet"]
@@ -201,13 +192,13 @@ def test_a_set_is_whole_though_the_listing_lags(store: Store, monkeypatch: pytes
     assert set_digest(store, "j") == set_digest(Store(store.url), "j")
 
 
-def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, lag: Callable[[], None]) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "x"}))
     (folder / "tokenizer.json").write_text("{}")
     registry = CheckpointRegistry(store, "student")
-    lagging(store, monkeypatch)
+    lag()
     for version in ("v1", "v2"):
         card = build_card(folder, version=version, student="student", files=sorted(folder.iterdir()))
         registry.publish(folder, card)
@@ -218,32 +209,60 @@ def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, monkeypatch
     assert CheckpointRegistry(Store(store.url), "student").active().version == "v1"
 
 
-def test_a_half_published_folder_has_no_card(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_published_folder_has_no_card(store: Store, server: ObjectServer, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     for name in ("config.json", "mpa_card.json", "tokenizer.json"):
         (folder / name).write_text("{}")
-    put = store._fs.put_file
-
-    def dies(source: str, target: str) -> None:
-        if target.endswith("tokenizer.json"):
-            raise OSError("the connection broke")
-        put(source, target)
-
-    monkeypatch.setattr(store._fs, "put_file", dies)
+    server.spoil("PUT", 500, "InternalError", path="tokenizer.json")
     with pytest.raises(Unavailable):
         store.publish_dir(folder, "checkpoints/s/v", last="mpa_card.json")
     assert store.list("checkpoints/s/v") == ["checkpoints/s/v/config.json"]
 
 
+def test_a_folder_comes_though_the_listing_shows_what_was_deleted(store: Store, lag: Callable[[], None]) -> None:
+    for name in ("old", "start.json"):
+        store.write(f"training/j/{name}", b"1")
+    lag()
+    store.delete("training/j/old")
+    assert [path.name for path in store.open_local("training/j", ["start.json"]).iterdir()] == ["start.json"]
+    store.delete("training/j/start.json")
+    with pytest.raises(NotFound, match="does not exist"):
+        store.open_local("training/j", ["start.json"])
+    with pytest.raises(NotFound, match="holds no files"):
+        store.open_local("training/j")
+
+
+async def test_the_garbage_collection_asks_by_key_for_what_makes_a_job_or_a_checkpoint(
+    store: Store, lag: Callable[[], None], redis_url: str
+) -> None:
+    """The listing shows their files, but not yet the spec and the card that came last."""
+    jobs = JobStore.from_url(redis_url)
+    files = ["jobs/j/images/x.png", "training/j/start.json", "checkpoints/student/v1/config.json"]
+    for key in files:
+        store.write(key, b"1")
+
+    async def found() -> list[str]:
+        stock = await take_stock(store, jobs, lambda: time.time() + 30 * 86400)
+        return [removal.prefix for removal in garbage(stock, 86400.0)]
+
+    assert await found() == ["checkpoints/student/v1", "jobs/j", "training/j"]
+    lag()
+    store.write("jobs/j/spec.json", b"{}")
+    store.write("checkpoints/student/v1/mpa_card.json", b"{}")
+    assert store.list("") == sorted(files)
+    assert await found() == []
+    await jobs.aclose()
+
+
 def test_a_training_goes_on_from_what_another_trainer_saved(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, server: ObjectServer, tmp_path: Path, lag: Callable[[], None]
 ) -> None:
     first = Workspace(store, "j")
-    with monkeypatch.context() as late:
-        lagging(store, late)
-        first.begin("base", "digest")
-        assert (first.folder() / "start.json").is_file()
+    lag()
+    first.begin("base", "digest")
+    assert (first.folder() / "start.json").is_file()
+    server.thaw_listings()
     step = first.folder() / "steps" / "checkpoint-5"
     step.mkdir(parents=True)
     (step / "model.safetensors").write_bytes(b"w")
@@ -252,6 +271,56 @@ def test_a_training_goes_on_from_what_another_trainer_saved(
     second = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j")
     assert second.begin("newer", "digest") == Start("base", "digest")
     assert (second.folder() / "steps/checkpoint-5/model.safetensors").read_bytes() == b"w"
+
+
+def save(workspace: Workspace, number: int, weights: bytes) -> None:
+    step = workspace.folder() / "steps" / f"checkpoint-{number}"
+    step.mkdir(parents=True, exist_ok=True)
+    (step / "model.safetensors").write_bytes(weights)
+    (step / "complete").write_bytes(b"")
+    workspace.mirror(workspace.folder())
+
+
+def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(store: Store, tmp_path: Path) -> None:
+    here, there = (Store(store.url, cache_dir=tmp_path / name) for name in ("here", "there"))
+    Workspace(here, "j").begin("base", "digest 1")
+    for number in (5, 10):
+        save(Workspace(here, "j"), number, b"old")
+    assert (Workspace(there, "j").folder() / "steps/checkpoint-10/complete").is_file()
+
+    Workspace(here, "j").begin("base", "digest 2")
+    save(Workspace(here, "j"), 5, b"new")
+    assert Workspace(there, "j").begin("base", "digest 2") == Start("base", "digest 2")
+    steps = Workspace(there, "j").folder() / "steps"
+    assert [path.name for path in steps.iterdir()] == ["checkpoint-5"]
+    assert (steps / "checkpoint-5/model.safetensors").read_bytes() == b"new"
+
+
+def test_a_saved_step_is_whole_though_the_listing_shows_its_marker_only(
+    store: Store, tmp_path: Path, lag: Callable[[], None]
+) -> None:
+    first = Workspace(store, "j")
+    first.begin("base", "digest")
+    store.write("training/j/steps/checkpoint-5/step.json", b'{"set_digest": "digest", "files": []}')
+    store.write("training/j/steps/checkpoint-5/complete", b"")
+    lag()
+    save(first, 5, b"weights")
+    assert not [key for key in store.list("training/j") if key.endswith("model.safetensors")]
+    other = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j").folder()
+    assert (other / "steps/checkpoint-5/model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_step_of_another_set_that_a_listing_hid_from_its_deletion_is_dropped(
+    store: Store, server: ObjectServer, tmp_path: Path, lag: Callable[[], None]
+) -> None:
+    Workspace(store, "j").begin("base", "digest 1")
+    lag()
+    save(Workspace(store, "j"), 5, b"old")
+    Workspace(store, "j").begin("base", "digest 2")
+    server.thaw_listings()
+    assert store.exists("training/j/steps/checkpoint-5/complete")
+    other = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j").folder()
+    assert not list(other.glob("steps/checkpoint-*"))
 
 
 def test_entries_tell_size_and_time(store: Store) -> None:

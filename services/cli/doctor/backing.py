@@ -92,12 +92,18 @@ def _probe(store: Store) -> Finding:
                 f"{store.url} lets a second writer overwrite what must be written once",
                 "Use a store with conditional writes (If-None-Match): promotions rely on them.",
             )
-        if store.list(folder) != [key]:
-            return broken("store", f"{store.url} does not list what was written", fix)
+        listed = store.list(folder) == [key]
     finally:
+        store.delete(key)  # by its name: a listing that lags does not lead to it
         store.delete(folder)
     if store.exists(key):
         return broken("store", f"{store.url} still has what was deleted", fix)
+    if not listed:
+        return warning(
+            "store",
+            f"{store.url} does not list at once what was written",
+            "MPA bears that (docs/storage.md), but images of a prefix and versions may show late.",
+        )
     return ok("store", f"{store.url}: written, read, listed and deleted in {time.perf_counter() - started:.2f} s")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from services.parity.shard_work import ShardWork
-from services.parity.sources import SourceRules
+from services.parity.source_rules import SourceRules
 from services.parity.submission import Submitter
 from shared.contracts import JobSpec, JobState, Outcome, RoundReport
 from shared.rounds import publish_round, read_rounds, task_shares

@@ -11,7 +11,8 @@ import pytest
 
 from services.parity.pinning import pin_traffic
 from services.parity.shard_work import ShardWork
-from services.parity.sources import SourceRules, list_images
+from services.parity.source_rules import SourceRules
+from services.parity.sources import list_images
 from services.parity.worker import image_files
 from services.trainer.dataset import read_held_out, read_training_set
 from services.trainer.pictures import Pictures

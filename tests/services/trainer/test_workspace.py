@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,31 @@ def test_saved_steps_of_a_remote_store_reach_another_machine(tmp_path: Path) -> 
     other = Workspace(there, "j1").folder()
     assert (other / "steps" / "checkpoint-5" / "model.safetensors").read_bytes() == b"weights 5"
     assert not (other / "steps" / "checkpoint-10").exists()
+
+
+def test_a_step_that_the_trainer_deletes_while_it_is_mirrored_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(f"memory://{tmp_path.name}-rotated", tmp_path / "cache")
+    workspace = Workspace(store, "j1")
+    workspace.begin("base", "digest-1")
+    folder = workspace.folder()
+    save_step(folder, 5)
+    save_step(folder, 10)
+    write = store.write
+
+    def slow_write(key: str, data: bytes) -> None:
+        write(key, data)
+        if "checkpoint-10/" in key:
+            shutil.rmtree(folder / "steps/checkpoint-10")
+
+    monkeypatch.setattr(store, "write", slow_write)
+    workspace.mirror(folder)
+    other = Workspace(Store(store.url, tmp_path / "there"), "j1").folder()
+    assert [path.parent.name for path in other.glob("steps/*/complete")] == ["checkpoint-5"]
+    save_step(folder, 15)
+    workspace.mirror(folder)
+    assert store.exists("training/j1/steps/checkpoint-15/complete")
 
 
 def test_steps_are_discarded_and_the_rest_stays(any_store: Store) -> None:
