@@ -1,0 +1,182 @@
+"""One job, one trace: from POST /v1/jobs over real workers, a training and its evaluation to the student's swap."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from services.parity.app import make_app
+from services.student.app import build_app
+from shared.client import ParityClient
+from shared.contracts import Health, JobState, JobStatus, Outcome
+from shared.http import create_app
+from shared.settings import HttpSettings, ParitySettings, StudentSettings
+from tests.collector import Collector, SeenSpan, running_collector
+from tests.polling import async_wait_until
+from tests.quick_server import ServerThread
+from tests.scripted_models import Body, ScriptedModel, text_of
+from tests.services.trainer.small_set import COLOURS, picture
+from tests.tiny_models import build_tiny_idefics3
+
+pytestmark = pytest.mark.slow
+TASKS = """
+tasks:
+  - name: colour
+    metric: exact
+    prompts: {ask: "ask about the colour.", ask_and_answer: "ask and answer.", answer: "{question}"}
+    max_question_tokens: 16
+    max_answer_tokens: 4
+"""
+JOB = "parity.collect_shard", "POST /v1/jobs"
+TRAINING = "trainer.train_job", "POST /v1/jobs"
+
+
+def sure_teacher(body: Body) -> list[str]:
+    """One question, always the same answer: what a random model can learn in a few steps."""
+    return ["what colour is it?" if text_of(body).startswith("ask") else "red"] * body.get("n", 1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was told of the finished job."""
+
+    job: JobStatus
+    collector: Collector
+    lines: list[dict[str, Any]]
+    """Of the trainer's worker and of its child processes."""
+
+    def way(self, span: SeenSpan) -> tuple[str, ...]:
+        """The names from a span up to the first of its trace."""
+        return tuple(step.name for step in self.collector.way_up(span))
+
+    def ways(self, name: str, service: str) -> set[tuple[str, ...]]:
+        return {self.way(span) for span in self.collector.named(name) if span.service == f"mpa-{service}"}
+
+
+@pytest.fixture
+async def seen(tmp_path: Path, redis_url: str) -> AsyncIterator[Seen]:
+    for number in range(16):
+        picture(tmp_path / "pile", list(COLOURS)[number % 4], number)
+    (tmp_path / "tasks.yaml").write_text(TASKS)
+    labelled = {"image": "pile/0000-red.png", "task": "colour", "question": "what colour is it?", "answers": ["red"]}
+    (tmp_path / "labelled.jsonl").write_text(json.dumps(labelled) + "\n")
+    with running_collector() as collector, ExitStack() as running:
+        common: dict[str, Any] = {
+            "data_dir": tmp_path / "data",
+            "store": (tmp_path / "store").as_uri(),
+            "redis_url": redis_url,
+            "otlp_endpoint": collector.url,
+            "trace_share": 0.0,
+            "log_format": "json",
+        }
+
+        def serve(app: FastAPI) -> str:
+            server = ServerThread(app)
+            running.callback(server.stop)
+            return server.url
+
+        student_model = str(build_tiny_idefics3(tmp_path / "tiny"))
+        urls = {
+            "teacher_url": serve(teacher(HttpSettings(otlp_endpoint=collector.url, trace_share=0.0))),
+            "student_url": serve(build_app(StudentSettings(**common, student_model=student_model))),
+        }
+        shared = {**common, **urls, "tasks_file": tmp_path / "tasks.yaml"}
+        parity = serve(make_app(ParitySettings(**shared, image_roots=[tmp_path], reconcile_every=0.5)))
+        variables = {**shared, "image_roots": f'["{tmp_path}"]', "train_threads": 1, "train_report_to": "[]"}
+        log = tmp_path / "trainer.log"
+        worker(running, "services.parity.worker", variables, tmp_path / "parity.log")
+        worker(running, "services.trainer.worker", variables, log)
+        async with ParityClient(parity) as client:
+            job = await finished(client, spec(tmp_path))
+        running.close()
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        yield Seen(job, collector, lines)
+
+
+def teacher(settings: HttpSettings) -> FastAPI:
+    """Scripted answers behind our own HTTP face, as the teacher service has it."""
+
+    @asynccontextmanager
+    async def nothing(app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    async def ready(app: FastAPI) -> Health:
+        return Health(service="teacher", ready=True)
+
+    app = create_app("teacher", settings, lifespan=nothing, ready=ready, openai_errors=True)
+    app.include_router(ScriptedModel(sure_teacher).app().router)
+    return app
+
+
+def worker(running: ExitStack, module: str, variables: dict[str, Any], log: Path) -> None:
+    environment = {**os.environ, **{f"MPA_{name.upper()}": str(value) for name, value in variables.items()}}
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=output)
+
+    def stop() -> None:
+        process.terminate()
+        process.wait(30)
+
+    running.callback(stop)
+
+
+def spec(folder: Path) -> dict[str, Any]:
+    return {
+        "images": {"kind": "folder", "path": str(folder / "pile")},
+        "tasks": ["colour"],
+        "annotator": {"questions_per_image": 1},
+        "identifier": {"votes": 2, "threshold": 1.0},
+        "gate": {"held_out_fraction": 0.3},
+        "train": {"max_steps": 30, "batch_size": 8, "learning_rate": 3e-3},
+        "benchmark": str(folder / "labelled.jsonl"),
+        "shard_size": 8,
+    }
+
+
+async def finished(client: ParityClient, job_spec: dict[str, Any]) -> JobStatus:
+    job = await client.submit(job_spec)
+
+    async def over() -> bool:
+        nonlocal job
+        job = await client.job(job.id)
+        return job.state.is_final
+
+    await async_wait_until(over, timeout=200.0)
+    return job
+
+
+async def test_one_trace_follows_a_job_from_submit_to_the_swap(seen: Seen) -> None:
+    assert (seen.job.state, seen.job.outcome) == (JobState.SUCCEEDED, Outcome.PROMOTED), seen.job.last_error
+    (submit,) = seen.collector.named("POST /v1/jobs")
+    assert (submit.parent, submit.service) == ("", "mpa-parity")
+    assert {span.trace for span in seen.collector.spans} == {submit.trace}
+    assert not [span.name for span in seen.collector.spans if span.failed]
+
+    assert seen.ways("parity.collect_shard", "parity-worker") == {JOB}
+    assert seen.ways("trainer.train_job", "trainer-worker") == {TRAINING}
+    for phase in ("train", "evaluate", "promote"):
+        assert seen.ways(phase, "trainer-worker") == {(phase, *TRAINING)}
+    for phase in ("train", "evaluate"):
+        assert seen.ways(f"run {phase}", "trainer-run") == {(f"run {phase}", phase, *TRAINING)}
+    asked = "POST /v1/chat/completions"
+    evaluating = {way for way in seen.ways(asked, "teacher") if "evaluate" in way}
+    assert evaluating == {(asked, asked, "run evaluate", "evaluate", *TRAINING)}
+    put = "PUT /v1/checkpoints/active"
+    assert seen.ways(put, "student") == {(put, put, "promote", *TRAINING)}
+    assert seen.ways("swap", "student") == {("swap", put, put, "promote", *TRAINING)}
+    (swap,) = seen.collector.named("swap")
+    assert swap.attributes["mpa.checkpoint"] == seen.job.checkpoint == f"job-{seen.job.id}"
+
+    told = [line for line in seen.lines if line["service"] in ("trainer-worker", "trainer-run") and "job_id" in line]
+    assert {line["service"] for line in told} == {"trainer-worker", "trainer-run"}
+    assert {(line["job_id"], line.get("trace_id")) for line in told} == {(seen.job.id, submit.trace)}
