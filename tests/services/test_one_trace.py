@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from redis import Redis
 
 from services.parity.app import make_app
 from services.student.app import build_app
+from services.trainer.app import make_app as make_trainer
 from shared.client import ParityClient
 from shared.contracts import Health, JobState, JobStatus, Outcome
 from shared.http import create_app
-from shared.settings import HttpSettings, ParitySettings, StudentSettings
+from shared.ports import free_port
+from shared.redis_server import EmbeddedRedis
+from shared.settings import HttpSettings, ParitySettings, StudentSettings, TrainerSettings
 from tests.collector import Collector, SeenSpan, running_collector
+from tests.deploy.test_monitoring import NAME, queries
 from tests.polling import async_wait_until
 from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of
@@ -54,6 +65,8 @@ class Seen:
     collector: Collector
     lines: list[dict[str, Any]]
     """Of the trainer's worker and of its child processes."""
+    metrics: dict[str, Metric]
+    """What all services and workers showed together, by name."""
 
     def way(self, span: SeenSpan) -> tuple[str, ...]:
         """The names from a span up to the first of its trace."""
@@ -63,8 +76,11 @@ class Seen:
         return {self.way(span) for span in self.collector.named(name) if span.service == f"mpa-{service}"}
 
 
-@pytest.fixture
-async def seen(tmp_path: Path, redis_url: str) -> AsyncIterator[Seen]:
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis) -> Iterator[Seen]:
+    tmp_path = tmp_path_factory.mktemp("one-trace")
+    with Redis.from_url(redis_server.url) as client:
+        client.flushall()
     for number in range(16):
         picture(tmp_path / "pile", list(COLOURS)[number % 4], number)
     (tmp_path / "tasks.yaml").write_text(TASKS)
@@ -74,7 +90,7 @@ async def seen(tmp_path: Path, redis_url: str) -> AsyncIterator[Seen]:
         common: dict[str, Any] = {
             "data_dir": tmp_path / "data",
             "store": (tmp_path / "store").as_uri(),
-            "redis_url": redis_url,
+            "redis_url": redis_server.url,
             "otlp_endpoint": collector.url,
             "trace_share": 0.0,
             "log_format": "json",
@@ -92,15 +108,19 @@ async def seen(tmp_path: Path, redis_url: str) -> AsyncIterator[Seen]:
         }
         shared = {**common, **urls, "tasks_file": tmp_path / "tasks.yaml"}
         parity = serve(make_app(ParitySettings(**shared, image_roots=[tmp_path], reconcile_every=0.5)))
+        trainer = serve(make_trainer(TrainerSettings(**shared)))
+        ports = free_port(), free_port()
         variables = {**shared, "image_roots": f'["{tmp_path}"]', "train_threads": 1, "train_report_to": "[]"}
         log = tmp_path / "trainer.log"
-        worker(running, "services.parity.worker", variables, tmp_path / "parity.log")
-        worker(running, "services.trainer.worker", variables, log)
-        async with ParityClient(parity) as client:
-            job = await finished(client, spec(tmp_path))
+        worker(running, "services.parity.worker", {**variables, "metrics_port": ports[0]}, tmp_path / "parity.log")
+        worker(running, "services.trainer.worker", {**variables, "metrics_port": ports[1]}, log)
+        job = asyncio.run(finished(parity, spec(tmp_path)))
+        assert httpx.get(f"{trainer}/v1/trainings/{job.id}", timeout=10).status_code == 200
+        workers = [f"http://127.0.0.1:{port}" for port in ports]
+        metrics = shown([parity, trainer, *urls.values(), *workers])
         running.close()
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-        yield Seen(job, collector, lines)
+        yield Seen(job, collector, lines, metrics)
 
 
 def teacher(settings: HttpSettings) -> FastAPI:
@@ -143,19 +163,32 @@ def spec(folder: Path) -> dict[str, Any]:
     }
 
 
-async def finished(client: ParityClient, job_spec: dict[str, Any]) -> JobStatus:
-    job = await client.submit(job_spec)
+async def finished(parity: str, job_spec: dict[str, Any]) -> JobStatus:
+    async with ParityClient(parity) as client:
+        job = await client.submit(job_spec)
 
-    async def over() -> bool:
-        nonlocal job
-        job = await client.job(job.id)
-        return job.state.is_final
+        async def over() -> bool:
+            nonlocal job
+            job = await client.job(job.id)
+            return job.state.is_final
 
-    await async_wait_until(over, timeout=200.0)
+        await async_wait_until(over, timeout=200.0)
     return job
 
 
-async def test_one_trace_follows_a_job_from_submit_to_the_swap(seen: Seen) -> None:
+def shown(addresses: list[str]) -> dict[str, Metric]:
+    """All metrics at these addresses; the same metric of several has the samples of all."""
+    found: dict[str, Metric] = {}
+    for address in addresses:
+        for family in text_string_to_metric_families(httpx.get(f"{address}/metrics", timeout=10).text):
+            if family.name in found:
+                found[family.name].samples += family.samples
+            else:
+                found[family.name] = family
+    return found
+
+
+def test_one_trace_follows_a_job_from_submit_to_the_swap(seen: Seen) -> None:
     assert (seen.job.state, seen.job.outcome) == (JobState.SUCCEEDED, Outcome.PROMOTED), seen.job.last_error
     (submit,) = seen.collector.named("POST /v1/jobs")
     assert (submit.parent, submit.service) == ("", "mpa-parity")
@@ -180,3 +213,38 @@ async def test_one_trace_follows_a_job_from_submit_to_the_swap(seen: Seen) -> No
     told = [line for line in seen.lines if line["service"] in ("trainer-worker", "trainer-run") and "job_id" in line]
     assert {line["service"] for line in told} == {"trainer-worker", "trainer-run"}
     assert {(line["job_id"], line.get("trace_id")) for line in told} == {(seen.job.id, submit.trace)}
+
+
+# Of Prometheus itself, of a real vLLM, and of GPUs.
+FOREIGN = re.compile(r"^(up|vllm:.*|mpa_gpu_memory_bytes)$")
+IDLE = {"mpa_student_tap_samples_total"}
+"""Shown only by a student whose tap is on."""
+
+
+def test_what_alerts_and_dashboard_ask_for_is_shown_by_the_running_system(seen: Seen) -> None:
+    names = set(seen.metrics)
+    for family in seen.metrics.values():
+        names |= {sample.name for sample in family.samples}
+        names |= {f"{family.name}_total"} if family.type == "counter" else set()
+    asked = {name for query in queries() for name in NAME.findall(query) if not FOREIGN.match(name)}
+    assert asked - names - IDLE == set()
+    empty = {name for name in asked - IDLE if not samples(seen.metrics, name)}
+    assert not empty, "a series that a job from end to end leaves without a value tells an operator nothing"
+
+
+def test_a_job_leaves_its_numbers(seen: Seen) -> None:
+    total = {
+        name: sum(sample.value for sample in samples(seen.metrics, name))
+        for name in ("mpa_worker_pairs_total", "mpa_worker_images_total", "mpa_worker_teacher_tokens_total")
+    }
+    assert total["mpa_worker_pairs_total"] == seen.job.pairs == total["mpa_worker_images_total"] == 16
+    ended = {s.labels["result"]: s.value for s in samples(seen.metrics, "mpa_trainings_total")}
+    assert ended == {"done": 1, "failed": 0, "lease_lost": 0, "given_back": 0}
+    swaps = {s.labels["result"]: s.value for s in samples(seen.metrics, "mpa_student_swap_seconds_count")}
+    assert swaps == {"swapped": 1, "refused": 0, "failed": 0}
+    phases = {s.labels["phase"] for s in samples(seen.metrics, "mpa_training_phase_seconds_count")}
+    assert phases == {"train", "evaluate", "promote"}
+
+
+def samples(metrics: dict[str, Metric], name: str) -> list[Sample]:
+    return [sample for family in metrics.values() for sample in family.samples if sample.name == name]
