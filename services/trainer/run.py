@@ -63,7 +63,6 @@ def main(arguments: Sequence[str]) -> int:
     settings = TrainerSettings()
     setup_logging("trainer-run", settings)
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks = Ranks.of()
     torch.set_num_threads(max(1, config.threads // ranks.count))

@@ -63,8 +63,8 @@ class Seen:
 
     job: JobStatus
     collector: Collector
-    lines: list[dict[str, Any]]
-    """Of the trainer's worker and of its child processes."""
+    lines: list[str]
+    """All that the two workers and the training's processes wrote."""
     metrics: dict[str, Metric]
     """What all services and workers showed together, by name."""
 
@@ -119,7 +119,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis) 
         workers = [f"http://127.0.0.1:{port}" for port in ports]
         metrics = shown([parity, trainer, *urls.values(), *workers])
         running.close()
-        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        lines = [line for file in (log, tmp_path / "parity.log") for line in file.read_text().splitlines()]
         yield Seen(job, collector, lines, metrics)
 
 
@@ -141,7 +141,7 @@ def teacher(settings: HttpSettings) -> FastAPI:
 def worker(running: ExitStack, module: str, variables: dict[str, Any], log: Path) -> None:
     environment = {**os.environ, **{f"MPA_{name.upper()}": str(value) for name, value in variables.items()}}
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=output)
+        process = subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=output, stderr=output)
 
     def stop() -> None:
         process.terminate()
@@ -210,9 +210,16 @@ def test_one_trace_follows_a_job_from_submit_to_the_swap(seen: Seen) -> None:
     (swap,) = seen.collector.named("swap")
     assert swap.attributes["mpa.checkpoint"] == seen.job.checkpoint == f"job-{seen.job.id}"
 
-    told = [line for line in seen.lines if line["service"] in ("trainer-worker", "trainer-run") and "job_id" in line]
-    assert {line["service"] for line in told} == {"trainer-worker", "trainer-run"}
-    assert {(line["job_id"], line.get("trace_id")) for line in told} == {(seen.job.id, submit.trace)}
+
+def test_every_line_is_json_and_says_what_it_is_about(seen: Seen) -> None:
+    lines = [json.loads(line) for line in seen.lines]
+    (submit,) = seen.collector.named("POST /v1/jobs")
+    assert {line["service"] for line in lines} == {"parity-worker", "trainer-worker", "trainer-run"}
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    told = [line for line in lines if "job_id" in line]
+    assert {line["service"] for line in told} == {"parity-worker", "trainer-worker", "trainer-run"}
+    assert {(line["job_id"], line["trace_id"]) for line in told} == {(seen.job.id, submit.trace)}
+    assert {line["shard"] for line in told if line["service"] == "parity-worker"} >= {0, 1}
 
 
 # Of Prometheus itself, of a real vLLM, and of GPUs.
