@@ -33,7 +33,7 @@ from shared.redis_server import EmbeddedRedis
 from shared.settings import HttpSettings, ParitySettings, StudentSettings, TrainerSettings
 from tests.collector import Collector, SeenSpan, running_collector
 from tests.deploy.test_monitoring import NAME, queries
-from tests.polling import async_wait_until
+from tests.polling import async_wait_until, wait_until
 from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of
 from tests.services.trainer.small_set import COLOURS, picture
@@ -117,6 +117,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedRedis) 
         job = asyncio.run(finished(parity, spec(tmp_path)))
         assert httpx.get(f"{trainer}/v1/trainings/{job.id}", timeout=10).status_code == 200
         workers = [f"http://127.0.0.1:{port}" for port in ports]
+        # A worker counts a moment after the job has gone on.
+        for url, line in zip(
+            workers, ('shards_total{result="done"} 2.0', 'trainings_total{result="done"} 1.0'), strict=True
+        ):
+            wait_until(lambda url=url, line=line: line in httpx.get(f"{url}/metrics", timeout=10).text)
         metrics = shown([parity, trainer, *urls.values(), *workers])
         running.close()
         lines = [line for file in (log, tmp_path / "parity.log") for line in file.read_text().splitlines()]
