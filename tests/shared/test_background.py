@@ -38,7 +38,7 @@ def a_write_just_ended(task: asyncio.Task[Any]) -> bool:
     return bool(frames) and frames[-1].f_code.co_name == "wait_for" and bool(frames[-1].f_locals["fut"].done())
 
 
-@pytest.mark.parametrize("deaf", [0, 1, 3])
+@pytest.mark.parametrize("deaf", [0, 2])
 async def test_a_loop_that_is_deaf_for_a_while_is_told_again(deaf: int) -> None:
     heard = 0
 

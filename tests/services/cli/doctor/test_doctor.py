@@ -210,7 +210,7 @@ def test_a_clock_that_is_an_hour_off(monkeypatch: pytest.MonkeyPatch) -> None:
             return None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Late)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("MPA_PARITY_URL", f"http://127.0.0.1:{server.server_port}")
     found = findings("parity")["parity's clock"]
     server.shutdown()
