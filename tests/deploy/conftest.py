@@ -20,7 +20,7 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: mpa
 resources: [../overlays/{overlay}]
-components: [../batch, ../doctor, ../monitoring]
+components: [../batch, ../monitoring]
 """
 
 
@@ -34,7 +34,7 @@ def kubectl() -> str:
 
 @cache
 def build(overlay: str) -> list[dict[str, Any]]:
-    """``kubectl kustomize``, with the components on top."""
+    """``kubectl kustomize``, with the batch component on top."""
     folder = ROOT / "k8s" / f".test-{overlay}"
     folder.mkdir(exist_ok=True)
     try:

@@ -10,12 +10,10 @@ import yaml
 
 from shared.contracts import JobSpec
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
-from shared.settings import ClientSettings, CommonSettings, ParitySettings, StudentSettings, TrainerSettings
 from tests.deploy.conftest import ROOT, build, of_kind, pod_of, workloads
 
 Objects = list[dict[str, Any]]
-# Who calls whom: docs/design.md. The student follows Redis' word of a new checkpoint; the API asks both models whether
-# they can do what a job needs, before it takes it; a doctor asks everybody.
+# Who calls whom: docs/design.md. The student follows Redis' word of a new checkpoint.
 EDGES = {
     ("student", "redis"),
     ("parity", "redis"),
@@ -29,18 +27,6 @@ EDGES = {
     ("trainer-worker", "teacher"),
     ("trainer-worker", "student"),
     ("batch", "parity"),
-    ("doctor", "teacher"),
-    ("doctor", "student"),
-    ("doctor", "parity"),
-    ("doctor", "trainer"),
-    ("doctor", "redis"),
-}
-SETTINGS: dict[str, type[CommonSettings]] = {
-    "parity": ParitySettings,
-    "parity-worker": ParitySettings,
-    "trainer-worker": TrainerSettings,
-    "student": StudentSettings,
-    "doctor": ClientSettings,
 }
 NAME = "app.kubernetes.io/name"
 
@@ -182,32 +168,6 @@ def test_network_policies_open_the_designs_edges_and_no_others(overlay: Objects)
             assert [p["port"] for p in rule["ports"]] == [ports[own]]
             coming |= {(p["podSelector"]["matchLabels"][NAME], own) for p in rule["from"] if "podSelector" in p}
     assert going == coming == EDGES
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_whoever_has_the_address_of_a_service_may_reach_it(name: str) -> None:
-    addresses = {field.removesuffix("_url") for field in SETTINGS[name].model_fields if field.endswith("_url")}
-    assert {(name, target) for target in addresses} == {edge for edge in EDGES if edge[0] == name}
-
-
-def test_the_doctor_runs_with_all_that_it_checks(overlay: Objects) -> None:
-    """By hand, from where all services let it in; with the keys, the settings and the store that they have."""
-    (cron,) = [item for item in of_kind(overlay, "CronJob") if item["metadata"]["name"] == "doctor"]
-    assert cron["spec"]["suspend"] is True
-    (container,) = pod_of(cron)["spec"]["containers"]
-    assert container["command"] == ["python", "-m", "services.cli", "doctor"], "with nothing skipped"
-    (parity,) = [item for item in of_kind(overlay, "Deployment") if item["metadata"]["name"] == "parity"]
-    (service,) = pod_of(parity)["spec"]["containers"]
-    assert (container["image"], container["envFrom"]) == (service["image"], service["envFrom"])
-    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/run/secrets", "/data", "/tmp", "/store"}
-    claim = {"name": "store", "persistentVolumeClaim": {"claimName": "store"}}
-    assert claim in pod_of(cron)["spec"]["volumes"]
-
-
-def test_what_the_docs_say_about_the_doctor_is_what_the_manifests_have() -> None:
-    text = (ROOT / "docs/doctor.md").read_text()
-    assert "create job --from=cronjob/doctor" in text and "components: [../doctor]" in text
-    assert "kubectl -n mpa exec" not in text, "no pod of a service may ask the others"
 
 
 def test_policies_and_budgets_name_workloads_that_exist(overlay: Objects) -> None:
