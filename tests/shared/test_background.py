@@ -12,6 +12,11 @@ from redis.asyncio import Redis
 from shared.background import end_loops
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.background.AGAIN_SECONDS", 0.02)
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="wait_for loses no cancellation any more")
 async def test_a_loop_ends_although_redis_client_swallows_the_cancellation(redis_url: str) -> None:
     async with Redis.from_url(redis_url, socket_timeout=5.0) as redis:
