@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -69,6 +71,7 @@ class HttpClient:
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+            verify=certificates(),
             limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         )
 
@@ -265,6 +268,12 @@ class ParityClient(HttpClient):
             async for line in response.aiter_lines():
                 if line.startswith("data:"):
                     yield JobStatus.model_validate(json.loads(line[5:])["status"], extra="ignore")
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom this machine trusts, read once a process: it takes some 20 ms, and workers make clients for every shard."""
+    return httpx.create_ssl_context()
 
 
 def image_question(model: str, image_url: str, text: str, **params: Any) -> ChatRequest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -77,9 +78,11 @@ def enqueue_training(app: Celery, job_id: str, trace: str | None = None) -> None
 
 
 def work_off(app: Celery, queue: str, *, name: str, threads: int, log_level: str) -> None:
-    """Be a worker of this queue until the process is told to end."""
+    """Be a worker of this queue until the process is told to end. What Celery says past the log is left out."""
+    sys.__stdout__ = None  # type: ignore[misc]  # its farewells go there, in lines that are no JSON
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=threads",
             f"--concurrency={threads}",

@@ -7,7 +7,9 @@ without one.
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -19,7 +21,6 @@ from shared.errors import InvalidInput
 from shared.settings import CommonSettings
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, SpanKind, Tracer
 
@@ -27,7 +28,10 @@ Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Value = str | int | float | bool
 HEADER = "traceparent"
 STANDARD_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-FLUSH_MILLISECONDS = 5000
+FLUSH_SECONDS = 3.0
+GIVE_UP_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,10 @@ class Traces:
         from shared.trace_sampling import sampler
 
         resource = Resource.create({SERVICE_NAME: f"mpa-{service}"})
-        self._provider: TracerProvider = TracerProvider(sampler=sampler(share), resource=resource)
+        # No hook at the process's exit: it would wait for a collector that is away as long as ``close`` refuses to.
+        self._provider = TracerProvider(sampler=sampler(share), resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._exporter = exporter
         self._tracer = self._provider.get_tracer("mpa")
 
     @contextmanager
@@ -113,9 +119,16 @@ class Traces:
             yield started
 
     def close(self) -> None:
-        """Send what is left; blocks for some seconds at most where the collector is away."""
-        self._provider.force_flush(FLUSH_MILLISECONDS)
-        self._provider.shutdown()
+        """Send what is left; gives up after FLUSH_SECONDS where the collector is away, which OpenTelemetry itself does
+        not: it tries for half a minute.
+        """
+        sending = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        sending.start()
+        sending.join(FLUSH_SECONDS)
+        if sending.is_alive():
+            log.warning("The last spans of this process are lost: the collector did not take them in time.")
+            self._exporter.shutdown()  # ends the waiting between two tries
+            sending.join(GIVE_UP_SECONDS)
 
 
 def open_traces(service: str, settings: CommonSettings) -> Traces | None:

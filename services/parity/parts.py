@@ -25,6 +25,7 @@ from services.parity.source_rules import SourceRules
 from services.parity.submission import Submitter
 from services.parity.teacher_checks import check_logprobs
 from services.parity.uploads import UploadLimits
+from shared.background import end_loops
 from shared.client import ChatClient, HttpClient, StudentClient
 from shared.contracts import NAME_PATTERN, Health, JobSpec, JobStatus
 from shared.errors import NotFound
@@ -36,7 +37,6 @@ from shared.store import Store
 from shared.vqa.tasks import TaskProfile, load_profiles
 
 KEEP_ALIVE = 15.0
-STOP_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 
 
@@ -100,8 +100,7 @@ def lifespan(settings: ParitySettings) -> Lifespan:
             yield
         finally:
             restore()
-            task.cancel()
-            await asyncio.wait({task}, timeout=STOP_SECONDS)
+            await end_loops({task})
             await parts.jobs.aclose()
 
     return run

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,9 +18,10 @@ NICENESS = 10
 
 async def in_quiet_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As asyncio.to_thread, on a thread of its own that the kernel prefers all others to (on Linux)."""
+    context = copy_context()  # its log lines belong to the caller's request and trace
     pool = ThreadPoolExecutor(1, "student-load", initializer=_lower_priority)
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(function, *args, **kwargs))
     finally:
         pool.shutdown(wait=False)
 

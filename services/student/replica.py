@@ -20,6 +20,7 @@ from services.student.canary import CanaryControl
 from services.student.rollout import Rollout, StartEngine
 from services.student.routing import Router
 from services.student.tally import Tally, total
+from shared.background import end_loops
 from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import Canary, CanaryReport, CanaryState, ReplicaInfo, RolloutView
@@ -55,19 +56,23 @@ class Replica:
         self._started_at = datetime.now(UTC)
         self._look, self._beat = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._board_loops: set[asyncio.Task[None]] = set()
         self._board_answers: bool | None = None
         rollout.after_move = canary.after_change = self._tell
 
     def start(self) -> None:
         self._spawn(self._follow())
         if self._board is not None:
-            self._spawn(self._listen(self._board))
-            self._spawn(self._announce(self._board))
+            self._board_loops = {
+                asyncio.create_task(self._listen(self._board)),
+                asyncio.create_task(self._announce(self._board)),
+            }
 
     async def aclose(self) -> None:
         """Stop following, and leave the others' list."""
         for task in self._tasks:
             task.cancel()
+        await end_loops(self._board_loops)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.canary.aclose()
         if self._board is not None:

@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from shared.client import certificates
 from shared.compatibility import read_shown
 from shared.contracts import Health
 
@@ -23,7 +24,7 @@ def http_probe(url: str) -> Probe:
 
     async def probe() -> str | None:
         try:
-            async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+            async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False, verify=certificates()) as client:
                 response = await client.get(f"{url}/readyz")
         except httpx.HTTPError as error:
             return f"{url} does not answer ({type(error).__name__})"

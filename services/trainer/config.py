@@ -15,7 +15,7 @@ from shared.contracts import Evaluation, JobSpec, SmokeAnswer
 
 T = TypeVar("T")
 _TAIL = 4096
-TRACE_VARIABLE = "MPA_RUN_TRACE_ID"
+TRACE_VARIABLE = "MPA_RUN_TRACEPARENT"
 """Environment of a training process: the trace that its log lines belong to."""
 
 

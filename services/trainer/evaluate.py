@@ -6,6 +6,7 @@ import base64
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 
 from PIL import Image
 
@@ -131,12 +132,13 @@ def _png(picture: Image.Image) -> str:
 
 
 class _Background:
-    """One call on a thread; ``result`` waits for it and raises what it raised."""
+    """One call on a thread, in the caller's trace; ``result`` waits for it and raises what it raised."""
 
     def __init__(self, call: Callable[[], list[str] | None]) -> None:
         self._value: list[str] | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        context = copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run, call), daemon=True)
         self._thread.start()
 
     def _run(self, call: Callable[[], list[str] | None]) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
+from shared.background import end_loops
 from shared.contracts import TrainingProgress
 from shared.errors import LeaseLost
 from shared.state import JobStore, Lease
@@ -68,6 +69,6 @@ async def while_held(held: HeldTraining, work: Awaitable[None]) -> None:
             keeper.result()
         await worker
     finally:
-        for task in (worker, keeper):
-            task.cancel()
-        await asyncio.gather(worker, keeper, return_exceptions=True)
+        worker.cancel()
+        await end_loops({keeper})
+        await asyncio.gather(worker, return_exceptions=True)

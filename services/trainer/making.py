@@ -28,7 +28,7 @@ from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
-from shared.tracing import span, trace_id
+from shared.tracing import HEADER, span, trace_headers
 
 
 class CandidateMaker:
@@ -125,7 +125,7 @@ class CandidateMaker:
         """Secrets go by environment, never into ``run.json``."""
         keys = {"MPA_API_KEY": self._settings.api_key, "MPA_TEACHER_API_KEY": self._settings.teacher_api_key}
         secrets = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
-        trace = {TRACE_VARIABLE: found} if (found := trace_id()) else {}
+        trace = {TRACE_VARIABLE: found} if (found := trace_headers().get(HEADER)) else {}
         return {
             **secrets,
             **trace,

@@ -43,6 +43,7 @@ from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.store import Store
 from shared.telemetry import log_fields, setup_logging
+from shared.tracing import open_traces
 from shared.vlm.loading import LoadedModel, load_model, pick_device
 from shared.vqa.tasks import load_profiles
 
@@ -59,15 +60,27 @@ def main(arguments: Sequence[str]) -> int:
     config = load(RunConfig, Path(path))
     if config is None:
         raise SystemExit(f"{path} is no run configuration")
-    setup_logging("trainer-run", TrainerSettings())
+    settings = TrainerSettings()
+    setup_logging("trainer-run", settings)
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks = Ranks.of()
     torch.set_num_threads(max(1, config.threads // ranks.count))
-    ids = {"job_id": config.job_id, **({"trace_id": trace} if (trace := os.environ.get(TRACE_VARIABLE)) else {})}
     try:
-        with log_fields(**ids), _only_one(config.folder) if ranks.is_first else nullcontext():
+        with log_fields(job_id=config.job_id), _traced(phase, settings, ranks):
+            _run(phase, config, ranks)
+    except MPAError:
+        # not by way of the others: a process that waits for them in its last moments would never end
+        return _end(1) if ranks.count > 1 else 1
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+def _run(phase: str, config: RunConfig, ranks: Ranks) -> None:
+    try:
+        with _only_one(config.folder) if ranks.is_first else nullcontext():
+            logger.info("step '%s' of round %d begins", phase, config.round)
             if phase == "train":
                 result = run_training(config, ranks)
                 if ranks.is_first:
@@ -76,12 +89,23 @@ def main(arguments: Sequence[str]) -> int:
                 save(config.folder / "evaluation.json", run_evaluation(config))
     except MPAError as error:
         save_failure(config, Failure(error.detail, final=not can_be_retried(error)))
-        logger.error("%s", error.detail, extra={"job_id": config.job_id})
-        # not by way of the others: a process that waits for them in its last moments would never end
-        return _end(1) if ranks.count > 1 else 1
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    return 0
+        logger.error("%s", error.detail)
+        raise
+
+
+@contextmanager
+def _traced(phase: str, settings: TrainerSettings, ranks: Ranks) -> Iterator[None]:
+    """In the worker's trace, with the calls to the teacher below; without a trace where the worker has none."""
+    parent = os.environ.get(TRACE_VARIABLE)
+    traces = open_traces("trainer-run", settings) if parent else None
+    if traces is None:
+        yield
+        return
+    try:
+        with traces.root(f"run {phase}", "internal", parent, {"mpa.rank": ranks.index}):
+            yield
+    finally:
+        traces.close()
 
 
 def run_training(config: RunConfig, ranks: Ranks = ALONE) -> TrainResult:

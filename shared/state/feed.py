@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.background import end_loops
 from shared.state.redis_hash import CHANNEL
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,7 @@ class ChangeFeed:
     async def stop(self) -> None:
         self.wake_all()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_loops({self._task})
             self._task = None
 
     def _start(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoModelForImageTextToText
+from transformers.utils import logging as transformers_logging
 
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
 from shared.vlm.processors import image_processor_of
@@ -85,6 +86,7 @@ def load_model(
     if dtype not in DTYPES:
         raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
     digest = processor_digest(Path(path))
+    _log_as_we_do()
     with _ONE_LOAD_AT_A_TIME:
         if like is not None and digest and like.processor_digest == digest:
             processor = like.processor
@@ -105,12 +107,20 @@ def load_model(
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     """The processor in a model's folder, which pads on the left; raises BadCheckpoint."""
+    _log_as_we_do()
     with _damage_named(path):
         processor = image_processor_of(path, trust_remote_code=trust_remote_code)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
+
+
+def _log_as_we_do() -> None:
+    """Have transformers speak through this process's log, and draw no bars into it."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ Objects = list[dict[str, Any]]
 EDGES = {
     ("student", "redis"),
     ("parity", "redis"),
+    ("parity", "teacher"),
+    ("parity", "student"),
     ("parity-worker", "redis"),
     ("parity-worker", "teacher"),
     ("parity-worker", "student"),

@@ -149,7 +149,7 @@ class Refuses(BaseHTTPRequestHandler):
 
 def test_refused_access_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as strict:
-        threading.Thread(target=strict.serve_forever, daemon=True).start()
+        threading.Thread(target=strict.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{strict.server_port}")
         store = Store("s3://bucket/mpa")
         for call in (

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -89,11 +90,21 @@ def test_what_is_unrecorded_says_so_to_others(collector: Collector) -> None:
     assert not collector.named("quiet")
 
 
-def test_a_collector_that_is_away_disturbs_nothing(free_port: int) -> None:
+def test_a_collector_that_is_away_delays_the_end_by_a_little_only(
+    free_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shared.tracing.FLUSH_SECONDS", 0.2)
     traces = open_traces("test", CommonSettings(otlp_endpoint=f"http://127.0.0.1:{free_port}", trace_share=1.0))
     assert traces is not None
-    with traces.root("work", "server"):
-        assert trace_id() is not None
+    for _ in range(1000):  # two batches: OpenTelemetry alone would try for ten seconds each
+        with traces.root("work", "server"):
+            assert trace_id() is not None
+    closing = threading.Thread(target=traces.close)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    assert "spans of this process are lost" in caplog.text
+    assert not [thread for thread in threading.enumerate() if thread.name == "last-spans"], "nothing tries on"
 
 
 def test_the_standard_variable_turns_traces_on(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ import redis
 
 from shared.settings import ParitySettings
 from shared.store import Store
-from tests.services.parity.conftest import api, jobs, pile, settings, spec, store, student, teacher, work
+from tests.services.parity.conftest import api, pile, settings, spec, store, student, teacher, work
 from tests.services.trainer.conftest import tiny_student
 
-__all__ = ["api", "jobs", "pile", "settings", "spec", "store", "student", "teacher", "tiny_student", "work"]
+__all__ = ["api", "pile", "settings", "spec", "store", "student", "teacher", "tiny_student", "work"]
 RECORDED = Path(__file__).parent / "recorded"
 
 

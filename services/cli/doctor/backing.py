@@ -42,13 +42,14 @@ async def redis_findings(url: str, seconds: float) -> list[Finding]:
         info: dict[str, Any] = await client.info()
     return [
         ok("redis", f"answers, version {info.get('redis_version', 'unknown')}"),
-        _persistence(info),
+        persistence(info),
         _eviction(info),
         skew("redis' clock", at + micros / 1e6 - ours),
     ]
 
 
-def _persistence(info: dict[str, Any]) -> Finding:
+def persistence(info: dict[str, Any]) -> Finding:
+    """Whether a restart loses nothing, as INFO tells."""
     name = "redis' persistence"
     if not int(info.get("aof_enabled", 0)):
         return broken(

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 from pydantic import SecretStr
 
+from shared.client import certificates
 from shared.compatibility import read_shown
 from shared.contracts import Alive, Health
 from shared.settings import ClientSettings
@@ -60,7 +61,8 @@ def _named(settings: ClientSettings, name: str) -> Service:
 
 async def _ask(service: Service, seconds: float) -> Service:
     try:
-        async with asyncio.timeout(seconds), httpx.AsyncClient(base_url=service.url, timeout=seconds) as http:
+        client = httpx.AsyncClient(base_url=service.url, timeout=seconds, verify=certificates())
+        async with asyncio.timeout(seconds), client as http:
             return await _answers(service, http)
     except TimeoutError:
         return _silent(service, f"no answer within {seconds:g} s")

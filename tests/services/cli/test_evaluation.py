@@ -94,7 +94,7 @@ def asked(tmp_path: Path) -> Iterator[tuple[type[_Endpoint], list[str]]]:
         pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     (tmp_path / "a.png").write_bytes(b"x")
     lines = [{"image": "a.png", "question": str(n), "answers": ["red"]} for n in range(3)]
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")

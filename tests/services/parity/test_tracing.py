@@ -107,9 +107,9 @@ async def test_one_trace_follows_an_image_from_submit_to_verdict(
                 return (await client.job(job.id)).state is JobState.TRAINING
 
             await async_wait_until(collected, timeout=60.0)
-        async with httpx.AsyncClient(timeout=10) as http:
-            shown = (await http.get(f"http://127.0.0.1:{free_port}/metrics")).text
-            of_the_api = (await http.get(f"{api.url}/metrics")).text
+        # A shard counts, and the reconciler looks, a moment after the job has gone on.
+        shown = await told(f"http://127.0.0.1:{free_port}", 'mpa_worker_shards_total{result="done"} 4.0')
+        await told(api.url, 'mpa_jobs{state="training"} 1.0', 'mpa_queue_messages{queue="collect"} 0.0')
     finally:
         worker.terminate()
         worker.wait(20)
@@ -130,13 +130,25 @@ async def test_one_trace_follows_an_image_from_submit_to_verdict(
     assert len(collector.named("parity.collect_shard")) == 4
 
     assert all(name in shown for name in METRICS)
-    assert 'mpa_worker_shards_total{result="done"} 4.0' in shown
-    assert 'mpa_jobs{state="training"}' in of_the_api and 'mpa_queue_messages{queue="collect"} 0.0' in of_the_api
 
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     done = [line for line in lines if line["message"].startswith("Shard done")]
     assert {line["shard"] for line in done} == {0, 1, 2, 3}
     assert {(line["job_id"], line["trace_id"]) for line in done} == {(job.id, submit.trace)}
+
+
+async def told(url: str, *lines: str) -> str:
+    """The metrics at ``url`` once they say all of this."""
+    text = ""
+
+    async def said() -> bool:
+        nonlocal text
+        text = (await http.get(f"{url}/metrics")).text
+        return all(line in text for line in lines)
+
+    async with httpx.AsyncClient(timeout=10) as http:
+        await async_wait_until(said, timeout=20.0)
+    return text
 
 
 WAY = ["image", "parity.collect_shard", "POST /v1/jobs"]

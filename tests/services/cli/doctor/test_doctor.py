@@ -210,7 +210,7 @@ def test_a_clock_that_is_an_hour_off(monkeypatch: pytest.MonkeyPatch) -> None:
             return None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Late)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("MPA_PARITY_URL", f"http://127.0.0.1:{server.server_port}")
     found = findings("parity")["parity's clock"]
     server.shutdown()
@@ -250,7 +250,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         (ScriptedModel(lambda _: ["a cat"]), "teacher's answer", BROKEN, "sees neither"),
         (ScriptedModel(wise_teacher, logprobs=False), "teacher's logprobs", WARNING, "without them"),
         (ScriptedModel(wise_teacher, failure=lambda _: 500), "teacher-answers", BROKEN, "500"),
-        (ScriptedModel(wise_teacher, delay=60.0), "teacher-answers", BROKEN, "answer"),
+        (ScriptedModel(wise_teacher, delay=2.5), "teacher-answers", BROKEN, "answer"),
     ],
 )
 def test_a_teacher_that_does_not_answer_well(
