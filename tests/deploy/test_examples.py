@@ -105,21 +105,24 @@ def test_the_queued_job_is_the_batch_job() -> None:
     pod["serviceAccountName"] = "batch"
     pod["volumes"][0]["configMap"]["name"] = "align-spec"
     assert queued == plain
-    assert (FOLDER / "check.py").read_bytes() == (ROOT / "k8s/training/check.py").read_bytes()
     JobSpec.model_validate(yaml.safe_load((FOLDER / "spec.yaml").read_text()))
 
 
 def test_the_component_builds_with_all_it_refers_to() -> None:
     found = {(item["kind"], item["metadata"]["name"]) for item in built()}
     assert {("Job", "align-queued"), ("JobSet", "training"), ("Job", "align"), ("Job", "torchrun")} <= found
-    maps = {name for kind, name in found if kind == "ConfigMap"}
+    maps = {
+        name: item["data"] for item in built() if item["kind"] == "ConfigMap" for name in [item["metadata"]["name"]]
+    }
     jobset = next(item for item in built() if item["kind"] == "JobSet")
     pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     # kustomize knows no JobSet: without the configuration beside it, the generated names would not reach it.
-    assert pod["volumes"][0]["configMap"]["name"] in maps
+    mounted = pod["volumes"][0]["configMap"]["name"]
+    assert maps[mounted] == {"check.py": (ROOT / "k8s/base/check.py").read_text()}
     assert ("ServiceAccount", pod["serviceAccountName"]) in found
     assert ("PriorityClass", pod["priorityClassName"]) in found
     torchrun = next(item for item in built() if (item["kind"], item["metadata"]["name"]) == ("Job", "torchrun"))
+    assert torchrun["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == mounted, "one source for both"
     image = torchrun["spec"]["template"]["spec"]["containers"][0]["image"]
     assert pod["containers"][0]["image"] == image
 

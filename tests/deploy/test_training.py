@@ -46,7 +46,7 @@ def test_it_is_valid(version: str) -> None:
 @pytest.mark.parametrize(("expected", "code"), [("2", 0), ("3", 1)])
 def test_two_real_workers_meet(expected: str, code: int, free_port: int) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--nproc-per-node=2"]
-    command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port}", str(FOLDER / "check.py")]
+    command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port}", str(ROOT / "k8s/base/check.py")]
     environment = {**os.environ, "EXPECTED_WORKERS": expected, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode != 0) == bool(code), done.stderr
