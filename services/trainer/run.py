@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks = Ranks.of()
-    torch.set_num_threads(max(1, config.threads // ranks.count))
+    torch.set_num_threads(max(1, config.threads // ranks.beside))
     ids = {"job_id": config.job_id, **({"trace_id": trace} if (trace := os.environ.get(TRACE_VARIABLE)) else {})}
     try:
         with log_fields(**ids), _only_one(config.folder) if ranks.is_first else nullcontext():

@@ -20,7 +20,7 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: mpa
 resources: [../overlays/{overlay}]
-components: [../batch, ../monitoring]
+components: [../batch, ../monitoring{more}]
 """
 
 
@@ -33,12 +33,14 @@ def kubectl() -> str:
 
 
 @cache
-def build(overlay: str) -> list[dict[str, Any]]:
-    """``kubectl kustomize``, with the batch component on top."""
-    folder = ROOT / "k8s" / f".test-{overlay}"
+def build(overlay: str, more: str = "") -> list[dict[str, Any]]:
+    """``kubectl kustomize``, with the batch component on top, and another one."""
+    folder = ROOT / "k8s" / f".test-{overlay}-{more}"
     folder.mkdir(exist_ok=True)
     try:
-        (folder / "kustomization.yaml").write_text(WITH_BATCH.format(overlay=overlay))
+        (folder / "kustomization.yaml").write_text(
+            WITH_BATCH.format(overlay=overlay, more=f", ../{more}" if more else "")
+        )
         done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     finally:
         shutil.rmtree(folder)

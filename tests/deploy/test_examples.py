@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -118,11 +120,10 @@ def test_the_component_builds_with_all_it_refers_to() -> None:
     pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     # kustomize knows no JobSet: without the configuration beside it, the generated names would not reach it.
     mounted = pod["volumes"][0]["configMap"]["name"]
-    assert maps[mounted] == {"check.py": (ROOT / "k8s/base/check.py").read_text()}
+    assert maps[mounted] == {"check.py": (FOLDER / "check.py").read_text()}
     assert ("ServiceAccount", pod["serviceAccountName"]) in found
     assert ("PriorityClass", pod["priorityClassName"]) in found
     torchrun = next(item for item in built() if (item["kind"], item["metadata"]["name"]) == ("Job", "torchrun"))
-    assert torchrun["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == mounted, "one source for both"
     image = torchrun["spec"]["template"]["spec"]["containers"][0]["image"]
     assert pod["containers"][0]["image"] == image
 
@@ -134,3 +135,14 @@ def test_what_kubernetes_knows_is_valid(version: str) -> None:
             kubernetes_validate.validate(item, version, strict=True)
     as_job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "workers"}, "spec": job()}
     kubernetes_validate.validate(as_job, version, strict=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("expected", "code"), [("2", 0), ("3", 1)])
+def test_the_check_tells_a_whole_group_from_a_part_of_one(expected: str, code: int, free_port: int) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--nproc-per-node=2"]
+    command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port}", str(FOLDER / "check.py")]
+    environment = {**os.environ, "EXPECTED_WORKERS": expected, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode != 0) == bool(code), done.stderr
+    assert f"2 of {expected} workers took part" in done.stdout
