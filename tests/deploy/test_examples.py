@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from shared.contracts import JobSpec
-from tests.deploy.conftest import ROOT, kubectl
+from tests.deploy.conftest import ROOT, kustomize
 
 FOLDER = ROOT / "k8s/examples"
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -42,15 +41,7 @@ def one(name: str, kind: str) -> dict[str, Any]:
 @cache
 def built() -> list[dict[str, Any]]:
     """The component on top of an overlay, with the two components it stands beside: no name is taken twice."""
-    folder = ROOT / "k8s/.test-examples"
-    folder.mkdir(exist_ok=True)
-    try:
-        (folder / "kustomization.yaml").write_text(TOGETHER)
-        done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
-    finally:
-        shutil.rmtree(folder)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return kustomize(TOGETHER)
 
 
 def test_what_waits_names_a_queue_that_has_a_quota_for_it() -> None:

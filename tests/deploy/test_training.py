@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
 from services.trainer import nodes
-from tests.deploy.conftest import build, of_kind, pod_of
+from tests.deploy.conftest import ROOT, build, kustomize, of_kind, pod_of
 from tests.deploy.test_kubernetes import NAME, edges, secrets_of
 
 Objects = list[dict[str, Any]]
@@ -94,3 +95,18 @@ def test_it_is_valid(objects: Objects, version: str) -> None:
     assert {"Job", "Service", "ServiceAccount", "NetworkPolicy", "ConfigMap"} == {item["kind"] for item in added}
     for item in added:
         kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_the_overlays_in_the_documentation_build_and_name_the_job() -> None:
+    texts = re.findall(r"```yaml\n(namespace: .*?)```", (ROOT / "docs/deploy.md").read_text(), flags=re.DOTALL)
+    built = [kustomize(text) for text in texts]
+    assert len(built) == 2
+    for item in (item for objects in built for item in objects if item["kind"] not in ("Namespace", "PriorityClass")):
+        assert item["metadata"]["namespace"] == "mpa", (item["kind"], item["metadata"]["name"])
+    jobs = {item["metadata"]["name"]: item for objects in built for item in objects if item["kind"] == "Job"}
+    assert set(jobs) == {"align", "torchrun"}
+    (container,) = pod_of(jobs["torchrun"])["spec"]["containers"]
+    assert container["image"].endswith("-cuda") and container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    named = container["env"][0]["valueFrom"]["configMapKeyRef"]["name"]
+    (chosen,) = [i for objects in built for i in objects if i["metadata"]["name"] == named]
+    assert chosen["data"]["job"] != "name-the-job"
