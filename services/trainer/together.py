@@ -23,6 +23,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from services.trainer.child import thread_limits
 from services.trainer.config import RunConfig, save
 from shared.errors import InvalidInput
 from shared.ports import free_port
@@ -121,7 +122,9 @@ def _share(config: RunConfig, environment: dict[str, str], is_over: Callable[[],
         save(file, config)
         line = [sys.executable, "-m", "services.trainer.run", "train", str(file)]
         # it ends with us: its standard input closes
-        child = subprocess.Popen(line, stdin=subprocess.PIPE, env={**os.environ, **environment})
+        child = subprocess.Popen(
+            line, stdin=subprocess.PIPE, env={**os.environ, **thread_limits(config.threads), **environment}
+        )
         while child.poll() is None:
             if is_over():
                 child.kill()

@@ -45,11 +45,13 @@ Machine = Callable[[], subprocess.Popen[bytes]]
 def machine(
     settings: TrainerSettings, registry: CheckpointRegistry, tmp_path: Path, free_port: int
 ) -> Iterator[Machine]:
-    """Starts one, as a pod of the Job does: torchrun, and what it runs."""
+    """Starts one, as a pod of the Job does: torchrun, and what it runs. The first is where the others meet: by their
+    names on a cluster, here by order, for they all have one name.
+    """
     started: list[subprocess.Popen[bytes]] = []
     line = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--max-restarts=0"]
     line += ["--rdzv-backend=c10d", "--rdzv-id=test", f"--rdzv-endpoint=127.0.0.1:{free_port}"]
-    line += ["--local-addr=127.0.0.1", "-m", "services.trainer.nodes", "j1"]
+    line += ["--local-addr=127.0.0.1"]
     environment = {
         **os.environ,
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
@@ -64,7 +66,8 @@ def machine(
     }
 
     def start() -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen(line, env=environment, start_new_session=True))
+        command = [*line, f"--rdzv-conf=is_host={int(not started)}", "-m", "services.trainer.nodes", "j1"]
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
         return started[-1]
 
     yield start
