@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 from shared.contracts import JobState
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
 from shared.state import COLLECT_STATES
-from tests.deploy.conftest import build, of_kind
+from tests.deploy.conftest import ROOT, build, of_kind
 from tests.deploy.test_monitoring import LABELS, NAME, families
 
 Objects = list[dict[str, Any]]
@@ -81,7 +82,26 @@ def test_every_metric_exists_with_its_labels(objects: Objects, tmp_path: Path) -
         for name, chosen in LABELS.findall(query):
             given = set(re.findall(r"(\w+)\s*[=!]", chosen))
             assert "namespace" in given, "another deployment must not scale ours"
+            # teacher and student both show vLLM's, where both run on it
+            assert ("app_kubernetes_io_name" in given) is name.startswith("vllm:"), query
             assert name.startswith("vllm:") or given - {"namespace"} <= known[name], (name, chosen)
+
+
+def test_vllms_metrics_exist_and_tell_whose_they_are(objects: Objects) -> None:
+    asked = {(name, chosen) for query in queries(objects) for name, chosen in LABELS.findall(query)}
+    found = find_spec("vllm")
+    assert found is not None and found.origin is not None, "vLLM is not installed: make setup installs it"
+    source = (Path(found.origin).parent / "v1/metrics/loggers.py").read_text()
+    pods = {i["metadata"]["name"] for i in of_kind(objects, "Deployment")}
+    owners = set()
+    for name, chosen in asked:
+        if name.startswith("vllm:"):
+            assert f'"{name.removesuffix("_bucket")}"' in source, name
+            owners |= set(re.findall(r'app_kubernetes_io_name="(\w+)"', chosen))
+    assert owners == {"teacher", "student"} <= pods
+    # the label that Prometheus makes of the pods' own
+    monitor = yaml.safe_load((ROOT / "k8s/monitoring/pod-monitor.yaml").read_text())
+    assert monitor["spec"]["podTargetLabels"] == ["app.kubernetes.io/name"]
 
 
 def test_trainers_stay_for_every_state_that_a_trainer_works_in(objects: Objects) -> None:
@@ -101,40 +121,45 @@ def test_a_time_is_a_target_of_its_own_and_a_count_is_shared_out(objects: Object
     assert set(kinds.values()) == {"AverageValue"}
 
 
+OURS = 'mpa_student_queue_wait_seconds_bucket{namespace="mpa",instance="a"'
+VLLMS = 'vllm:request_queue_time_seconds_bucket{namespace="mpa",app_kubernetes_io_name="student"'
+
+
 @pytest.mark.parametrize(
-    ("waiting", "served", "seconds"),
+    ("series", "seconds"),
     [
-        (30, 10, 3.0),
-        (0, 10, 0.0),
-        (0, 0, None),  # nobody asks: no number, rather than one divided by nothing
+        ({OURS: (0, 90, 100)}, 0.75),  # nine in ten wait less than half a second, all less than one
+        ({OURS: (0, 0, 0)}, None),  # nobody asks: no number
+        ({OURS: (0, 0, 0), VLLMS: (0, 90, 100)}, 0.75),  # the student on vLLM batches nothing itself
+        ({VLLMS.replace("student", "teacher"): (0, 90, 100)}, None),
+        ({OURS.replace('"mpa"', '"other"'): (0, 90, 100)}, None),
     ],
 )
 def test_the_students_wait_is_what_prometheus_makes_of_it(
-    waiting: int, served: int, seconds: float | None, tmp_path: Path
+    series: dict[str, tuple[int, int, int]], seconds: float | None, tmp_path: Path
 ) -> None:
     """By Prometheus' own tool where the machine has it (scripts/promtool.sh gets it)."""
     (trigger,) = triggers(build("gpu"))["student"]
-    series = {
-        'mpa_student_queued_requests{namespace="mpa",instance="a"}': f"{waiting}x20",
-        'mpa_student_queued_requests{namespace="mpa",instance="b"}': "0x20",
-        'mpa_student_queued_requests{namespace="other",instance="c"}': "900x20",
-        'mpa_student_http_requests_total{namespace="mpa",route="/v1/chat/completions"}': f"0+{15 * served}x20",
-        'mpa_student_http_requests_total{namespace="mpa",route="/readyz"}': "0+900x20",
+    counts = {
+        f'{name},le="{bound}"}}': f"0+{count}x20"
+        for name, buckets in series.items()
+        for bound, count in zip(("0.1", "0.5", "1"), buckets, strict=True)
     }
+    counts |= {name.replace('le="1"', 'le="+Inf"'): values for name, values in counts.items() if 'le="1"' in name}
     expression = {
-        "expr": trigger["metadata"]["query"],
+        "expr": f"round({trigger['metadata']['query']}, 0.01)",
         "eval_time": "4m",
         "exp_samples": [] if seconds is None else [{"labels": "{}", "value": seconds}],
     }
     test = {
         "interval": "15s",
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "input_series": [{"series": name, "values": values} for name, values in counts.items()],
         "promql_expr_test": [expression],
     }
     (tmp_path / "wait.yaml").write_text(yaml.safe_dump({"tests": [test]}))
     promtool = shutil.which("promtool", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if promtool is None:
-        assert " > 0)" in expression["expr"]
+        assert expression["expr"].count(">= 0)") == 2
         return
     done = subprocess.run(
         [promtool, "test", "rules", str(tmp_path / "wait.yaml")], capture_output=True, text=True, timeout=60
