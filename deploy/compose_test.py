@@ -1,9 +1,9 @@
 """``make compose-test``: build the images, run the whole system in containers, hurt it, and see a job through.
 
-Submits a job over REST, kills a worker and Redis (``kill -9`` of the container's process) while it is collected, waits
-for the promoted checkpoint under client load, checks what the compose file promises (users, read-only roots, loopback
-ports), and tears all of it down. Needs a Docker engine and Compose; ``PYTHON_IMAGE`` and ``REDIS_IMAGE`` name other
-base images.
+Submits a job over REST, kills a worker and Redis (``kill -9`` of the container's process) and stops another worker
+while it is collected, waits for the promoted checkpoint under client load, checks what the compose file promises
+(users, read-only roots, loopback ports, a password at Redis, every process that ends well when it is told to), and
+tears all of it down. Needs a Docker engine and Compose; ``PYTHON_IMAGE`` and ``REDIS_IMAGE`` name other base images.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ PARITY, STUDENT = "http://127.0.0.1:8100", "http://127.0.0.1:8102"
 TASKS = ("chart", "text", "sttext", "know")
 START_SECONDS, JOB_SECONDS = 600.0, 1500.0
 ENDS = {"succeeded", "failed", "cancelled"}
+SERVICES = ("teacher", "student", "parity", "parity-worker", "trainer", "trainer-worker", "redis")
 
 
 class Failed(Exception):
@@ -39,10 +41,13 @@ class Failed(Exception):
 
 
 class Compose:
-    """The compose project of one run; ``images`` is the folder that containers see as /images."""
+    """The compose project of one run; ``images`` is the folder that containers see as /images, ``password`` the file
+    with that of Redis.
+    """
 
-    def __init__(self, images: Path, log: Path) -> None:
-        self._env = {**os.environ, "MPA_IMAGES": str(images), "COMPOSE_PROFILES": "cpu"}
+    def __init__(self, images: Path, password: Path, log: Path) -> None:
+        own = {"MPA_IMAGES": str(images), "MPA_REDIS_PASSWORD_FILE": str(password), "COMPOSE_PROFILES": "cpu"}
+        self._env = {**os.environ, **own}
         self._log = log
         plugin = shutil.which("docker-compose", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
         self._command = [plugin] if plugin else ["docker", "compose"]
@@ -78,8 +83,11 @@ def kill_hard(container: str) -> None:
     os.kill(int(pid), 9)
 
 
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+def docker(*arguments: str, errors: int = subprocess.PIPE) -> str:
+    done = subprocess.run(
+        ["docker", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, check=True, timeout=120
+    )
+    return done.stdout.strip()
 
 
 def say(text: str) -> None:
@@ -88,7 +96,7 @@ def say(text: str) -> None:
 
 def check_hardening(compose: Compose) -> None:
     """Every container of ours runs as an ordinary user on a read-only root without capabilities."""
-    for service in ("teacher", "student", "parity", "parity-worker", "trainer", "trainer-worker", "redis"):
+    for service in SERVICES:
         for container in compose.containers(service):
             facts = json.loads(docker("inspect", container))[0]
             host, user = facts["HostConfig"], facts["Config"]["User"]
@@ -97,6 +105,9 @@ def check_hardening(compose: Compose) -> None:
             for port, bound in (facts["NetworkSettings"]["Ports"] or {}).items():
                 if any(binding["HostIp"] != "127.0.0.1" for binding in bound or []):
                     raise Failed(f"{service} publishes {port} beyond loopback: {bound}")
+    answer = docker("exec", compose.containers("redis")[0], "redis-cli", "ping")
+    if "NOAUTH" not in answer:
+        raise Failed(f"Redis answers without its password: {answer}")
 
 
 def submit(images: int, steps: int) -> str:
@@ -104,7 +115,7 @@ def submit(images: int, steps: int) -> str:
     settings.pop("images")
     sources = [{"kind": "folder", "path": f"/images/{task}", "tasks": [task]} for task in TASKS]
     body: dict[str, Any] = {**settings, "name": "compose test", "images": sources, "tasks": list(TASKS)}
-    body |= {"train": {**settings["train"], "max_steps": steps}, "shard_size": max(4, images // 16)}
+    body |= {"train": {**settings["train"], "max_steps": steps}, "shard_size": max(4, images // 32)}
     reply = httpx.post(f"{PARITY}/v1/jobs", json=body, timeout=60)
     if reply.status_code != 202:
         raise Failed(f"POST /v1/jobs answered {reply.status_code}: {reply.text}")
@@ -132,9 +143,11 @@ def until(what: str, ready: Any, seconds: float) -> Any:
 
 
 def hurt(compose: Compose, job: str) -> None:
-    """Kill a worker while shards are in work, then Redis; both must come back by themselves."""
+    """Kill a worker while shards are in work, then Redis: both must come back by themselves. Then stop another worker:
+    it must give back what it holds.
+    """
     shards = until("first shard", lambda: (s := status(job)) and s["shards"]["done"] >= 2 and s["shards"], 600)
-    worker = compose.containers("parity-worker")[0]
+    worker, other = compose.containers("parity-worker")[:2]
     kill_hard(worker)
     say(f"killed a parity worker at {shards['done']} of {shards['total']} shards")
     until("restarted worker", lambda: docker("inspect", "-f", "{{.State.Running}}", worker) == "true", 60)
@@ -143,6 +156,28 @@ def hurt(compose: Compose, job: str) -> None:
     say("killed Redis")
     until("answer of the API after Redis was killed", lambda: status(job), 120)
     say(f"the API answers again; restarts: {docker('inspect', '-f', '{{.RestartCount}}', redis)} of Redis")
+    done = until("status", lambda: status(job), 60)["shards"]["done"]
+    until("further shard", lambda: (s := status(job)) and s["shards"]["done"] > done, 120)
+    seconds = stop(other)
+    given_back = docker("logs", "--since", "60s", other, errors=subprocess.STDOUT).count("Gave the shard back.")
+    say(f"stopped another worker: it ended after {seconds:.1f} s and gave {given_back} shards back")
+    if not given_back:
+        raise Failed("the worker that was stopped gave no shard back")
+    docker("start", other)
+
+
+def stop(*containers: str) -> float:
+    """Stop them as a rollout does, with SIGTERM and the grace of the compose file; the seconds that it took. Raises
+    Failed unless all end by themselves.
+    """
+    started = time.monotonic()
+    docker("stop", *containers)
+    seconds = time.monotonic() - started
+    for container in containers:
+        name, code = docker("inspect", "-f", "{{.Name}} {{.State.ExitCode}}", container).split()
+        if code != "0":
+            raise Failed(f"{name} ended with {code} when it was stopped, after {seconds:.1f} s")
+    return seconds
 
 
 async def through(compose: Compose, images: Path, job: str) -> dict[str, Any]:
@@ -182,7 +217,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make compose-test", description=__doc__)
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--workers", type=int, default=2, help="containers of the parity worker")
+    parser.add_argument("--workers", type=int, default=4, help="containers of the parity worker, at least 2")
     parser.add_argument("--no-build", action="store_true", help="use the images that are there")
     parser.add_argument("--keep", action="store_true", help="leave the containers up")
     options = parser.parse_args()
@@ -190,10 +225,11 @@ def main() -> int:
     log.parent.mkdir(exist_ok=True)
     log.write_text("")
     with tempfile.TemporaryDirectory(prefix="mpa-compose-") as folder:
-        images = Path(folder)
+        images, password = Path(folder) / "images", Path(folder) / "password"
         write_pile(images, options.images, 0, Split.TRAIN)
-        images.chmod(0o755)
-        compose = Compose(images, log)
+        password.write_text(secrets.token_hex(16))
+        Path(folder).chmod(0o755)
+        compose = Compose(images, password, log)
         started = time.monotonic()
         try:
             if not options.no_build:
@@ -213,6 +249,8 @@ def main() -> int:
             )
             before, after = (final["evaluation"]["overall"][f"agreement_{when}"] for when in ("before", "after"))
             say(f"promoted {final['checkpoint']}: agreement {before:.3f} → {after:.3f}")
+            everything = [container for service in SERVICES for container in compose.containers(service)]
+            say(f"stopped all {len(everything)} containers in {stop(*everything):.1f} s, each with exit code 0")
             say(f"passed in {time.monotonic() - started:.0f} s")
         except (Failed, httpx.HTTPError, subprocess.SubprocessError) as error:
             with log.open("a") as file:

@@ -53,11 +53,11 @@ def _start(line: list[str], environment: dict[str, str], threads: int) -> subpro
         line,
         stdin=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, **_thread_limits(threads), **environment},
+        env={**os.environ, **thread_limits(threads), **environment},
     )
 
 
-def _thread_limits(threads: int) -> dict[str, str]:
+def thread_limits(threads: int) -> dict[str, str]:
     """Idle OpenMP threads must sleep, not spin: on a busy machine spinning made steps several times slower."""
     return {
         "OMP_NUM_THREADS": str(threads),

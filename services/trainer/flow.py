@@ -18,11 +18,12 @@ from services.trainer.dataset import read_training_set
 from services.trainer.errors import can_be_retried
 from services.trainer.gate import decide
 from services.trainer.held import HeldTraining, while_held
-from services.trainer.launch import check_fit, check_reporters, read_launch
+from services.trainer.launch import check_batch, check_fit, check_reporters, read_launch
 from services.trainer.making import CandidateMaker
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.promotion import promote
 from services.trainer.rounds import judged, mined, trained
+from services.trainer.together import Together
 from services.trainer.workspace import Workspace
 from shared.canaries import CanaryRegistry, owner_of
 from shared.checkpoints import CheckpointRegistry
@@ -53,10 +54,13 @@ class TrainingFlow:
         jobs: JobStore,
         owner: str,
         metrics: TrainerMetrics | None = None,
+        together: Together | None = None,
     ) -> None:
+        """With ``together`` the trainings are shared with processes on other machines."""
         self._settings, self._store, self._jobs, self._owner = settings, store, jobs, owner
         self._metrics = metrics or TrainerMetrics(CollectorRegistry())
-        self._maker = CandidateMaker(settings, store, jobs, self._metrics)
+        self._maker = CandidateMaker(settings, store, jobs, self._metrics, together)
+        self._processes = together.place.count if together else 1
 
     async def run(self, job_id: str) -> None:
         """Do what is left of the job's training; nothing if another worker has it or it is over.
@@ -199,6 +203,7 @@ class TrainingFlow:
         check_reporters(self._settings.train_report_to)
         if self._settings.train_accelerate_config is not None:
             check_fit(read_launch(self._settings.train_accelerate_config), spec.train)
+        check_batch(self._processes, spec.train)
         if spec.benchmark:
             read_benchmark(Path(spec.benchmark), load_profiles(self._settings.tasks_file))
 

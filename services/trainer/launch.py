@@ -62,6 +62,15 @@ def check_fit(launch: Launch, spec: TrainSpec) -> None:
         )
 
 
+def check_batch(count: int, spec: TrainSpec) -> None:
+    """Raises InvalidInput where a batch has no sample for each of the processes that torchrun started."""
+    if count > spec.batch_size:
+        raise InvalidInput(
+            f"train.batch_size is {spec.batch_size}, but torchrun started {count} processes, each of which needs a "
+            "sample: raise train.batch_size."
+        )
+
+
 def check_reporters(names: Sequence[str]) -> None:
     """Raises InvalidInput for a reporter whose package is not installed."""
     for name in names:

@@ -20,6 +20,7 @@ from services.trainer.config import (
 from services.trainer.held import HeldTraining
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.promotion import publish
+from services.trainer.together import Together
 from services.trainer.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobSpec, JobState, TrainingProgress
@@ -34,8 +35,16 @@ from shared.tracing import HEADER, span, trace_headers
 class CandidateMaker:
     """Makes candidates for one worker, in folders of the store."""
 
-    def __init__(self, settings: TrainerSettings, store: Store, jobs: JobStore, metrics: TrainerMetrics) -> None:
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        store: Store,
+        jobs: JobStore,
+        metrics: TrainerMetrics,
+        together: Together | None = None,
+    ) -> None:
         self._settings, self._store, self._jobs, self._metrics = settings, store, jobs, metrics
+        self._together = together
 
     async def made(
         self,
@@ -74,7 +83,8 @@ class CandidateMaker:
 
         if await asyncio.to_thread(load, TrainResult, result) is None:
             with self._metrics.phase("train"), span("train"):
-                await run_phase(config, "train", watch, self._environment())
+                others = await asyncio.to_thread(self._together.announce, config) if self._together else {}
+                await run_phase(config, "train", watch, self._environment() | others)
         await watch()
         return await asyncio.to_thread(_must_load_training, result)
 

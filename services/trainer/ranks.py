@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ranks:
-    """``index`` of ``count`` processes; ``local`` is the number of its GPU."""
+    """``index`` of ``count`` processes, of which ``beside`` share its machine; ``local`` is the number of its GPU."""
 
     index: int = 0
     count: int = 1
     local: int = 0
+    beside: int = 1
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
@@ -22,6 +23,7 @@ class Ranks:
             int(environment.get("RANK", 0)),
             int(environment.get("WORLD_SIZE", 1)),
             int(environment.get("LOCAL_RANK", 0)),
+            int(environment.get("LOCAL_WORLD_SIZE", 1)),
         )
 
     @property

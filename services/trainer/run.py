@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks = Ranks.of()
-    torch.set_num_threads(max(1, config.threads // ranks.count))
+    torch.set_num_threads(max(1, config.threads // ranks.beside))
     try:
         with log_fields(job_id=config.job_id), _traced(phase, settings, ranks):
             _run(phase, config, ranks)

@@ -8,9 +8,19 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from shared.settings.checks import check_setting
@@ -31,6 +41,15 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 def size(text: str) -> ByteSize:
     return TypeAdapter(ByteSize).validate_python(text)
+
+
+def _with_password(url: str, password: str) -> str:
+    """``url`` with ``password``, unless it has one, or names no host (a socket is guarded by its file's rights)."""
+    parts = urlsplit(url)
+    if parts.password is not None or not parts.hostname:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
 
 
 SECRETS_DIR_VARIABLE = "MPA_SECRETS_DIR"
@@ -65,7 +84,12 @@ class CommonSettings(BaseSettings):
 
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis for state and queue; a student needs none")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", repr=False, description="Redis for state and queue; a student needs none"
+    )
+    redis_password: SecretStr | None = Field(
+        None, description="for MPA_REDIS_URL where that has none; may come from a file, as keys do"
+    )
     api_key: SecretStr | None = Field(None, description="when set, every service asks for it as a Bearer token")
     log_format: Literal["text", "json"] = Field("text", description="json: one object a line, for log collectors")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
@@ -87,6 +111,13 @@ class CommonSettings(BaseSettings):
             return value
         check_setting(info.field_name or "", value)
         return value
+
+    @model_validator(mode="after")
+    def _redis_asks_for_a_password(self) -> Self:
+        if self.redis_password is not None and self.redis_url:
+            # Not by assignment: that would count as naming a Redis, and keep the supervisor from starting one.
+            self.__dict__["redis_url"] = _with_password(self.redis_url, self.redis_password.get_secret_value())
+        return self
 
     @property
     def store_url(self) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: mpa
 resources: [../overlays/{overlay}]
-components: [../batch, ../monitoring]
+components: [../batch, ../monitoring{more}]
 """
 
 
@@ -33,12 +34,16 @@ def kubectl() -> str:
 
 
 @cache
-def build(overlay: str) -> list[dict[str, Any]]:
-    """``kubectl kustomize``, with the batch component on top."""
-    folder = ROOT / "k8s" / f".test-{overlay}"
-    folder.mkdir(exist_ok=True)
+def build(overlay: str, more: str = "") -> list[dict[str, Any]]:
+    """``kubectl kustomize``, with the batch component on top, and another one."""
+    return kustomize(WITH_BATCH.format(overlay=overlay, more=f", ../{more}" if more else ""))
+
+
+def kustomize(text: str) -> list[dict[str, Any]]:
+    """What comes of a kustomization in a folder beside the overlays'."""
+    folder = Path(tempfile.mkdtemp(prefix=".test-", dir=ROOT / "k8s"))
     try:
-        (folder / "kustomization.yaml").write_text(WITH_BATCH.format(overlay=overlay))
+        (folder / "kustomization.yaml").write_text(text)
         done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     finally:
         shutil.rmtree(folder)

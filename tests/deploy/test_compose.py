@@ -19,18 +19,44 @@ def merged(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: service for name, service in compose["services"].items() if name != "redis"}
 
 
-def image_name(reference: str) -> str:
-    return reference.split(":")[0]
+def image_of(service: dict[str, Any]) -> str:
+    """With the defaults of the variables in it."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", service["image"])
 
 
 def test_images_equal_the_manifests(compose: dict[str, Any], overlay: list[dict[str, Any]]) -> None:
-    built = {image_name(s["image"]): s["build"]["dockerfile"] for s in merged(compose).values()}
-    assert built == {f"mpa-{name}": f"services/{name}/Dockerfile" for name in SERVICES}
-    used = {image_name(c["image"]) for i in workloads(overlay) for c in pod_of(i)["spec"]["containers"]}
-    assert used == {*built, "redis"}
-    redis = re.search(r":-(.+)}", compose["services"]["redis"]["image"])
+    """Name and tag. A manifest on a GPU takes what the profile `gpu` builds, the others what `cpu` builds."""
+    built = {image_of(service): service["build"]["dockerfile"] for service in merged(compose).values()}
+    assert set(built.values()) == {f"services/{name}/Dockerfile" for name in SERVICES}
+    for image, dockerfile in built.items():
+        assert dockerfile == f"services/{image.split(':')[0].removeprefix('mpa-')}/Dockerfile"
+    for item in workloads(overlay):
+        (container,) = pod_of(item)["spec"]["containers"]
+        assert container["image"] in {*built, image_of(compose["services"]["redis"])}, item["metadata"]["name"]
+
+
+def test_both_start_redis_with_the_same_script(compose: dict[str, Any], overlay: list[dict[str, Any]]) -> None:
+    """What Kubernetes runs unseen is what Compose runs for real."""
+    service = compose["services"]["redis"]
+    mounts = dict(mount.split(":")[:2] for mount in service["volumes"])
+    script = next(ROOT / source for source, target in mounts.items() if target == service["command"][1])
+    maps = {i["metadata"]["name"]: i["data"] for i in of_kind(overlay, "ConfigMap")}
     (stateful,) = of_kind(overlay, "StatefulSet")
-    assert redis is not None and pod_of(stateful)["spec"]["containers"][0]["image"] == redis[1]
+    pod = pod_of(stateful)["spec"]
+    (container,) = pod["containers"]
+    volumes = {v["name"]: v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
+    files = {
+        f"{mount['mountPath']}/{name}": text
+        for mount in container["volumeMounts"]
+        if mount["name"] in volumes
+        for name, text in maps[volumes[mount["name"]]].items()
+    }
+    assert files[container["command"][1]] == script.read_text()
+    assert service["command"][:1] == container["command"][:1] == ["sh"]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container[probe]["exec"]["command"] == [*container["command"], "ping"]
+    assert service["healthcheck"]["test"] == ["CMD", *service["command"], "ping"]
+    assert not container.get("env"), "the way without a password is Compose's alone"
 
 
 def test_both_run_the_same_command(compose: dict[str, Any], overlay: list[dict[str, Any]]) -> None:
@@ -65,7 +91,7 @@ def test_named_volumes_and_secrets_are_declared(compose: dict[str, Any]) -> None
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert source.startswith("${") or source in compose["volumes"]
+            assert source.startswith("${") or source in compose["volumes"] or (ROOT / source).is_file(), volume
         assert set(service.get("secrets", [])) <= set(compose["secrets"])
 
 
@@ -77,6 +103,23 @@ def test_copied_paths_exist_and_are_no_other_service(name: str) -> None:
         assert (ROOT / path).exists(), path
     copied = set(re.findall(r"services/([a-z]+) ", " ".join(f"{c} " for c in copies)))
     assert copied - {"cli"} == {name}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_images_keep_their_promises(name: str) -> None:
+    """For those, too, who run an image without Compose."""
+    *_, final = (ROOT / f"services/{name}/Dockerfile").read_text().split("\nFROM ")
+    assert final.startswith("${PYTHON_IMAGE}\n"), "the final stage has no tools of the build"
+    assert "\nUSER 10001:10001\n" in final and "\nSTOPSIGNAL SIGTERM\n" in final and "\nHEALTHCHECK " in final
+    for label in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in final
+    code, packages = final.index("\nCOPY shared "), final.index("\nCOPY --from=build ")
+    assert packages < code, "a change of the code must not copy the packages again"
+    compilers = re.findall(r"\b(?:gcc|g\+\+|clang|build-essential)\b", final)
+    # Triton compiles when vLLM starts, on CUDA alone.
+    assert compilers == (["gcc"] if name == "teacher" else [])
+    if compilers:
+        assert re.search(r'if \[ "\$ACCEL" = cpu \]; then packages=libnuma1; else packages="gcc [^"]+"; fi', final)
 
 
 def test_probes_hit_real_routes(overlay: list[dict[str, Any]]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from shared.contracts import JobSpec
-from tests.deploy.conftest import ROOT, kubectl
+from tests.deploy.conftest import ROOT, kustomize
 
 FOLDER = ROOT / "k8s/examples"
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -40,15 +41,7 @@ def one(name: str, kind: str) -> dict[str, Any]:
 @cache
 def built() -> list[dict[str, Any]]:
     """The component on top of an overlay, with the two components it stands beside: no name is taken twice."""
-    folder = ROOT / "k8s/.test-examples"
-    folder.mkdir(exist_ok=True)
-    try:
-        (folder / "kustomization.yaml").write_text(TOGETHER)
-        done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
-    finally:
-        shutil.rmtree(folder)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return kustomize(TOGETHER)
 
 
 def test_what_waits_names_a_queue_that_has_a_quota_for_it() -> None:
@@ -105,18 +98,20 @@ def test_the_queued_job_is_the_batch_job() -> None:
     pod["serviceAccountName"] = "batch"
     pod["volumes"][0]["configMap"]["name"] = "align-spec"
     assert queued == plain
-    assert (FOLDER / "check.py").read_bytes() == (ROOT / "k8s/training/check.py").read_bytes()
     JobSpec.model_validate(yaml.safe_load((FOLDER / "spec.yaml").read_text()))
 
 
 def test_the_component_builds_with_all_it_refers_to() -> None:
     found = {(item["kind"], item["metadata"]["name"]) for item in built()}
     assert {("Job", "align-queued"), ("JobSet", "training"), ("Job", "align"), ("Job", "torchrun")} <= found
-    maps = {name for kind, name in found if kind == "ConfigMap"}
+    maps = {
+        name: item["data"] for item in built() if item["kind"] == "ConfigMap" for name in [item["metadata"]["name"]]
+    }
     jobset = next(item for item in built() if item["kind"] == "JobSet")
     pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     # kustomize knows no JobSet: without the configuration beside it, the generated names would not reach it.
-    assert pod["volumes"][0]["configMap"]["name"] in maps
+    mounted = pod["volumes"][0]["configMap"]["name"]
+    assert maps[mounted] == {"check.py": (FOLDER / "check.py").read_text()}
     assert ("ServiceAccount", pod["serviceAccountName"]) in found
     assert ("PriorityClass", pod["priorityClassName"]) in found
     torchrun = next(item for item in built() if (item["kind"], item["metadata"]["name"]) == ("Job", "torchrun"))
@@ -131,3 +126,14 @@ def test_what_kubernetes_knows_is_valid(version: str) -> None:
             kubernetes_validate.validate(item, version, strict=True)
     as_job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "workers"}, "spec": job()}
     kubernetes_validate.validate(as_job, version, strict=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("expected", "code"), [("2", 0), ("3", 1)])
+def test_the_check_tells_a_whole_group_from_a_part_of_one(expected: str, code: int, free_port: int) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--nproc-per-node=2"]
+    command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port}", str(FOLDER / "check.py")]
+    environment = {**os.environ, "EXPECTED_WORKERS": expected, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode != 0) == bool(code), done.stderr
+    assert f"2 of {expected} workers took part" in done.stdout

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
+import grimp
 import pytest
 import yaml
 
 from shared.contracts import JobSpec
-from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
+from shared.settings import StudentSettings, TeacherSettings
 from tests.deploy.conftest import ROOT, build, of_kind, pod_of, workloads
 
 Objects = list[dict[str, Any]]
-# Who calls whom: docs/design.md. The student follows Redis' word of a new checkpoint.
-EDGES = {
-    ("student", "redis"),
-    ("parity", "redis"),
-    ("parity", "teacher"),
-    ("parity", "student"),
-    ("parity-worker", "redis"),
-    ("parity-worker", "teacher"),
-    ("parity-worker", "student"),
-    ("trainer", "redis"),
-    ("trainer-worker", "redis"),
-    ("trainer-worker", "teacher"),
-    ("trainer-worker", "student"),
-    ("batch", "parity"),
-}
 NAME = "app.kubernetes.io/name"
+
+
+@cache
+def edges() -> set[tuple[str, str]]:
+    """Who calls whom, by the code that a workload's command loads: the addresses in the settings that it reads."""
+    graph, found = grimp.build_graph("services", "shared", cache_dir=None), {("batch", "parity")}  # `mpa submit`
+    for item in of_kind(build("cpu-demo"), "Deployment"):
+        (container,) = pod_of(item)["spec"]["containers"]
+        entry = container["command"][2]
+        entry = f"{entry}.__main__" if (ROOT / entry.replace(".", "/")).is_dir() else entry
+        own = ".".join(entry.split(".")[:2])
+        modules = [m for m in {entry, *graph.find_upstream_modules(entry)} if m.startswith(f"{own}.")]
+        assert len(modules) > 3, modules
+        for module in modules:
+            path = ROOT / module.replace(".", "/")
+            text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+            read = set(re.findall(r"settings\.(redis|teacher|student|parity|trainer)_url\b", text))
+            found |= {(item["metadata"]["name"], target) for target in read}
+    return found
 
 
 def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
@@ -118,8 +124,28 @@ def test_what_a_pod_mounts_exists(overlay: Objects) -> None:
                 assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in names
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in names
-            if "secret" in volume:
-                assert volume["secret"]["optional"] is True, "a secret is made by the operator, or not at all"
+
+
+def secrets_of(item: dict[str, Any]) -> dict[str, bool]:
+    """The Secrets that a pod mounts under /run/secrets, and whether it does without."""
+    spec, found = pod_of(item)["spec"], {}
+    (container,) = spec["containers"]
+    (mounted,) = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/run/secrets"]
+    (volume,) = [v for v in spec["volumes"] if v["name"] == mounted]
+    sources = [s["secret"] for s in volume["projected"]["sources"]] if "projected" in volume else [volume["secret"]]
+    for source in sources:
+        found[source.get("name") or source["secretName"]] = source.get("optional", False)
+    return found
+
+
+def test_the_password_of_redis_is_required_and_only_with_those_who_call_it(overlay: Objects) -> None:
+    callers = {caller for caller, target in edges() if target == "redis"}
+    for item in workloads(overlay):
+        name, secrets = labels_of(item)[NAME], secrets_of(item)
+        assert secrets.pop("mpa-redis", None) == (False if name in {*callers, "redis"} else None), name
+        assert secrets == ({} if name == "redis" else {"mpa-keys": True}), name
+    for item in overlay:
+        assert item["kind"] != "Secret", "made by the operator, never kept here"
 
 
 def test_pods_meet_the_restricted_profile(overlay: Objects) -> None:
@@ -135,6 +161,44 @@ def test_pods_meet_the_restricted_profile(overlay: Objects) -> None:
             assert context["capabilities"] == {"drop": ["ALL"]}
             for what in ("requests", "limits"):
                 assert {"cpu", "memory"} <= set(container["resources"][what])
+
+
+def test_every_deployment_has_a_budget_spreads_and_knows_its_rank(overlay: Objects) -> None:
+    budgets = {i["metadata"]["name"]: i["spec"] for i in of_kind(overlay, "PodDisruptionBudget")}
+    ranks = {i["metadata"]["name"]: i for i in of_kind(overlay, "PriorityClass")}
+    assert ranks["mpa-serving"]["value"] > ranks["mpa-batch"]["value"]
+    assert ranks["mpa-batch"]["preemptionPolicy"] == "Never"
+    deployments = of_kind(overlay, "Deployment")
+    assert set(budgets) == {i["metadata"]["name"] for i in deployments}
+    for item in deployments:
+        spec, name = pod_of(item)["spec"], item["metadata"]["name"]
+        assert budgets[name]["maxUnavailable"] == 1 and matches(
+            budgets[name]["selector"]["matchLabels"], labels_of(item)
+        )
+        (spread,) = spec["topologySpreadConstraints"]
+        assert matches(spread["labelSelector"]["matchLabels"], labels_of(item))
+        assert spread["topologyKey"] == "kubernetes.io/hostname"
+        assert spec["priorityClassName"] == ("mpa-batch" if name.endswith("worker") else "mpa-serving")
+
+
+def test_what_serves_is_probed_and_drains(overlay: Objects) -> None:
+    """A start-up probe on /readyz where a model is loaded, for as long as the settings allow that to take."""
+    settings = next(i for i in of_kind(overlay, "ConfigMap") if i["metadata"]["name"].startswith("settings"))["data"]
+    serving = [i for i in of_kind(overlay, "Deployment") if metrics_port(i) is None]
+    assert len(serving) == 4
+    for item in serving:
+        name, (container,) = item["metadata"]["name"], pod_of(item)["spec"]["containers"]
+        paths = {kind: container[kind]["httpGet"]["path"] for kind in ("readinessProbe", "livenessProbe")}
+        assert paths == {"readinessProbe": "/readyz", "livenessProbe": "/healthz"}, name
+        loads = name in ("teacher", "student")
+        start = container["startupProbe"]
+        assert start["httpGet"]["path"] == ("/readyz" if loads else "/healthz")
+        if loads:
+            classes = {"teacher": TeacherSettings, "student": StudentSettings}
+            field = f"{name}_ready_timeout"
+            patience = settings.get(f"MPA_{field.upper()}") or getattr(classes[name](), field).total_seconds()
+            assert start["periodSeconds"] * start["failureThreshold"] >= int(patience), name
+        assert container["lifecycle"]["preStop"]["exec"]["command"][0] == "sleep"
 
 
 def test_pods_outlive_their_drain(overlay: Objects) -> None:
@@ -167,33 +231,17 @@ def test_network_policies_open_the_designs_edges_and_no_others(overlay: Objects)
         for rule in item["spec"].get("ingress", []):
             assert [p["port"] for p in rule["ports"]] == [ports[own]]
             coming |= {(p["podSelector"]["matchLabels"][NAME], own) for p in rule["from"] if "podSelector" in p}
-    assert going == coming == EDGES
+    assert going == coming == edges()
 
 
 def test_policies_and_budgets_name_workloads_that_exist(overlay: Objects) -> None:
     names = {labels_of(item)[NAME] for item in workloads(overlay)}
-    assert {name for edge in EDGES for name in edge} <= names
-
-
-@pytest.mark.parametrize("name", ["gpu", "gpu-spot"])
-def test_scalers_watch_real_queues_and_targets(name: str) -> None:
-    objects = build(name)
-    deployments = {i["metadata"]["name"]: i for i in of_kind(objects, "Deployment")}
-    watched = {}
-    for item in of_kind(objects, "ScaledObject"):
-        target = item["spec"]["scaleTargetRef"]["name"]
-        assert "replicas" not in deployments[target]["spec"], "a scaler and a fixed count would fight"
-        watched[target] = [t["metadata"].get("listName") or t["metadata"]["query"] for t in item["spec"]["triggers"]]
-    assert watched["parity-worker"] == [COLLECT_QUEUE]
-    assert watched["trainer-worker"] == [TRAIN_QUEUE, "unacked"]
-    assert "vllm:num_requests_waiting" in watched["teacher"][0]
-    assert "mpa_student_http_request_seconds" in watched["student"][0]
-    assert {i["spec"]["minReplicaCount"] for i in of_kind(objects, "ScaledObject")} == {0, 1}
+    assert {name for edge in edges() for name in edge} <= names
 
 
 def test_the_demo_needs_no_scaler() -> None:
     objects = build("cpu-demo")
-    assert not [i for i in objects if i["kind"] == "ScaledObject"]
+    assert not [i for i in objects if i["kind"] in ("ScaledObject", "TriggerAuthentication")]
     assert all(i["spec"]["replicas"] >= 1 for i in of_kind(objects, "Deployment"))
 
 

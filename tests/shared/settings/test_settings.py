@@ -31,6 +31,33 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in repr(CommonSettings())
 
 
+@pytest.mark.parametrize(
+    ("url", "asks"),
+    [
+        ("redis://redis:6379/0", "redis://:p%2F%40%3A%20ass@redis:6379/0"),
+        ("rediss://user@[::1]:6379/1?a=b", "rediss://user:p%2F%40%3A%20ass@[::1]:6379/1?a=b"),
+        ("redis://:own@redis:6379/0", "redis://:own@redis:6379/0"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("", ""),
+    ],
+)
+def test_the_password_of_redis_comes_from_a_file_of_its_own(
+    url: str, asks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mpa_redis_password").write_text("p/@: ass\n")
+    monkeypatch.setenv("MPA_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("MPA_REDIS_URL", url)
+    settings = StudentSettings()
+    assert settings.redis_url == asks
+    assert "p/@: ass" not in repr(settings) and "p%2F" not in repr(settings)
+
+
+def test_a_password_alone_names_no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPA_REDIS_PASSWORD", "secret")
+    assert CommonSettings().redis_url == "redis://:secret@127.0.0.1:6379/0"
+    assert "redis_url" not in CommonSettings().model_fields_set
+
+
 def test_bad_values_name_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPA_STUDENT_MAX_BATCH", "0")
     with pytest.raises(ValidationError, match="student_max_batch"):
