@@ -1,9 +1,10 @@
-"""Requests a second of the student with the traffic tap at 10 % and at 100 %, against off.
+"""What a request costs the student in CPU time with the traffic tap at 10 % and at 100 %, against off.
 
     python -m benchmarks.serving.tap_overhead
 
 Three services take turns on the same images, all of them new to each, so that at 100 % every request writes a file.
-What a turn has left in the tap's queue is written before the next turn begins, and counted apart.
+CPU time, because other work on the machine changes it little, and because a turn's samples are written partly after
+its last answer: a turn ends when its tap has nothing left to write.
 """
 
 from __future__ import annotations
@@ -29,26 +30,27 @@ DRAIN_SECONDS = 60.0
 
 
 def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
-    rates: dict[float, list[float]] = {share: [] for share in SHARES}
+    costs: dict[float, list[float]] = {share: [] for share in SHARES}
     with ExitStack() as stack:
         served = {share: stack.enter_context(_student(share, folder / str(share))) for share in SHARES}
         for seed in range(options.rounds + 1):  # the first round warms them
             asked = bodies(questions(options.requests, seed=seed), max_tokens=options.max_tokens)
             turns = SHARES[seed % len(SHARES) :] + SHARES[: seed % len(SHARES)]
             for share in turns:
+                before = served[share].cpu_seconds()
                 load = asyncio.run(run_load(served[share].port, asked, clients=options.clients))
                 assert not load.failures, load.failures[0]
                 _drain(served[share].port)
                 if seed:
-                    rates[share].append(load.per_second)
-        return [_row(share, rates, _samples(served[share].port)) for share in SHARES]
+                    costs[share].append((served[share].cpu_seconds() - before) / options.requests)
+        return [_row(share, costs, _samples(served[share].port)) for share in SHARES]
 
 
-def _row(share: float, rates: dict[float, list[float]], samples: dict[str, float]) -> dict[str, object]:
-    ratios = [with_tap / off for with_tap, off in zip(rates[share], rates[SHARES[0]], strict=True)]
+def _row(share: float, costs: dict[float, list[float]], samples: dict[str, float]) -> dict[str, object]:
+    ratios = [with_tap / off for with_tap, off in zip(costs[share], costs[SHARES[0]], strict=True)]
     return {
         "share": share,
-        "req/s": statistics.median(rates[share]),
+        "CPU ms a request": 1000 * statistics.median(costs[share]),
         "ratio to off": statistics.median(ratios),
         "ratios": " ".join(f"{ratio:.2f}" for ratio in ratios),
         "stored": samples.get("stored", 0.0),

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from services.student.work import AnswerWork, CallWork, Serving
-from shared.errors import Busy, MPAError, Unavailable
+from services.student.work import AnswerWork, CallWork, Serving, check_room
+from shared.errors import MPAError, Unavailable
 from shared.vlm.generation import Generated, generate_encoded
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,7 @@ class ModelThread:
 
     def check_room(self, coming: int = 0) -> None:
         """Raises Busy if the queue is full, counting ``coming`` requests that are about to join it."""
-        waiting = self.queued + coming
-        if waiting >= self._queue_size:
-            raise Busy(
-                f"{waiting} requests wait already, the limit is {self._queue_size} (MPA_STUDENT_QUEUE_SIZE): "
-                "retry later.",
-                retry_after=RETRY_AFTER_SECONDS,
-            )
+        check_room(self.queued + coming, self._queue_size)
 
     def close(self) -> None:
         """Finish the running batch; whoever waits gets Unavailable."""

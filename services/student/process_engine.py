@@ -32,9 +32,9 @@ from services.student.model_wire import (
 )
 from services.student.preparing import check_length, encoder_of
 from services.student.quiet_thread import in_quiet_thread
-from services.student.work import StreamPiece
+from services.student.work import StreamPiece, check_room
 from shared.contracts import SmokeAnswer
-from shared.errors import BadCheckpoint, Busy, MPAError, Unavailable
+from shared.errors import BadCheckpoint, MPAError, Unavailable
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_processor, processor_digest
 from shared.vlm.prompting import Encoded
@@ -213,12 +213,7 @@ class ProcessEngine:
     def _check_room(self) -> None:
         if not self.alive:
             raise Unavailable(f"{self.trouble} Ask again.", retry_after=2.0)
-        limit = self._settings.student_queue_size
-        if self.queued >= limit:
-            raise Busy(
-                f"{self.queued} requests wait already, the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): retry later.",
-                retry_after=1.0,
-            )
+        check_room(self.queued, self._settings.student_queue_size)
 
     # ------------------------------------------------------------ checkpoints
 

@@ -78,7 +78,7 @@ class TransformersEngine:
 
     @property
     def queued(self) -> int:
-        return self._model.queued
+        return self._in_preparation + self._model.queued
 
     @property
     def alive(self) -> bool:

@@ -13,8 +13,7 @@ from services.student.swap_gate import SwapGate
 from services.student.vllm_adapters import Served
 from services.student.vllm_child import VllmChild
 from services.student.vllm_wire import Growing, chat_body, read_answer, read_score, score_body
-from services.student.work import StreamPiece
-from shared.errors import Busy
+from services.student.work import StreamPiece, check_room
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated
 from shared.vlm.prompting import completion_ids, render_with
@@ -119,12 +118,7 @@ class VllmRequests:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        if self.in_work >= self._limit:
-            raise Busy(
-                f"{self.in_work} requests are in work already, the limit is {self._limit} (MPA_STUDENT_QUEUE_SIZE): "
-                "retry later.",
-                retry_after=1.0,
-            )
+        check_room(self.in_work, self._limit)
         self.in_work += 1
         try:
             yield

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from shared.errors import Busy
 from shared.vlm.generation import Generated, Piece
 from shared.vlm.image_features import FeatureReuse
 from shared.vlm.loading import LoadedModel
@@ -117,6 +118,15 @@ class ChoiceListener:
         if self._work.on_piece is not None:
             self._work.begun = True
             self._work.on_piece(piece)
+
+
+def check_room(waiting: int, limit: int) -> None:
+    """Raises Busy for a request too many."""
+    if waiting >= limit:
+        raise Busy(
+            f"{waiting} requests wait or are in work, the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): retry later.",
+            retry_after=1.0,
+        )
 
 
 class CallWork:
