@@ -47,10 +47,10 @@ class Line:
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._lock = connection, threading.Lock()
 
-    def send(self, head: Json) -> None:
-        data = frame(head)
+    def send(self, head: Json, state: Callable[[], Json] = dict) -> None:
+        """``state`` is asked for when nothing else can be sent, so that a later frame never tells an earlier state."""
         with self._lock:
-            self._connection.sendall(data)
+            self._connection.sendall(frame({**head, **state()}))
 
     def read(self) -> tuple[Json, bytes] | None:
         """The next frame, None at the end."""
@@ -146,8 +146,8 @@ class ModelProcess:
             return
         error = done.exception()
         if error is not None:
-            serving = self._state() if isinstance(error, Stale) else {}  # so that the next try is encoded for it
-            self._line.send({"id": number, "error": error_head(error), **serving})
+            state = self._state if isinstance(error, Stale) else dict  # so that the next try is encoded for it
+            self._line.send({"id": number, "error": error_head(error)}, state)
             return
         version, answers = done.result()
         self._line.send({"id": number, "version": version, "answers": [answer_head(answer) for answer in answers]})
@@ -169,15 +169,15 @@ class ModelProcess:
             reply = await work
         except (Exception, asyncio.CancelledError, CancelledError) as error:
             reply = {"error": error_head(error)}
-        self._line.send({"id": number, **reply, **self._state()})
+        self._line.send({"id": number, **reply}, self._state)
         if reply.get("error", {}).get("kind") == WeightsLost.slug:  # a new process reads them anew
             os._exit(1)
 
     def _state(self) -> Json:
         if not hasattr(self, "_engine"):
             return {}
-        loaded = self._engine.loaded
-        return {"serving": [self._engine.version, loaded.processor_digest, loaded.max_length]}
+        serving = self._engine.serving
+        return {"serving": [serving.version, serving.loaded.processor_digest, serving.loaded.max_length]}
 
     async def _start(self, head: Json, payload: bytes) -> Json:
         settings = StudentSettings(**head["settings"])

@@ -41,7 +41,8 @@ from shared.vlm.prompting import Encoded
 from shared.vlm.sampling import Sampling
 
 log = logging.getLogger(__name__)
-TRIES = 3
+TRIES = 20
+"""As many swaps in a row to another processor a request outlives: each costs it a try."""
 CANCEL_SECONDS = 10.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 SENT_SETTINGS = {

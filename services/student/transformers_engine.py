@@ -72,9 +72,9 @@ class TransformersEngine:
         return self._model.serving.version
 
     @property
-    def loaded(self) -> LoadedModel:
-        """The checkpoint that serves now."""
-        return self._model.serving.loaded
+    def serving(self) -> Serving:
+        """The checkpoint that answers, as one: version and model never of two."""
+        return self._model.serving
 
     @property
     def queued(self) -> int:

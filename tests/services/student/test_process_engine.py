@@ -85,7 +85,7 @@ async def test_swaps_to_another_processor_under_load(
             seen.add(scored.version)
 
     clients = [asyncio.create_task(ask()) for ask in (*[ask_on] * 5, score_on)]
-    for _ in range(2):
+    for _ in range(6):
         await engine.swap("polite", folder, None)
         assert (await said(engine))[0] == "polite"
         assert await engine.switch_back("base")
