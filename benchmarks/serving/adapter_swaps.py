@@ -1,7 +1,8 @@
 """Swaps of LoRA checkpoints on vLLM under load: as adapters beside the weights, and as whole weights in their place.
 
 The same checkpoints, once with MPA_STUDENT_VLLM_LORA and once without. Prints the seconds of a swap, failed and mixed
-answers, requests/s and latencies of both, and how many times faster an adapter is swapped.
+answers, requests/s and latencies of both, and how many times faster an adapter is swapped. Random weights are stored in
+float32: in 16 bits the merged weights are rounded, so that adapters answer otherwise and are swapped as whole weights.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ def main() -> None:
     rows = []
     for name, lora in (("whole weights", "false"), ("adapters", "true")):
         with tempfile.TemporaryDirectory(prefix="mpa-adapters-") as folder:
-            model = model_folder(options.size, Path(folder) / "base")
+            model = model_folder(options.size, Path(folder) / "base", dtype=torch.float32)
             versions = publish_adapters(Path(folder), model)
             settings = {"MPA_STUDENT_ENGINE": "vllm", "MPA_STUDENT_VLLM_LORA": lora, "MPA_REDIS_URL": ""}
-            with student(model, Path(folder), {**settings, "MPA_STUDENT_MAX_MODEL_LEN": "512"}) as process:
+            settings |= {"MPA_STUDENT_MAX_MODEL_LEN": "512", "MPA_LOG_LEVEL": "INFO"}
+            log = Path(folder) / "student.log"
+            with student(model, Path(folder), settings, log) as process:
                 rows.append({"swapped as": name, **asyncio.run(measure(process.port, versions, options))})
+            if lora == "true":
+                _check_adapters(log)
     for row in rows:
         row["times faster"] = rows[0]["swap s"] / row["swap s"]
     report("adapter_swaps", rows, TARGETS)
@@ -63,6 +68,12 @@ def publish_adapters(data_dir: Path, model: Path, copies: int = 3) -> list[str]:
         )
         registry.publish(folder, card)
     return versions
+
+
+def _check_adapters(log: Path) -> None:
+    """Raises RuntimeError if the student fell back to whole weights, which this is to be compared with."""
+    if fallen := [line for line in log.read_text().splitlines() if "is swapped as whole weights" in line]:
+        raise RuntimeError(f"{len(fallen)} swaps were not of adapters: {fallen[0]}")
 
 
 def _options() -> argparse.Namespace:

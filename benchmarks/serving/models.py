@@ -19,8 +19,8 @@ _PROCESSOR: Any = AutoProcessor  # untyped
 _MODEL: Any = Idefics3ForConditionalGeneration
 
 
-def model_folder(size: str, folder: Path, seed: int = 0) -> Path:
-    """The folder of a model to measure, made in ``folder`` if it has random weights.
+def model_folder(size: str, folder: Path, seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """The folder of a model to measure, made in ``folder`` if it has random weights, stored in ``dtype``.
 
     ``1m`` is the demo's trained student. ``40m`` has its shape and 43M parameters. ``smol`` has SmolVLM's proportions:
     576 patches of an image become 64 tokens, so that most work is the vision tower's, as in models of real use.
@@ -30,7 +30,7 @@ def model_folder(size: str, folder: Path, seed: int = 0) -> Path:
     if not (folder / "config.json").exists():
         processor = _PROCESSOR.from_pretrained(DEMO_STUDENT)
         model = with_smol_proportions(SMOL, processor, seed) if size == "smol" else build_model(LARGE, processor, seed)
-        model.to(torch.bfloat16).save_pretrained(folder)
+        model.to(dtype).save_pretrained(folder)
         processor.save_pretrained(folder)
     return folder
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +45,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def student(model: Path, data_dir: Path, environment: Mapping[str, str] | None = None) -> Iterator[StudentProcess]:
+def student(
+    model: Path, data_dir: Path, environment: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[StudentProcess]:
     """Serve ``model`` until the block ends; ``environment`` holds more MPA_* settings. Raises RuntimeError if the
-    service does not get ready.
+    service does not get ready. It logs to ``log``, or else to the terminal.
     """
     port = free_port()
     settings = {
@@ -57,7 +59,9 @@ def student(model: Path, data_dir: Path, environment: Mapping[str, str] | None =
         "MPA_LOG_LEVEL": "WARNING",
         **(environment or {}),
     }
-    process = subprocess.Popen([sys.executable, "-m", "services.student"], env={**os.environ, **settings})
+    with log.open("wb") if log else nullcontext() as stderr:
+        command = [sys.executable, "-m", "services.student"]
+        process = subprocess.Popen(command, env={**os.environ, **settings}, stderr=stderr)
     try:
         _wait_until_ready(process, port)
         yield StudentProcess(port, process.pid, data_dir)
