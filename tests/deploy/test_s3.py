@@ -92,7 +92,7 @@ def test_all_of_it_is_valid(objects: Objects) -> None:
                 kubernetes_validate.validate(item, version, strict=True)
 
 
-def test_who_forgets_to_name_the_bucket_reads_so_in_its_name() -> None:
+def test_a_bucket_that_nobody_named_is_called_so() -> None:
     content = documented()
     del content["patches"]
     assert settings_of(kustomize(yaml.safe_dump(content)))["MPA_STORE"] == "s3://set-your-bucket/mpa"
@@ -100,7 +100,7 @@ def test_who_forgets_to_name_the_bucket_reads_so_in_its_name() -> None:
 
 @pytest.mark.slow
 def test_its_settings_and_its_secret_open_the_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a pod, but for the address of the store and the place of the file, which are this machine's."""
+    """The environment of a pod, but for the store's address and the file's place, which are this machine's."""
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     environment = settings_of(kustomize(yaml.safe_dump(documented())))
