@@ -75,11 +75,14 @@ class ImageFiles:
 
     def _artifact(self, key: str) -> bytes:
         try:
-            return self._store.read(key)
+            data = self._store.read(key, at_most=self._max_bytes + 1)
         except Unavailable:  # says nothing about the image
             raise
         except (MPAError, OSError) as error:
             raise UnreadableImage(f"The artifact cannot be read: {error}.") from error
+        if len(data) > self._max_bytes:
+            raise self._too_large(len(data))
+        return data
 
     def _fetch(self, url: str) -> bytes:
         if not self._allow_urls:

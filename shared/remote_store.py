@@ -82,6 +82,21 @@ def typed_errors(url: str) -> Iterator[None]:
         ) from error
 
 
+def read_object(fs: Any, path: str, at_most: int | None) -> bytes:
+    """The object's bytes, or its first ``at_most``."""
+    data: bytes
+    if at_most is None:
+        data = fs.cat_file(path)
+        return data
+    try:
+        data = fs.cat_file(path, start=0, end=at_most)
+        return data
+    except OSError as error:
+        if error_code(error) == "InvalidRange":  # the object is empty
+            return b""
+        raise
+
+
 def create_object(fs: Any, path: str, data: bytes) -> bool:
     """Put ``data`` unless ``path`` exists; whether this call did, as far as the store told."""
     attempts = 0

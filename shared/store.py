@@ -20,7 +20,7 @@ from typing import Any
 
 from shared.errors import InvalidInput, NotFound
 from shared.local_store import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
-from shared.remote_store import create_object, open_filesystem, typed_errors
+from shared.remote_store import create_object, open_filesystem, read_object, typed_errors
 
 Names = list[str]
 
@@ -74,14 +74,14 @@ class Store:
         except FileNotFoundError:
             return False
 
-    def read(self, key: str) -> bytes:
-        """The bytes under ``key``; raises NotFound."""
+    def read(self, key: str, at_most: int | None = None) -> bytes:
+        """The bytes under ``key``, of a longer object only the first ``at_most``; raises NotFound."""
         try:
             if self._local is not None:
-                return self._path(key).read_bytes()
+                with self._path(key).open("rb") as file:
+                    return file.read(-1 if at_most is None else at_most)
             with self._typed_errors():
-                data: bytes = self._fs.cat_file(self._full(key))
-                return data
+                return read_object(self._fs, self._full(key), at_most)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 

@@ -69,6 +69,9 @@ def test_artifacts_are_read_from_the_store(tmp_path: Path) -> None:
         assert reader.read(store.url_of("uploads/u/0.png")) == b"bytes"
         with pytest.raises(UnreadableImage, match="does not exist"):
             reader.read(store.url_of("uploads/u/1.png"))
+        store.write("uploads/u/2.png", b"x" * 51)
+        with pytest.raises(UnreadableImage, match="limit of 50"):
+            reader.read(store.url_of("uploads/u/2.png"))
 
 
 def test_urls_are_fetched_within_limits(store: Store, tmp_path: Path, web: str) -> None:

@@ -75,6 +75,15 @@ def test_what_is_written_is_read_listed_copied_and_deleted(store: Store) -> None
         store.read("jobs/a/spec.json")
 
 
+def test_of_a_long_object_the_beginning_is_read(store: Store) -> None:
+    store.write("a/b", b"0123456789")
+    store.write("a/none", b"")
+    assert [store.read("a/b", at_most=n) for n in (4, 10, 99)] == [b"0123", b"0123456789", b"0123456789"]
+    assert store.read("a/none", at_most=4) == b""
+    with pytest.raises(NotFound, match="a/c"):
+        store.read("a/c", at_most=4)
+
+
 def test_the_first_creator_wins(store: Store) -> None:
     """One after another: moto looks and writes in two steps, so creators at the same moment may all win there."""
     assert [Store(store.url).create("claim", b"%d" % n) for n in range(4)] == [True, False, False, False]

@@ -30,6 +30,15 @@ def test_write_then_read_and_overwrite(store: Store) -> None:
     assert store.exists("jobs/a/spec.json")
 
 
+def test_of_a_long_object_the_beginning_is_read(store: Store) -> None:
+    store.write("a/b", b"0123456789")
+    store.write("a/none", b"")
+    assert [store.read("a/b", at_most=n) for n in (4, 10, 99)] == [b"0123", b"0123456789", b"0123456789"]
+    assert store.read("a/none", at_most=4) == b""
+    with pytest.raises(NotFound, match="a/c"):
+        store.read("a/c", at_most=4)
+
+
 def test_missing_key_names_its_url(store: Store) -> None:
     with pytest.raises(NotFound, match="jobs/nothing"):
         store.read("jobs/nothing")
