@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from shared.contracts import JobState
+from shared.images.traffic import HOUR_FORMAT
 from shared.store import Entry
-from shared.traffic import HOUR_FORMAT
 
 GRACE_SECONDS = 3600.0
 """Nothing younger is ever removed: it may be half of something that is being published."""

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import redis.exceptions
 
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import ManifestEntry
 from shared.errors import NotFound, Unavailable
 from shared.garbage import CARD, Inventory, JobFacts, Kind, Removal, garbage

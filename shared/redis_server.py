@@ -21,8 +21,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.errors import MPAError
-from shared.ports import free_port
 from shared.processes import die_with_parent
+from shared.processes.ports import free_port
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from benchmarks.serving.student_process import student
 from benchmarks.serving.swap_versions import smoke_of
 from benchmarks.serving.swaps import measure
 from services.trainer.models import add_lora, save_candidate
-from shared.adapter_files import describe_adapter
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, build_card
+from shared.checkpoints.adapters import describe_adapter
 from shared.contracts import LoraSpec
 from shared.store import Store
 from shared.vlm.loading import load_model

@@ -23,7 +23,7 @@ from services.parity.throttle import Throttle
 from services.parity.upstream import Upstream
 from shared.client import ChatClient
 from shared.contracts import ChatMessage, ChatRequest
-from shared.ports import free_port
+from shared.processes.ports import free_port
 
 REQUEST = ChatRequest(model="m", messages=[ChatMessage(role="user", content="what?")], max_tokens=4)
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "this"}}]}

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from shared.checkpoints import CheckpointRegistry, build_card
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from shared.store import Store
 
 READY_SECONDS = 300.0

@@ -31,7 +31,7 @@ from benchmarks.serving.models import LARGE
 from benchmarks.serving.report import report
 from demo.world.generator import pile
 from shared.images import to_data_url
-from shared.ports import free_port
+from shared.processes.ports import free_port
 
 READY_SECONDS = 600.0
 DEMO_TEACHER = Path("demo/models/teacher")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shared.client import StudentClient
 from shared.errors import InvalidInput, Unavailable
-from shared.ports import free_port
+from shared.processes.ports import free_port
 
 READY_SECONDS = 600.0
 STOP_SECONDS = 15.0

@@ -17,10 +17,10 @@ from services.parity.upstream import Patience, Upstream
 from shared.client import ChatClient
 from shared.contracts import JobSpec, ManifestEntry, Verdict
 from shared.errors import UpstreamError
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits, UnreadableImage
+from shared.images.files import ImageFiles
 from shared.sets import Row
-from shared.tracing import span, unrecorded
+from shared.telemetry.tracing import span, unrecorded
 from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)

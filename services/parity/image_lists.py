@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from services.parity.source_rules import UNWRITABLE, SourceRules, allowed, store_key
 from shared.contracts import ManifestSource
 from shared.errors import Forbidden, InvalidInput, NotFound
+from shared.images.web import WEB_SCHEMES
 from shared.store import Store
-from shared.web_images import WEB_SCHEMES
 
 Line = tuple[str, dict[str, Any]]
 _WANTED = "name a JSONL or Parquet file with a column 'image'."

@@ -10,7 +10,7 @@ from services.parity.rounds import RoundPlan, asked_before, questions_each
 from services.parity.submission import manifest_key, parse_entry, read_spec
 from shared.contracts import JobSpec, ManifestEntry, RoundReport
 from shared.errors import NotFound
-from shared.rounds import read_round
+from shared.sets.rounds import read_round
 from shared.state import round_of_shard
 from shared.store import Store
 

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.parity.throttle import Throttle
 from shared.contracts import JobState, Outcome
-from shared.metrics import LONG_SECONDS
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
 from shared.sets import Row
 from shared.state import COLLECT_STATES, ShardResult, Snapshot, WorkStatus
+from shared.telemetry.metrics import LONG_SECONDS
 
 QUEUES = (COLLECT_QUEUE, TRAIN_QUEUE)
 SHARD_STATES = ("waiting", "queued", "in_work", "expired", "done", "failed")

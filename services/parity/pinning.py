@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from shared.contracts import ManifestEntry
 from shared.errors import InvalidInput, NotFound
+from shared.images.traffic import TRAFFIC
 from shared.store import Store
-from shared.traffic import TRAFFIC
 
 COPIES_AT_ONCE = 16
 """An object store answers each copy in its own time."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from shared.canaries import NOT_SERVED, CanaryRegistry, owner_of
+from shared.checkpoints.canaries import NOT_SERVED, CanaryRegistry, owner_of
 from shared.client import ChatReply, StudentClient
 from shared.contracts import (
     AttentionRequest,

@@ -9,8 +9,8 @@ from services.parity.report import read_report
 from services.parity.submission import read_spec
 from shared.contracts import StoredSpec
 from shared.errors import NewerSchema
-from shared.rounds import read_rounds
 from shared.sets import read_shard, shard_numbers, summarise
+from shared.sets.rounds import read_rounds
 from shared.state import JobStore, Rebuilt
 from shared.store import Store
 

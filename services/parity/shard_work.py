@@ -20,8 +20,8 @@ from services.parity.private_student import POSTPONED, NoPlace, PrivateStudent
 from services.parity.rounds import RoundPlan
 from services.parity.settling import settle
 from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits
+from shared.images.files import ImageFiles
 from shared.sets import Row, read_shard, shard_key, summarise, tally, write_shard
 from shared.state import JobStore, Lease, ShardResult
 from shared.store import Store

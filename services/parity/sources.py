@@ -25,9 +25,9 @@ from shared.contracts import (
     UploadSource,
 )
 from shared.errors import InvalidInput
-from shared.image_files import IMAGE_SUFFIXES
+from shared.images.files import IMAGE_SUFFIXES
+from shared.images.traffic import traffic_images
 from shared.store import Store
-from shared.traffic import traffic_images
 
 Found = tuple[str, Sequence[str]]
 

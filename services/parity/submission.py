@@ -15,13 +15,13 @@ from pathlib import Path
 from services.parity.pinning import pin_traffic
 from services.parity.source_rules import SourceRules, allowed
 from services.parity.sources import list_images
-from shared.alignment import check_answers_apart, check_discrepancies, completed, needs_logprobs
 from shared.compatibility import read_shown, read_stored
 from shared.contracts import JobSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
+from shared.loss_spec import check_answers_apart, check_discrepancies, completed, needs_logprobs
 from shared.state import JobStore
 from shared.store import Store
-from shared.tracing import HEADER, trace_headers
+from shared.telemetry.tracing import HEADER, trace_headers
 from shared.vqa.tasks import TaskProfile
 
 

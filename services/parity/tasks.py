@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from shared.errors import NewerSchema
 from shared.queue import COLLECT_TASK, check_message, trace_of
 from shared.telemetry import log_fields
-from shared.tracing import Traces
+from shared.telemetry.tracing import Traces
 
 log = logging.getLogger(__name__)
 

@@ -26,16 +26,16 @@ from services.parity.shard_work import ShardWork
 from services.parity.tasks import Runner, register
 from services.parity.throttle import Throttle
 from shared.client import ChatClient, StudentClient
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits
-from shared.metrics import make_registry, serve_metrics
+from shared.images.files import ImageFiles
 from shared.queue import COLLECT_QUEUE, make_celery, work_off
 from shared.settings import ParitySettings, read_settings
 from shared.state import JobStore
 from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
-from shared.tracing import Traces, open_traces
+from shared.telemetry.metrics import make_registry, serve_metrics
+from shared.telemetry.tracing import Traces, open_traces
 from shared.vqa.tasks import load_profiles
 
 log = logging.getLogger(__name__)

@@ -34,7 +34,6 @@ from services.student.tap import TrafficTap
 from services.student.transformers_engine import TransformersEngine
 from services.student.vllm_engine import VllmEngine
 from services.student.work import StreamPiece
-from shared.chat_images import ChatImages
 from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
 from shared.contracts import (
@@ -54,6 +53,7 @@ from shared.contracts import (
 from shared.errors import MPAError, Unavailable
 from shared.http import create_app
 from shared.images import ImageLimits
+from shared.images.chat import ChatImages
 from shared.settings import StudentSettings
 from shared.store import Store
 from shared.vlm.attention_route import answer_attention

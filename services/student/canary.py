@@ -13,7 +13,7 @@ from services.student.judge import Verdict, judge
 from services.student.rollout import Rollout, StartEngine
 from services.student.routing import Router
 from services.student.tally import Tally
-from shared.canaries import CanaryRegistry
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import ActivePointer, Canary, CanaryRequest, CanaryState, SwapResult
 from shared.errors import BadCheckpoint, Conflict, MPAError, NotFound
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from services.student.engine import Answered, Question
 from services.student.work import StreamPiece
-from shared.chat_images import ChatImages
 from shared.contracts import (
     AnswerMessage,
     ChatMessage,
@@ -22,6 +21,7 @@ from shared.contracts import (
     Usage,
 )
 from shared.errors import InvalidInput, MPAError, NotFound
+from shared.images.chat import ChatImages
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated, Token
 from shared.vlm.sampling import Sampling

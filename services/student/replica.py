@@ -21,8 +21,8 @@ from services.student.rollout import Rollout, StartEngine
 from services.student.routing import Router
 from services.student.tally import Tally, total
 from shared.background import end_loops
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import Canary, CanaryReport, CanaryState, ReplicaInfo, RolloutView
 from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings

@@ -17,7 +17,7 @@ from services.student.quiet_thread import in_quiet_thread
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, describe_difference, read_tensor_table, verify_folder
 from shared.contracts import ActivePointer, CheckpointCard, CheckpointList, SmokeAnswer, SwapResult
 from shared.errors import BadCheckpoint, NotFound, Unavailable
-from shared.tracing import span
+from shared.telemetry.tracing import span
 
 log = logging.getLogger(__name__)
 

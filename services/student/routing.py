@@ -19,7 +19,7 @@ from services.student.candidate import Candidate
 from services.student.engine import Answered, Engine, Question
 from services.student.tally import VersionTally
 from services.student.work import StreamPiece
-from shared.canaries import NOT_SERVED
+from shared.checkpoints.canaries import NOT_SERVED
 from shared.errors import InvalidInput, NotFound
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling

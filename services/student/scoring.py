@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from services.student.chat import read_question
 from services.student.engine import Engine, Question
-from shared.chat_images import ChatImages
 from shared.contracts import (
     AnswerScore,
     ChatMessage,
@@ -16,6 +15,7 @@ from shared.contracts import (
     TextPart,
 )
 from shared.errors import InvalidInput, Unavailable
+from shared.images.chat import ChatImages
 from shared.vlm.scoring import Score
 
 

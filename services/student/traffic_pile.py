@@ -15,8 +15,8 @@ import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
+from shared.images.traffic import HOUR_FORMAT, traffic_prefix
 from shared.store import Store
-from shared.traffic import HOUR_FORMAT, traffic_prefix
 
 log = logging.getLogger(__name__)
 TIDY_SECONDS = 60.0

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from services.student.vllm_child import VllmChild
 from services.student.vllm_files import check_finite
-from shared.adapter_files import ADAPTER_FOLDER
-from shared.checkpoint_files import CARD_NAME, read_card
+from shared.checkpoints.adapters import ADAPTER_FOLDER
+from shared.checkpoints.files import CARD_NAME, read_card
 from shared.contracts import CardAdapter
 from shared.errors import InvalidInput, MPAError, Unavailable
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from shared.checkpoint_files import weight_files
+from shared.checkpoints.files import weight_files
 from shared.errors import BadCheckpoint
 
 KEPT_AT_START = (

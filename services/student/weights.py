@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from shared.checkpoint_files import read_tensor_table, weight_files
+from shared.checkpoints.files import read_tensor_table, weight_files
 from shared.errors import BadCheckpoint
 
 CHUNK_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from pathlib import Path
 from services.supervisor.probes import http_probe, redis_probe
 from services.supervisor.process import ProcessSpec
 from shared.errors import Conflict
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from shared.redis_server import redis_command
 from shared.settings import CommonSettings, ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
 

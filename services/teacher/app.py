@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from services.teacher.engine import Engine
 from services.teacher.vllm_engine import VllmEngine
-from shared.chat_images import ChatImages
 from shared.contracts import (
     AttentionRequest,
     AttentionResponse,
@@ -26,6 +25,7 @@ from shared.contracts import (
 from shared.errors import Forbidden, NotFound
 from shared.http import create_app, invalid_fields
 from shared.images import ImageLimits
+from shared.images.chat import ChatImages
 from shared.settings import TeacherSettings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from shared.adapter_files import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS
+from shared.checkpoints.adapters import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS
 
 
 def save_adapter(model: PeftModel, checkpoint: Path) -> None:

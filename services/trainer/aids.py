@@ -11,7 +11,7 @@ from services.trainer.dataset import TrainingSet
 from services.trainer.rows import RowMaker
 from services.trainer.student_maps import StudentMaps
 from services.trainer.teacher_tokens import TeacherTokens
-from shared.alignment import Alignment
+from shared.loss_spec import Alignment
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidInput
-from shared.web_images import WEB_SCHEMES
+from shared.images.web import WEB_SCHEMES
 
 
 @dataclass(frozen=True)

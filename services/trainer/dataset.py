@@ -13,18 +13,19 @@ import pyarrow as pa
 
 from services.trainer.losses.weights import pair_weights
 from services.trainer.plan import BatchPlan
-from shared.alignment import Alignment, Discrepancy
 from shared.contracts import Split, TrainSpec, Verdict
 from shared.errors import InvalidInput
+from shared.images.web import WEB_SCHEMES
+from shared.loss_spec import Alignment, Discrepancy
 from shared.sets import Alternative, read_set
 from shared.store import Store
-from shared.web_images import WEB_SCHEMES
 
 
 @dataclass(frozen=True)
 class Sample:
     """One question with the answer to learn (the teacher's) about one image, whose file had ``image_sha256`` when it
-    was asked; and what the set knows of the pair beside it (see shared/sets.py), as far as the loss has a use for it.
+    was asked; and what the set knows of the pair beside it (see shared/sets/shards.py), as far as the loss has
+    a use for it.
     """
 
     pair_id: str

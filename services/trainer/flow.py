@@ -25,17 +25,17 @@ from services.trainer.promotion import promote
 from services.trainer.rounds import judged, mined, trained
 from services.trainer.together import Together
 from services.trainer.workspace import Workspace
-from shared.canaries import CanaryRegistry, owner_of
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.canaries import CanaryRegistry, owner_of
 from shared.client import StudentClient
 from shared.contracts import Evaluation, JobSpec, JobState, Outcome, RoundReport
 from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
-from shared.rounds import publish_round, read_rounds
 from shared.sets import read_set
+from shared.sets.rounds import publish_round, read_rounds
 from shared.settings import TrainerSettings
 from shared.state import JobStore, Lease
 from shared.store import Store
-from shared.tracing import span
+from shared.telemetry.tracing import span
 from shared.vqa.tasks import load_profiles
 
 logger = logging.getLogger(__name__)

@@ -41,9 +41,9 @@ from services.trainer.plan import optimiser_steps
 from services.trainer.sampler import PlanSampler, plan_loader
 from services.trainer.shelf import FeatureShelf
 from services.trainer.student_maps import StudentMaps
-from shared.alignment import resolve
 from shared.contracts import LoraSpec, TrainSpec
 from shared.errors import InvalidInput
+from shared.loss_spec import resolve
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
-from shared.tracing import HEADER, span, trace_headers
+from shared.telemetry.tracing import HEADER, span, trace_headers
 
 
 class CandidateMaker:

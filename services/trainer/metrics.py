@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.contracts import TrainingProgress
-from shared.metrics import LONG_SECONDS
+from shared.telemetry.metrics import LONG_SECONDS
 
 PHASE_SECONDS = (*LONG_SECONDS, 3600.0, 14400.0, 86400.0)
 

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from services.trainer.adapter import save_adapter
-from shared.adapter_files import ADAPTER_FOLDER
 from shared.checkpoints import (
     CARD_NAME,
     TensorInfo,
@@ -24,6 +23,7 @@ from shared.checkpoints import (
     read_tensor_table,
     verify_loadable,
 )
+from shared.checkpoints.adapters import ADAPTER_FOLDER
 from shared.contracts import LoraSpec, TrainSpec
 from shared.errors import BadCheckpoint, InvalidInput
 

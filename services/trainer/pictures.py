@@ -8,8 +8,8 @@ from PIL import Image
 
 from services.trainer.dataset import Sample
 from shared.errors import InvalidInput
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits, UnreadableImage, decode_image
+from shared.images.files import ImageFiles
 
 
 class Pictures:

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from services.trainer.config import EvaluationResult, RunConfig, TrainResult
-from shared.adapter_files import describe_adapter
 from shared.checkpoints import CheckpointRegistry, build_card
+from shared.checkpoints.adapters import describe_adapter
 from shared.client import StudentClient
 from shared.errors import BadCheckpoint, NotFound, Unavailable, UpstreamError
 

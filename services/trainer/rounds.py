@@ -10,7 +10,7 @@ import pyarrow as pa
 from services.trainer.config import EvaluationResult
 from services.trainer.gate import decide
 from shared.contracts import Evaluation, JobSpec, RoundReport
-from shared.rounds import counts_of, disparity_rate, failed_questions, task_shares
+from shared.sets.rounds import counts_of, disparity_rate, failed_questions, task_shares
 
 _ROUNDING = 1e-9
 

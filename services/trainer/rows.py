@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from services.trainer.dataset import Sample, TrainingSet
 from services.trainer.losses import Kind
 from services.trainer.losses.candidates import vote_shares
-from shared.alignment import Alignment
 from shared.errors import InvalidInput
+from shared.loss_spec import Alignment
 
 logger = logging.getLogger(__name__)
 

@@ -37,13 +37,13 @@ from services.trainer.ranks import ALONE, Ranks
 from services.trainer.rows import Row
 from shared.client import ChatClient
 from shared.errors import InvalidInput, MPAError, Unavailable
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits
+from shared.images.files import ImageFiles
 from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.store import Store
 from shared.telemetry import log_fields, setup_logging
-from shared.tracing import open_traces
+from shared.telemetry.tracing import open_traces
 from shared.vlm.loading import LoadedModel, load_model, pick_device
 from shared.vqa.tasks import load_profiles
 

@@ -15,7 +15,7 @@ from services.trainer.errors import Stopping
 from shared.errors import NewerSchema
 from shared.queue import TRAIN_TASK, check_message, trace_of
 from shared.telemetry import log_fields
-from shared.tracing import Traces
+from shared.telemetry.tracing import Traces
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from services.trainer.child import thread_limits
 from services.trainer.config import RunConfig, save
 from shared.errors import InvalidInput
-from shared.ports import free_port
+from shared.processes.ports import free_port
 
 log = logging.getLogger(__name__)
 

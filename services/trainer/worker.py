@@ -16,14 +16,14 @@ from services.trainer.flow import TrainingFlow
 from services.trainer.launch import check_reporters, read_launch
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.tasks import Runner, register
-from shared.metrics import make_registry, serve_metrics
 from shared.queue import TRAIN_QUEUE, make_celery, work_off
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
 from shared.state.presence import present
 from shared.store import Store
 from shared.telemetry import setup_logging
-from shared.tracing import Traces, open_traces
+from shared.telemetry.metrics import make_registry, serve_metrics
+from shared.telemetry.tracing import Traces, open_traces
 from shared.vqa.tasks import load_profiles
 
 log = logging.getLogger(__name__)

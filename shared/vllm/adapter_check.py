@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from shared.adapter_files import ADAPTER_WEIGHTS
+from shared.checkpoints.adapters import ADAPTER_WEIGHTS
 
 Place = tuple[Any, int]
 """A layer that vLLM adapts, and which of its packed parts (q, k and v are one layer) a module is."""

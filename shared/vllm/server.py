@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from shared.vllm.child import Backoff, ModelProcess
 from shared.vllm.probing import probe_body, why_no_answer, why_unhealthy
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.checkpoint_files import TensorInfo, describe_difference, read_tensor_table
+from shared.checkpoints.files import TensorInfo, describe_difference, read_tensor_table
 from shared.vllm.adapter_check import why_not_adaptable
 
 EXTENSION = f"{__name__}.GuardedReload"

@@ -26,9 +26,9 @@ from services.teacher.app import make_app as teacher_app
 from services.trainer.app import make_app as trainer_app
 from services.trainer.metrics import TrainerMetrics
 from shared.http import create_app
-from shared.metrics import make_registry
 from shared.settings import ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
 from shared.store import Store
+from shared.telemetry.metrics import make_registry
 from tests.deploy.conftest import ROOT
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"

@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from demo.driver.system import System
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry, build_card
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.client import ParityClient, StudentClient
 from shared.contracts import Outcome, Split, Verdict
 from shared.sets import read_set

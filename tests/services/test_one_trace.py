@@ -28,7 +28,7 @@ from services.trainer.app import make_app as make_trainer
 from shared.client import ParityClient
 from shared.contracts import Health, JobState, JobStatus, Outcome
 from shared.http import create_app
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from shared.redis_server import EmbeddedRedis
 from shared.settings import HttpSettings, ParitySettings, StudentSettings, TrainerSettings
 from tests.collector import Collector, SeenSpan, running_collector

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shared.ports import free_port
-from shared.remote_store import open_filesystem
+from shared.processes.ports import free_port
+from shared.store.remote import open_filesystem
 from tests.polling import wait_until
 
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

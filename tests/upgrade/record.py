@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 import redis
 
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from shared.redis_server import start_embedded_redis
 from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, weak_student, wise_teacher

@@ -17,8 +17,8 @@ from services.parity.rebuild import rebuild_all
 from services.parity.shard_work import ShardWork
 from services.parity.submission import spec_key
 from services.trainer import tasks as trainer_tasks
-from shared.checkpoint_files import parse_card
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.files import parse_card
 from shared.client import ParityClient
 from shared.compatibility import SCHEMA as OWN
 from shared.compatibility import check_schema, read_stored

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from services.cli.doctor.checks import broken, in_thread, ok, warning
 from services.cli.doctor.picture import square, stripes
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import Finding, TokenLogprob
 from shared.errors import NotFound

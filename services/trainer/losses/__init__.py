@@ -19,7 +19,7 @@ from services.trainer.losses.candidates import candidate_divergence
 from services.trainer.losses.predictions import IGNORE, Kind, Predictions, TopTokens
 from services.trainer.losses.rationale import rationale_cross_entropy
 from services.trainer.losses.top_k import top_k_divergence
-from shared.alignment import Alignment
+from shared.loss_spec import Alignment
 
 __all__ = ["IGNORE", "PLAIN", "Kind", "Predictions", "Term", "TopTokens", "alignment_loss", "terms_of"]
 

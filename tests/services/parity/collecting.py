@@ -10,8 +10,8 @@ from services.parity.shard_work import ShardWork
 from services.parity.source_rules import SourceRules
 from services.parity.submission import Submitter
 from shared.contracts import JobSpec, JobState, Outcome, RoundReport
-from shared.rounds import publish_round, read_rounds, task_shares
 from shared.sets import read_set
+from shared.sets.rounds import publish_round, read_rounds, task_shares
 from shared.settings import ParitySettings
 from shared.state import JobStore, shards_of_round
 from shared.store import Store

@@ -23,8 +23,8 @@ from services.parity.throttle import Throttle
 from services.parity.upstream import Upstream
 from shared.client import ChatClient
 from shared.contracts import AnnotatorSpec, JobSpec, ManifestEntry, Verdict
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits
+from shared.images.files import ImageFiles
 from shared.sets import Row
 from shared.settings import ParitySettings
 from shared.store import Store

@@ -15,7 +15,7 @@ from services.parity.private_student import PrivateStudent, free_candidate
 from services.parity.rebuild import rebuild
 from services.parity.rounds import RoundPlan, questions_each
 from services.parity.shard_work import ShardWork
-from shared.canaries import CanaryRegistry, owner_of
+from shared.checkpoints.canaries import CanaryRegistry, owner_of
 from shared.client import ParityClient
 from shared.contracts import (
     CanaryRequest,
@@ -30,8 +30,8 @@ from shared.contracts import (
     Verdict,
 )
 from shared.errors import UpstreamError
-from shared.rounds import read_rounds
 from shared.sets import read_set, shard_numbers
+from shared.sets.rounds import read_rounds
 from shared.state import JobStore
 from shared.store import Store
 from shared.vqa.answers import normalise_question

@@ -20,11 +20,11 @@ from shared.client import ParityClient
 from shared.contracts import JobSpec, ManifestEntry, TrafficSource, Verdict
 from shared.errors import InvalidInput, UpstreamError
 from shared.images import ImageLimits
+from shared.images.traffic import HOUR_FORMAT
 from shared.sets import read_set
 from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
-from shared.traffic import HOUR_FORMAT
 from tests.services.parity.collecting import Spec, collect, submitter
 from tests.services.parity.conftest import png
 

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from services.student.app import build_app
-from shared.adapter_files import describe_adapter
 from shared.checkpoints import CheckpointRegistry, build_card
+from shared.checkpoints.adapters import describe_adapter
 from shared.client import StudentClient, image_question
 from shared.contracts import CanaryRequest, ChatRequest, SmokeAnswer
 from shared.images import to_data_url

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from safetensors.torch import load_file, save_file
 
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import CanaryReport, CanaryState
 from shared.errors import UpstreamError
 from shared.settings import StudentSettings

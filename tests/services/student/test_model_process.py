@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from tests.polling import wait_until
 from tests.processes import find_descendant
 from tests.services.student.test_process_engine import MODEL_PROCESS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import CanaryState, ScoreItem, ScoreRequest
 from shared.errors import UpstreamError
 from shared.images import to_data_url

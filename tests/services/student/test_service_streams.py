@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from shared.client import image_question
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from shared.settings import StudentSettings
 from tests.services.student.small_replica import ask, batches, data_url, running
 

@@ -23,9 +23,9 @@ from services.student.traffic_pile import TrafficPile
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.errors import InvalidInput
 from shared.images import to_data_url
+from shared.images.traffic import HOUR_FORMAT, traffic_images
 from shared.settings import StudentSettings
 from shared.store import Store
-from shared.traffic import HOUR_FORMAT, traffic_images
 from tests.polling import wait_until
 
 FILTERS = "tests.services.student.tap_filters"

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from shared.errors import UpstreamError
+from shared.images.traffic import traffic_images
 from shared.settings import StudentSettings
 from shared.store import Store
-from shared.traffic import traffic_images
 from tests.polling import async_wait_until
 from tests.services.student.small_replica import answer_of, ask, png, running
 

@@ -16,7 +16,7 @@ from services.supervisor.plan import Plan
 from services.supervisor.probes import http_probe
 from services.supervisor.process import NotReady, ProcessSpec
 from services.supervisor.supervisor import SERVICE_STOP_SECONDS, data_dir_lock, supervise
-from shared.ports import free_port
+from shared.processes.ports import free_port
 
 
 def spec(name: str, kind: str) -> ProcessSpec:

@@ -15,7 +15,7 @@ import httpx
 from PIL import Image
 
 from shared.images import to_data_url
-from shared.ports import free_port
+from shared.processes.ports import free_port
 from tests.polling import wait_until
 from tests.processes import find_descendant
 

@@ -20,9 +20,9 @@ from services.trainer.rows import RowMaker
 from services.trainer.run import run_training
 from services.trainer.student_maps import StudentMaps
 from services.trainer.teacher_tokens import TeacherTokens
-from shared.alignment import Alignment, check_discrepancies, resolve
 from shared.contracts import DiscrepancySpec, LossSpec, TrainSpec
 from shared.errors import InvalidInput
+from shared.loss_spec import Alignment, check_discrepancies, resolve
 from shared.sets import Row, read_set, write_shard
 from shared.store import Store
 from shared.vlm.attention import image_attention, load_probe

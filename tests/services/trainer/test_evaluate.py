@@ -19,8 +19,8 @@ from shared.checkpoints import SMOKE_TOKENS
 from shared.client import ChatClient
 from shared.contracts import IdentifierSpec
 from shared.errors import InvalidInput
-from shared.image_files import ImageFiles
 from shared.images import ImageLimits
+from shared.images.files import ImageFiles
 from shared.store import Store
 from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel, load_model

@@ -19,8 +19,8 @@ from services.trainer.features import freeze_vision
 from services.trainer.models import add_lora, language_model, save_candidate
 from services.trainer.promotion import publish
 from services.trainer.run import run_training
-from shared.adapter_files import describe_adapter
 from shared.checkpoints import CheckpointRegistry, build_card, read_tensor_table, verify_folder, verify_loadable
+from shared.checkpoints.adapters import describe_adapter
 from shared.contracts import CardAdapter, Evaluation, LoraSpec, TaskScore, TrainSpec
 from shared.errors import BadCheckpoint, InvalidInput
 from shared.store import Store

@@ -18,7 +18,7 @@ from services.trainer.losses.candidates import candidate_divergence, vote_shares
 from services.trainer.losses.rationale import rationale_cross_entropy
 from services.trainer.losses.top_k import bucket_divergence, top_k_divergence
 from services.trainer.losses.weights import LEAST, MOST, pair_weights
-from shared.alignment import Alignment, Discrepancy
+from shared.loss_spec import Alignment, Discrepancy
 
 
 def predictions(logits: Tensor, labels: Tensor, **more: object) -> Predictions:

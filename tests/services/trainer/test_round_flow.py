@@ -8,8 +8,8 @@ import pytest
 
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import GateSpec, JobState, Outcome, RoundsSpec, Split, TrainSpec, Verdict
-from shared.rounds import read_round, read_rounds
 from shared.sets import Row, read_set, write_shard
+from shared.sets.rounds import read_round, read_rounds
 from shared.state import JobStore
 from shared.store import Store
 from tests.services.trainer.played_job import PlayedJob, scores

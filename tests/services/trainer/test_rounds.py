@@ -7,8 +7,8 @@ import pytest
 from services.trainer.dataset import read_held_out, read_training_set
 from services.trainer.rounds import judged, mined, trained
 from shared.contracts import GateSpec, RoundReport, RoundsSpec, Split, Verdict
-from shared.rounds import EXAMPLES
 from shared.sets import read_set
+from shared.sets.rounds import EXAMPLES
 from shared.store import Store
 from tests.services.trainer.played_job import scores
 from tests.services.trainer.small_rounds import KINDS, spec_of, write_round

@@ -15,8 +15,8 @@ from services.cli.doctor.fit import fit_findings
 from services.cli.doctor.models import student_findings, teacher_findings
 from services.cli.doctor.services import answering, key
 from services.trainer.app import make_app as make_trainer
-from shared.canaries import CanaryRegistry
 from shared.checkpoints import CheckpointRegistry, build_card
+from shared.checkpoints.canaries import CanaryRegistry
 from shared.client import ChatClient
 from shared.contracts import Alive, CanaryRequest, Finding, FindingState
 from shared.settings import ClientSettings, TrainerSettings

@@ -1,0 +1,329 @@
+"""The checkpoint registry: immutable versions with lineage cards, and an active pointer that remembers its past.
+
+Below ``checkpoints/<student>/`` a version is a folder whose card was written last, so a version without a valid card
+does not exist. Each promotion is claimed as ``.promotions/<generation>.json`` with create-if-absent; ``active.json``
+is the copy of the latest one for readers. Two promoters can thus never overwrite each other, and a crash between
+both writes loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from shared.checkpoints.cards import build_card, package_versions
+from shared.checkpoints.files import (
+    CARD_NAME,
+    TensorInfo,
+    checkpoint_files,
+    describe_difference,
+    digest_folder,
+    parse_card,
+    read_card,
+    read_tensor_table,
+    verify_folder,
+    verify_loadable,
+)
+from shared.compatibility import check_schema, read_shown
+from shared.contracts import (
+    ActivePointer,
+    CheckpointCard,
+    CheckpointInfo,
+    CheckpointList,
+)
+from shared.errors import BadCheckpoint, Conflict, NotFound
+from shared.store import Store
+
+__all__ = [
+    "BASE_VERSION",
+    "CARD_NAME",
+    "SMOKE_TOKENS",
+    "CheckpointRegistry",
+    "TensorInfo",
+    "build_card",
+    "checkpoint_files",
+    "describe_difference",
+    "digest_folder",
+    "package_versions",
+    "read_card",
+    "read_tensor_table",
+    "verify_folder",
+    "verify_loadable",
+]  # fmt: skip
+
+BASE_VERSION = "base"
+SMOKE_TOKENS = 16
+"""Length limit of the answers that cards record and servers repeat."""
+_BASE_SUFFIXES = frozenset({".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".md"})
+_BASE_FOLDERS = frozenset({"additional_chat_templates"})
+
+logger = logging.getLogger(__name__)
+
+
+class _Promotion(BaseModel):
+    """One generation of the pointer; ``below`` is the generation that a rollback from here restores."""
+
+    pointer: ActivePointer
+    below: int | None
+
+
+class CheckpointRegistry:
+    """Checkpoints of one student in an artifact store. Synchronous: call it through ``asyncio.to_thread`` in async
+    code.
+    """
+
+    def __init__(self, store: Store, student: str) -> None:
+        self.student = student
+        self._store = store
+        self._root = f"checkpoints/{student}"
+
+    def register_base(self, folder: Path) -> str:
+        """Publish the student that the service was configured with; returns its version.
+
+        It is ``base``; should another model already own that name (the configured one was changed),
+        ``base-<digest>``. It becomes active only if nothing is active yet.
+        """
+        files = _base_files(folder)
+        verify_loadable(folder, ignore_pickles=True)
+        card = build_card(folder, version=BASE_VERSION, student=self.student, files=files)
+        if self._has_card(BASE_VERSION) and self.card(BASE_VERSION).digest != card.digest:
+            card = card.model_copy(update={"version": f"{BASE_VERSION}-{card.digest[:12]}"})
+            logger.warning(
+                "the configured student differs from version base: registered as %s",
+                card.version,
+            )
+        self.publish(folder, card)
+        try:
+            self.active()
+        except NotFound:
+            self.set_active(card.version, "base model")
+        return card.version
+
+    def publish(self, folder: Path, card: CheckpointCard) -> str:
+        """Copy the card's files of ``folder``, then the card, which makes the version exist; returns its URL.
+
+        Publishing the same content again changes nothing; other content under an existing version raises Conflict.
+        """
+        if card.student != self.student:
+            raise BadCheckpoint(f"The card is for student {card.student!r}, this registry for {self.student!r}.")
+        prefix = self._prefix(card.version)
+        if self._has_card(card.version):
+            if self.card(card.version).digest == card.digest:
+                return self.url(card.version)
+            raise Conflict(
+                f"Version {card.version} of {self.student} exists with other content; "
+                "versions never change: use a new name."
+            )
+        with tempfile.TemporaryDirectory(prefix="mpa-publish-") as staging:
+            _stage(folder, card, Path(staging))
+            self._store.publish_dir(Path(staging), prefix, last=CARD_NAME)
+        return self.url(card.version)
+
+    def url(self, version: str) -> str:
+        return self._store.url_of(self._prefix(version))
+
+    def versions(self) -> list[str]:
+        """Versions with a valid card, oldest first."""
+        cards = [card for name in self._store.list_dirs(self._root) if (card := self._card_or_none(name))]
+        return [card.version for card in sorted(cards, key=lambda c: (c.created_at, c.version))]
+
+    def list(self) -> CheckpointList:
+        """All versions with their lineage in short; ``active`` is empty while none was promoted yet."""
+        latest = self._latest()
+        pointer = latest.pointer if latest else None
+        active = pointer.version if pointer else ""
+        infos = [self._info(self.card(version), active) for version in self.versions()]
+        return CheckpointList(
+            student=self.student,
+            active=active,
+            previous=pointer.previous if pointer else None,
+            checkpoints=infos,
+        )
+
+    def card(self, version: str) -> CheckpointCard:
+        """The card of ``version``; raises NotFound if there is no such version, BadCheckpoint if its card is
+        damaged.
+        """
+        try:
+            data = self._store.read(f"{self._prefix(version)}/{CARD_NAME}")
+        except NotFound as error:
+            known = ", ".join(self.versions()) or "none yet"
+            raise NotFound(f"Student {self.student} has no checkpoint {version!r} (there are: {known}).") from error
+        card = parse_card(data, f"{self.student}/{version}")
+        if card.version != version or card.student != self.student:
+            raise BadCheckpoint(
+                f"The folder of {self.student}/{version} holds the card of {card.student}/{card.version}: "
+                "restore the right one."
+            )
+        return card
+
+    def local(self, version: str) -> Path:
+        """A local folder with the files of ``version``, for from_pretrained; raises NotFound."""
+        names = [file.name for file in self.card(version).files]
+        return self._store.open_local(self._prefix(version), [*names, CARD_NAME])
+
+    def active(self) -> ActivePointer:
+        """Which version should serve; raises NotFound while none was ever set."""
+        return self._latest_or_raise().pointer
+
+    def set_active(self, version: str, by: str) -> ActivePointer:
+        """Point to ``version`` (which must exist); the version served so far becomes ``previous``. Idempotent."""
+        self.card(version)
+        while True:
+            current = self._latest()
+            if current is not None and current.pointer.version == version:
+                return current.pointer
+            claimed = self._claim(current, version, by, below=current)
+            if claimed is not None:
+                return claimed
+
+    def rollback(self, by: str) -> ActivePointer:
+        """Point to the version before the active one; repeated calls walk further back. Raises Conflict where
+        nothing is left.
+        """
+        while True:
+            current = self._latest_or_raise()
+            target = self._promotion(current.below)
+            if target is None:
+                raise Conflict(
+                    f"Student {self.student} has no version before {current.pointer.version} to roll back to."
+                )
+            self.card(target.pointer.version)
+            claimed = self._claim(current, target.pointer.version, by, below=self._promotion(target.below))
+            if claimed is not None:
+                return claimed
+
+    def _claim(
+        self,
+        current: _Promotion | None,
+        version: str,
+        by: str,
+        below: _Promotion | None,
+    ) -> ActivePointer | None:
+        """Write the next generation unless another promoter was faster (then None)."""
+        pointer = ActivePointer(
+            student=self.student,
+            version=version,
+            previous=below.pointer.version if below else None,
+            promoted_by=by,
+            promoted_at=datetime.now(UTC),
+            generation=current.pointer.generation + 1 if current else 0,
+        )
+        promotion = _Promotion(pointer=pointer, below=below.pointer.generation if below else None)
+        if not self._store.create(
+            self._promotion_key(pointer.generation),
+            promotion.model_dump_json(indent=2).encode(),
+        ):
+            return None
+        self._store.write(f"{self._root}/active.json", pointer.model_dump_json(indent=2).encode())
+        logger.info(
+            "checkpoint %s of %s is active (by %s)",
+            version,
+            self.student,
+            by,
+            extra={"checkpoint": version},
+        )
+        return pointer
+
+    def _latest(self) -> _Promotion | None:
+        """The latest promotion: the one ``active.json`` names, rolled forward over those whose copy was not written."""
+        try:
+            pointer = read_shown(ActivePointer, self._store.read(f"{self._root}/active.json"))
+            latest = self._promotion(pointer.generation)
+        except (NotFound, ValueError):
+            latest = None
+        while (following := self._promotion(latest.pointer.generation + 1 if latest else 0)) is not None:
+            latest = following
+        return latest
+
+    def _latest_or_raise(self) -> _Promotion:
+        latest = self._latest()
+        if latest is None:
+            raise NotFound(
+                f"Student {self.student} has no active checkpoint yet: start the student service, or promote one."
+            )
+        return latest
+
+    def _promotion(self, generation: int | None) -> _Promotion | None:
+        if generation is None:
+            return None
+        try:
+            data = self._store.read(self._promotion_key(generation))
+            found = read_shown(_Promotion, data)
+            check_schema(found.pointer.schema_version, f"Promotion {generation} of {self.student}")
+            return found
+        except NotFound:
+            return None
+
+    def _promotion_key(self, generation: int) -> str:
+        return f"{self._root}/.promotions/{generation:08d}.json"
+
+    def _prefix(self, version: str) -> str:
+        return f"{self._root}/{version}"
+
+    def _has_card(self, version: str) -> bool:
+        return self._store.exists(f"{self._prefix(version)}/{CARD_NAME}")
+
+    def _card_or_none(self, version: str) -> CheckpointCard | None:
+        try:
+            return self.card(version) if self._has_card(version) else None
+        except BadCheckpoint as error:
+            logger.warning(
+                "checkpoint %s is not listed: %s",
+                version,
+                error.detail,
+                extra={"checkpoint": version},
+            )
+            return None
+
+    def _info(self, card: CheckpointCard, active: str) -> CheckpointInfo:
+        overall = card.evaluation.overall if card.evaluation else None
+        return CheckpointInfo(
+            version=card.version,
+            url=self.url(card.version),
+            digest=card.digest,
+            active=card.version == active,
+            base=card.base,
+            job_id=card.job_id,
+            created_at=card.created_at,
+            agreement_before=overall.agreement_before if overall else None,
+            agreement_after=overall.agreement_after if overall else None,
+        )
+
+
+def _base_files(folder: Path) -> list[Path]:
+    """What of a model folder from a hub is needed: weights and small text files, not pickles, ONNX or other exports
+    beside them.
+    """
+    if not folder.is_dir():
+        raise BadCheckpoint(
+            f"The student's model folder {folder} does not exist: set MPA_STUDENT_MODEL to a Hugging Face folder."
+        )
+    chosen = []
+    for path in checkpoint_files(folder):
+        parents = path.relative_to(folder).parts[:-1]
+        if path.suffix.lower() in _BASE_SUFFIXES and (not parents or parents[0] in _BASE_FOLDERS):
+            chosen.append(path)
+    return chosen
+
+
+def _stage(folder: Path, card: CheckpointCard, staging: Path) -> None:
+    """Lay out exactly the card's files and the card in ``staging``, by link where the file system allows it."""
+    for file in card.files:
+        source, target = folder / file.name, staging / file.name
+        if not source.is_file():
+            raise BadCheckpoint(
+                f"{source} is missing, though the card of {card.version} lists it: save the checkpoint again."
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except OSError:
+            shutil.copyfile(source, target)
+    (staging / CARD_NAME).write_text(card.model_dump_json(indent=2))

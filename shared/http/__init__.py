@@ -1,0 +1,5 @@
+"""What every HTTP service has: errors as problem+json, API keys, limits, health and metrics."""
+
+from shared.http.app import Lifespan, create_app, invalid_fields, serve
+
+__all__ = ["Lifespan", "create_app", "invalid_fields", "serve"]

@@ -1,0 +1,95 @@
+"""Reads the images of a pile by what a manifest calls them: a local path, an artifact's URL, or an http(s) URL.
+
+Every failure is an UnreadableImage with the reason in words, because one bad image must never stop a job.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from shared.errors import MPAError, Unavailable
+from shared.images.decode import UnreadableImage
+from shared.images.web import WEB_SCHEMES, WebImages
+from shared.store import Store
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+
+class ImageFiles:
+    """``roots``: folders that paths must lie in once links are resolved (None: any). Safe to use from threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        roots: Sequence[Path] | None,
+        max_bytes: int,
+        allow_urls: bool,
+        allow_private_urls: bool = False,
+        timeout: float = 30.0,
+    ) -> None:
+        self._store = store
+        uploads = store.local_path("uploads")
+        allowed = [*(roots or ()), *([uploads] if uploads else ())]
+        self._roots = None if roots is None else [root.resolve() for root in allowed]
+        self._max_bytes = max_bytes
+        self._allow_urls = allow_urls
+        self._web = WebImages(max_bytes=max_bytes, allow_private=allow_private_urls, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._web.close()
+
+    def read(self, image: str) -> bytes:
+        """The image's file bytes; raises UnreadableImage."""
+        if image.startswith(WEB_SCHEMES):
+            return self._fetch(image)
+        if image.startswith(f"{self._store.url}/"):
+            return self._artifact(image[len(self._store.url) + 1 :])
+        return self._file(Path(image))
+
+    def _file(self, path: Path) -> bytes:
+        try:
+            resolved = path.resolve(strict=True)
+            if self._roots is not None and not any(resolved.is_relative_to(root) for root in self._roots):
+                raise UnreadableImage(f"{path} leads outside the allowed folders (MPA_IMAGE_ROOTS).")
+            if not resolved.is_file():
+                raise UnreadableImage(f"{path} is not a file.")
+            with resolved.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > self._max_bytes:
+                    raise self._too_large(size)
+                return file.read(self._max_bytes + 1)
+        except FileNotFoundError as error:
+            raise UnreadableImage(f"{path} does not exist (any more).") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise UnreadableImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+    def _artifact(self, key: str) -> bytes:
+        try:
+            data = self._store.read(key, at_most=self._max_bytes + 1)
+        except Unavailable:  # says nothing about the image
+            raise
+        except (MPAError, OSError) as error:
+            raise UnreadableImage(f"The artifact cannot be read: {error}.") from error
+        if len(data) > self._max_bytes:
+            raise self._too_large(len(data))
+        return data
+
+    def _fetch(self, url: str) -> bytes:
+        if not self._allow_urls:
+            raise UnreadableImage(f"{url} is a URL, and those are not allowed here (MPA_ALLOW_IMAGE_URLS).")
+        return self._web.fetch(url)
+
+    def _too_large(self, size: int) -> UnreadableImage:
+        return UnreadableImage(
+            f"The file has at least {size} bytes, more than the limit of {self._max_bytes} (MPA_MAX_IMAGE_BYTES)."
+        )

@@ -1,0 +1,267 @@
+"""Artifacts by URL (file, s3, gs, memory) through fsspec, published atomically.
+
+Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores
+a put is atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag
+behind what was written: who needs all of something names its keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InvalidInput, NotFound
+from shared.store.local import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
+from shared.store.remote import create_object, open_filesystem, read_object, typed_errors
+
+Names = list[str]
+
+_KEY = re.compile(r"^[^/\x00][^\x00]*$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a listing says of one object: size in bytes, last change in seconds since the epoch."""
+
+    key: str
+    bytes: int
+    modified: float
+
+
+class Store:
+    """An artifact store rooted at ``url``. Methods are synchronous: call them through ``asyncio.to_thread`` in async
+    code.
+    """
+
+    def __init__(self, url: str, cache_dir: Path | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._fs: Any
+        self._fs, root = open_filesystem(self.url)
+        self._root = root.rstrip("/")
+        self._local = Path(self._root) if _is_local(self._fs) else None
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        if self._local is not None:
+            make_root(self._local, self.url)
+
+    @property
+    def lists_at_once(self) -> bool:
+        """Whether a listing shows all that was written before it."""
+        return self._local is not None
+
+    def url_of(self, key: str) -> str:
+        return f"{self.url}/{_checked(key)}"
+
+    def local_path(self, key: str) -> Path | None:
+        """Where ``key`` lies on this machine, None if the store is remote."""
+        return None if self._local is None else self._path(key)
+
+    def exists(self, key: str) -> bool:
+        if self._local is not None:
+            return self._path(key).exists()
+        try:
+            with self._typed_errors():  # not the file system's exists(), which takes any missing file for the object
+                self._fs.info(self._full(key))
+                return True
+        except FileNotFoundError:
+            return False
+
+    def read(self, key: str, at_most: int | None = None) -> bytes:
+        """The bytes under ``key``, of a longer object only the first ``at_most``; raises NotFound."""
+        try:
+            if self._local is not None:
+                with self._path(key).open("rb") as file:
+                    return file.read(-1 if at_most is None else at_most)
+            with self._typed_errors():
+                return read_object(self._fs, self._full(key), at_most)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+
+    def write(self, key: str, data: bytes) -> None:
+        """Publish ``data`` under ``key``: a reader sees the old bytes or the new, whole."""
+        if self._local is not None:
+            write_file(self._path(key), data)
+            return
+        with self._typed_errors():
+            self._fs.pipe_file(self._full(key), data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote.
+
+        Where a remote store's answer was lost, False may be this call's own doing: take what is there.
+        """
+        if self._local is not None:
+            return create_file(self._path(key), data)
+        with self._typed_errors():
+            return create_object(self._fs, self._full(key), data)
+
+    def copy(self, source: str, target: str) -> None:
+        """Publish the bytes of ``source`` under ``target`` too, where possible without moving them; raises NotFound.
+
+        Either may be deleted later without the other.
+        """
+        try:
+            if self._local is not None:
+                copy_file(self._path(source), self._path(target))
+                return
+            with self._typed_errors():
+                self._fs.cp_file(self._full(source), self._full(target))
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the object under ``key`` to a local file, which is there whole or not at all; raises NotFound."""
+        partial = temporary_beside(path)
+        try:
+            if self._local is not None:
+                shutil.copyfile(self._path(key), partial)
+            else:
+                with self._typed_errors():
+                    self._fs.get_file(self._full(key), str(partial))
+            partial.replace(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Names:
+        """All keys below ``prefix``, sorted, but for unfinished writes."""
+        keys = (entry.key for entry in self.entries(prefix))
+        return sorted(key for key in keys if not key.rpartition("/")[2].startswith(TEMPORARY))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """All objects below ``prefix``, temporary files of unfinished writes too, in no order."""
+        if self._local is not None:
+            for path in (self._path(prefix) if prefix else self._local).rglob("*"):
+                try:
+                    if path.is_file():
+                        stat = path.stat()
+                        # A copy is a link and keeps its source's mtime; making the link sets ctime.
+                        changed_at = max(stat.st_mtime, stat.st_ctime)
+                        yield Entry(path.relative_to(self._local).as_posix(), stat.st_size, changed_at)
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+            return
+        root = self._fs._strip_protocol(self._root)
+        with self._typed_errors():
+            found = self._fs.find(self._full(prefix) if prefix else self._root, detail=True)
+        for name, info in found.items():
+            changed = info.get("LastModified") or info.get("mtime") or info["created"]
+            modified = changed.timestamp() if isinstance(changed, datetime) else float(changed)
+            yield Entry(str(name)[len(root) :].lstrip("/"), int(info["size"]), modified)
+
+    def list_dirs(self, prefix: str) -> Names:
+        """Names of the folders directly below ``prefix``, sorted."""
+        depth = len([part for part in prefix.strip("/").split("/") if part])
+        if self._local is not None:
+            folder = self._path(prefix) if prefix else self._local
+            return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        parts = (key.split("/") for key in self.list(prefix))
+        return sorted({p[depth] for p in parts if len(p) > depth + 1})
+
+    def size(self, prefix: str) -> int:
+        """Bytes below ``prefix``; 0 if it does not exist."""
+        return sum(entry.bytes for entry in self.entries(prefix))
+
+    def delete(self, prefix: str) -> None:
+        """Remove ``prefix`` and all below it; nothing happens if it does not exist."""
+        if self._local is not None:
+            path = self._path(prefix)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        try:
+            with self._typed_errors():
+                self._fs.rm(self._full(prefix), recursive=True)
+        except FileNotFoundError:
+            return
+
+    def open_local(self, prefix: str, names: Iterable[str] = ()) -> Path:
+        """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache
+        folder. ``names`` must be there, and are fetched even where a listing does not show them yet.
+        """
+        prefix = _checked(prefix)
+        needed = {f"{prefix}/{name}" for name in names}
+        listed = set(self.list(prefix))
+        empty = NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
+        if not listed | needed:
+            raise empty
+        if self._local is not None:
+            return self._path(prefix)
+        with self._lock:
+            target = self.local_copy(prefix)
+            fetched = 0
+            for key in sorted(listed | needed):
+                try:
+                    self._fetch(key, target / key[len(prefix) + 1 :])
+                    fetched += 1
+                except NotFound:  # the listing still shows what was deleted
+                    if key in needed:
+                        raise
+            if not fetched:
+                raise empty
+            return target
+
+    def local_copy(self, prefix: str) -> Path:
+        """Where ``open_local`` of a remote store puts, or has put, its copy."""
+        if self._cache_dir is None:
+            raise InvalidInput(f"The remote store {self.url} needs a local cache folder: set MPA_DATA_DIR.")
+        return self._cache_dir / hashlib.sha256(self.url.encode()).hexdigest()[:12] / _checked(prefix)
+
+    def publish_dir(self, folder: Path, prefix: str, last: str | None = None) -> None:
+        """Copy all files of ``folder`` below ``prefix``; the file named ``last`` goes last, as the commit marker."""
+        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        ordered: Iterable[str] = sorted(files, key=lambda name: name == last)
+        for name in ordered:
+            self._publish_file(folder / name, f"{prefix.rstrip('/')}/{name}")
+
+    def _fetch(self, key: str, path: Path) -> None:
+        """Download, unless the same is there: published files never change, so their size tells whether it is whole."""
+        try:
+            with self._typed_errors():
+                if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
+                    return
+        except FileNotFoundError as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+        self.download(key, path)
+
+    def _publish_file(self, source: Path, key: str) -> None:
+        if self._local is None:
+            with self._typed_errors():
+                self._fs.put_file(str(source), self._full(key))
+            return
+        temporary = temporary_beside(self._path(key))
+        shutil.copyfile(source, temporary)
+        temporary.replace(self._path(key))
+
+    def _typed_errors(self) -> AbstractContextManager[None]:
+        return typed_errors(self.url)
+
+    def _full(self, key: str) -> str:
+        return f"{self._root}/{_checked(key)}"
+
+    def _path(self, key: str) -> Path:
+        assert self._local is not None
+        return self._local / _checked(key)
+
+
+def _checked(key: str) -> str:
+    key = key.rstrip("/")
+    if not _KEY.match(key) or ".." in key.split("/"):
+        raise InvalidInput(f"{key!r} is not a valid artifact key: use a relative path without '..'.")
+    return key
+
+
+def _is_local(fs: Any) -> bool:
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return protocol in ("file", "local")
