@@ -19,8 +19,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from benchmarks.serving.report import report
-from services.parity.throttle import Throttle
-from services.parity.upstream import Upstream
+from services.parity.endpoints.endpoint import Upstream
+from services.parity.endpoints.limiter import Throttle
 from shared.client import ChatClient
 from shared.contracts import ChatMessage, ChatRequest
 from shared.processes.ports import free_port

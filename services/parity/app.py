@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.parity.pairs import read_pairs
-from services.parity.parts import Parts, lifespan, ready
-from services.parity.receiving import receive_upload
-from services.parity.report import make_report
+from services.parity.components import Parts, lifespan, ready
+from services.parity.images.upload_routes import receive_upload
+from services.parity.jobs.pair_pages import read_pairs
+from services.parity.jobs.report import make_report
 from shared.contracts import (
     JobList,
     JobReport,

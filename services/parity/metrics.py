@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.parity.throttle import Throttle
+from services.parity.endpoints.limiter import Throttle
 from shared.contracts import JobState, Outcome
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
 from shared.sets import Row

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from services.parity import tasks as parity_tasks
-from services.parity.rebuild import rebuild_all
-from services.parity.shard_work import ShardWork
-from services.parity.submission import spec_key
+from services.parity.jobs.rebuild import rebuild_all
+from services.parity.jobs.submission import spec_key
+from services.parity.worker.shard import ShardWork
 from services.trainer import tasks as trainer_tasks
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.files import parse_card

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.parity.rebuild import rebuild
-from services.parity.shard_work import ShardWork
+from services.parity.jobs.rebuild import rebuild
+from services.parity.worker.shard import ShardWork
 from shared.checkpoints import CheckpointRegistry, verify_folder
 from shared.client import ParityClient
 from shared.contracts import JobState, JobStatus

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from services.parity.shard_work import ShardWork
-from services.parity.source_rules import SourceRules
-from services.parity.submission import Submitter
+from services.parity.images.access import SourceRules
+from services.parity.jobs.submission import Submitter
+from services.parity.worker.shard import ShardWork
 from shared.contracts import JobSpec, JobState, Outcome, RoundReport
 from shared.sets import read_set
 from shared.sets.rounds import publish_round, read_rounds, task_shares

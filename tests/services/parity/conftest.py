@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from services.parity.app import make_app
-from services.parity.collect import Models
-from services.parity.manifests import JobInputs
-from services.parity.shard_work import ShardWork
-from services.parity.upstream import Patience
-from services.parity.worker import image_files, private_student
+from services.parity.endpoints.endpoint import Patience
+from services.parity.mining.collector import Models
+from services.parity.worker.__main__ import image_files, private_student
+from services.parity.worker.job_inputs import JobInputs
+from services.parity.worker.shard import ShardWork
 from shared.client import ChatClient, ParityClient, StudentClient
 from shared.contracts import JobSpec
 from shared.images import ImageLimits

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.parity.shard_work import ShardWork
+from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
 from shared.contracts import JobState, Outcome, Verdict
 from shared.errors import UpstreamError

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
+from services.parity.jobs.reconciler import Reconciler, ReconcilerRules
 from services.parity.metrics import JobMetrics, WorkerMetrics
-from services.parity.reconciler import Reconciler, ReconcilerRules
-from services.parity.shard_work import ShardWork
+from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
 from shared.queue import COLLECT_QUEUE
 from shared.state import JobStore

@@ -18,7 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.parity.app import make_app
-from services.parity.shard_work import trace_every
+from services.parity.worker.shard import trace_every
 from shared.client import ParityClient
 from shared.contracts import Health, JobState
 from shared.http import create_app

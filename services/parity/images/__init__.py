@@ -1,0 +1,1 @@
+"""Where a job's images come from, and each image as the models get it."""

@@ -1,0 +1,123 @@
+"""Manifests that a spec names: lists of images and, maybe, of the task each is asked about, as JSONL or Parquet.
+
+They lie in an allowed folder or in the artifact store; what they call by a relative path lies beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from services.parity.images.access import UNWRITABLE, SourceRules, allowed, store_key
+from shared.contracts import ManifestSource
+from shared.errors import Forbidden, InvalidInput, NotFound
+from shared.images.web import WEB_SCHEMES
+from shared.store import Store
+
+Line = tuple[str, dict[str, Any]]
+_WANTED = "name a JSONL or Parquet file with a column 'image'."
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """``file``: its bytes on this machine. ``folder``: where relative paths start, a key's prefix if it is a str."""
+
+    name: str
+    file: Path
+    folder: Path | str
+
+
+def read_list(source: ManifestSource, store: Store, rules: SourceRules) -> Iterator[tuple[str, str | None]]:
+    """Image and task of each line. Raises InvalidInput and Forbidden, with the line's number."""
+    with _opened(source, store, rules) as manifest:
+        lines = _parquet_lines(manifest) if source.path.endswith(".parquet") else _json_lines(manifest)
+        for place, line in lines:
+            image, task = line.get("image"), line.get("task")
+            if not isinstance(image, str) or not image or UNWRITABLE.search(image):
+                raise InvalidInput(f"{place} has no text in 'image': give a path or URL.")
+            if task is not None and not isinstance(task, str):
+                raise InvalidInput(f"{place} has a 'task' that is no text: give the name of a task profile.")
+            yield _located(image, manifest.folder, place, store, rules), task
+
+
+@contextmanager
+def _opened(source: ManifestSource, store: Store, rules: SourceRules) -> Iterator[_Manifest]:
+    key = store_key(source.path, store)
+    if key is None:
+        path = allowed(Path(source.path), rules.roots)
+        if not path.is_file():
+            raise InvalidInput(f"{source.path} is not a file: {_WANTED}")
+        yield _Manifest(str(path), path, path.parent)
+        return
+    if not key:
+        raise InvalidInput(f"{source.path} is the artifact store itself: {_WANTED}")
+    # A copy, because a list may be larger than memory and an outage half-way must not look like a damaged file.
+    with tempfile.TemporaryDirectory(prefix="mpa-manifest-") as folder:
+        copy = Path(folder, "manifest")
+        try:
+            store.download(key, copy)
+        except NotFound as error:
+            raise InvalidInput(f"{source.path} is no object of the artifact store: {_WANTED}") from error
+        yield _Manifest(source.path, copy, posixpath.dirname(key))
+
+
+def _located(image: str, folder: Path | str, place: str, store: Store, rules: SourceRules) -> str:
+    """The image as workers find it: a URL or an absolute path."""
+    if image.startswith(WEB_SCHEMES):
+        if not rules.allow_urls:
+            raise Forbidden(f"{place} names a URL: set MPA_ALLOW_IMAGE_URLS=true to allow that, or give paths.")
+        return image
+    try:
+        key = store_key(image, store)
+    except (Forbidden, InvalidInput) as error:
+        raise type(error)(f"{place}: {error.detail}") from error
+    if key is None and isinstance(folder, str) and not image.startswith("/"):
+        key = posixpath.normpath(posixpath.join(folder, image))
+        if key.startswith("../") or key == "..":
+            raise Forbidden(f"{place} names {image!r}, which is outside the artifact store {store.url} (MPA_STORE).")
+    if key is not None:
+        return f"{store.url}/{key}"
+    path = Path(os.path.normpath(Path(folder, image)))
+    # Existing images are checked for links when they are read; here it is the name that must not lead out.
+    if not any(path.is_relative_to(form) for root in rules.roots for form in (root.absolute(), root.resolve())):
+        raise Forbidden(f"{place} names {image!r}, which is outside the allowed image folders (MPA_IMAGE_ROOTS).")
+    return str(path)
+
+
+def _json_lines(manifest: _Manifest) -> Iterator[Line]:
+    with manifest.file.open(encoding="utf-8", errors="replace") as file:
+        for number, text in enumerate(file, start=1):
+            place = f"Line {number} of {manifest.name}"
+            if not text.strip():
+                continue
+            try:
+                line = json.loads(text)
+            except ValueError as error:
+                raise InvalidInput(f"{place} is not valid JSON: {error}.") from error
+            if not isinstance(line, dict):
+                raise InvalidInput(f'{place} is not a JSON object: write one like {{"image": "a.png"}}.')
+            yield place, line
+
+
+def _parquet_lines(manifest: _Manifest) -> Iterator[Line]:
+    number = 0
+    try:
+        with pq.ParquetFile(manifest.file) as file:
+            names = [name for name in ("image", "task") if name in file.schema_arrow.names]
+            for batch in file.iter_batches(columns=names):
+                for line in batch.to_pylist():
+                    number += 1
+                    yield f"Row {number} of {manifest.name}", line
+    except (pa.ArrowException, OSError) as error:
+        after = f" after row {number}" if number else ""
+        raise InvalidInput(f"{manifest.name} is not a readable Parquet file{after}: {error}.") from error

@@ -1,0 +1,39 @@
+"""Images of a job that lie in the artifact store, named by a prefix or a pattern of keys.
+
+They are named by URL, on a local store too: so they are readable wherever the store is, and the garbage collection
+sees that a job needs them.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+
+from fsspec.utils import glob_translate
+
+from services.parity.images.access import is_image_name
+from shared.store import Store
+
+
+def images_below(store: Store, prefix: str, recursive: bool = True) -> Iterator[str]:
+    """URLs of the images below ``prefix`` in order of their keys; without ``recursive``, those right in it."""
+    start = len(prefix) + 1 if prefix else 0
+    for key in store.list(prefix):
+        if is_image_name(key) and (recursive or "/" not in key[start:]):
+            yield store.url_of(key)
+
+
+def images_like(store: Store, pattern: str) -> Iterator[str]:
+    """URLs of the images whose keys match: ``*`` within a folder's name, ``**`` over any number of folders."""
+    matches = re.compile(glob_translate(pattern)).match
+    for key in store.list(_folder_before_wildcard(pattern)):
+        if matches(key) and is_image_name(key):
+            yield store.url_of(key)
+
+
+def _folder_before_wildcard(pattern: str) -> str:
+    """What must be listed; object stores know prefixes only."""
+    *folders, _ = pattern.split("/")
+    first = next((n for n, name in enumerate(folders) if glob.has_magic(name)), len(folders))
+    return "/".join(folders[:first])

@@ -1,0 +1,61 @@
+"""Moves a job on when its last shard is done. Called by whoever sees it first; exactly one of them does it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from celery import Celery
+
+from services.parity.endpoints.candidate_student import free_candidate
+from shared.contracts import JobState, Outcome, Verdict
+from shared.queue import enqueue_training
+from shared.state import JobStore, Snapshot, shards_done, to_status, train_disparities
+from shared.store import Store
+
+log = logging.getLogger(__name__)
+
+
+async def settle(
+    jobs: JobStore, store: Store, celery: Celery, job_id: str, patience: float, train_attempts: int
+) -> None:
+    """To ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on.
+
+    A later round always goes to the trainer, who knows the candidates of the rounds before.
+    """
+    snapshot = await jobs.snapshot(job_id)
+    if snapshot.state is not JobState.COLLECTING or not shards_done(snapshot):
+        return
+    later = snapshot.info.round > 1
+    if not later and train_disparities(snapshot) == 0:
+        if await jobs.finish(job_id, JobState.COLLECTING, Outcome.NO_GAP, _no_gap_in_words(snapshot)):
+            log.info("Nothing to learn.", extra={"job_id": job_id})
+        return
+    if await jobs.transition(job_id, JobState.COLLECTING, JobState.TRAINING):
+        log.info("All shards are done; on to the training.", extra={"job_id": job_id})
+        if later:
+            await asyncio.to_thread(free_candidate, store, snapshot.stored.spec.student, job_id)
+        await send_training(jobs, celery, job_id, patience, train_attempts, trace=snapshot.trace)
+
+
+async def send_training(
+    jobs: JobStore,
+    celery: Celery,
+    job_id: str,
+    patience: float,
+    train_attempts: int,
+    queue_is_short: bool = True,
+    trace: str | None = None,
+) -> bool:
+    """Ask for a trainer, unless somebody did or one is at work; whether it was asked."""
+    if not await jobs.trainings.claim_due(job_id, patience, queue_is_short, train_attempts):
+        return False
+    await asyncio.to_thread(enqueue_training, celery, job_id, trace)
+    return True
+
+
+def _no_gap_in_words(snapshot: Snapshot) -> str:
+    counts = {verdict: count for verdict, count in to_status(snapshot).verdicts.items() if count}
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no pairs"
+    held_out = ", all of them on held-out images" if counts.get(Verdict.DISPARITY) else ""
+    return f"No disparity pair to train on ({told}{held_out}): the student is as good as the teacher's checked answers."

@@ -1,0 +1,144 @@
+"""Keeps unfinished jobs moving, whatever the broker or a worker lost. Several may run: each step is a guarded claim."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from prometheus_client import CollectorRegistry
+from redis.exceptions import RedisError
+
+from services.parity.endpoints.candidate_student import free_candidate
+from services.parity.jobs.advance import send_training, settle
+from services.parity.jobs.rebuild import rebuild_all
+from services.parity.jobs.report import publish_report
+from services.parity.metrics import JobMetrics
+from shared.errors import MPAError
+from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE, enqueue_shard, oldest_message_age, queue_depth
+from shared.state import COLLECT_STATES, TRAIN_STATES, JobStore, Snapshot, WorkStatus, shards_done
+from shared.store import Store
+
+log = logging.getLogger(__name__)
+
+# Messages in the queue at most: they keep many workers busy until the next round, and stay fair between jobs.
+WINDOW = 256
+REBUILD_EVERY = 12
+
+
+@dataclass(frozen=True)
+class ReconcilerRules:
+    """``every`` and ``patience`` in seconds: a message that nobody took for ``patience`` may be sent again."""
+
+    every: float
+    patience: float
+    shard_attempts: int
+    train_attempts: int
+
+
+class Reconciler:
+    """One round looks at all unfinished jobs; ``run`` repeats it until cancelled. ``poke`` starts a round now."""
+
+    def __init__(
+        self, jobs: JobStore, store: Store, celery: Celery, rules: ReconcilerRules, metrics: JobMetrics | None = None
+    ) -> None:
+        self._metrics = metrics or JobMetrics(CollectorRegistry())
+        self._jobs, self._store, self._celery, self._rules = jobs, store, celery, rules
+        self._poked = asyncio.Event()
+        self._known: set[str] = set()
+        self._rounds = 0
+
+    def poke(self) -> None:
+        self._poked.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                with self._metrics.round():
+                    await self.round()
+            except (MPAError, RedisError, OperationalError, OSError) as error:
+                log.warning("A reconciler round failed, the next one tries again: %s", error)
+            except Exception:
+                log.exception("A reconciler round failed, the next one tries again.")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._rules.every):
+                    await self._poked.wait()
+            self._poked.clear()
+
+    async def round(self) -> None:
+        """Look at everything once."""
+        await self._rebuild_lost()
+        snapshots = [await self._jobs.snapshot(job_id) for job_id in await self._jobs.active()]
+        self._metrics.saw(snapshots)
+        collect_depth = await self._look_at(COLLECT_QUEUE)
+        train_depth = await self._look_at(TRAIN_QUEUE)
+        expected = sum(_queued_shards(snapshot) for snapshot in snapshots)
+        trainings = sum(s.state in TRAIN_STATES and s.training.queued for s in snapshots)
+        budget = WINDOW - collect_depth
+        for snapshot in snapshots:
+            try:
+                budget -= await self._collecting(snapshot, budget, collect_depth < expected)
+                await self._beyond(snapshot, train_depth < trainings)
+            except MPAError as error:
+                log.warning("Could not look after the job: %s", error.detail, extra={"job_id": snapshot.stored.job_id})
+
+    async def _look_at(self, queue: str) -> int:
+        """The queue's depth, which the metrics are told too."""
+        depth = await asyncio.to_thread(queue_depth, self._celery, queue)
+        age = await asyncio.to_thread(oldest_message_age, self._celery, queue) if depth else 0.0
+        self._metrics.queue(queue, depth, age)
+        return depth
+
+    async def _rebuild_lost(self) -> None:
+        known = await self._jobs.known()
+        if self._rounds % REBUILD_EVERY == 0 or not self._known <= known:
+            await rebuild_all(self._jobs, self._store)
+            known = await self._jobs.known()
+        self._known = known
+        self._rounds += 1
+
+    async def _collecting(self, snapshot: Snapshot, budget: int, queue_is_short: bool) -> int:
+        """Send what is due, at most ``budget`` messages; returns how many were sent."""
+        job_id, rules = snapshot.stored.job_id, self._rules
+        if snapshot.state not in COLLECT_STATES:
+            return 0
+        failed = next((i for i, shard in snapshot.shards.items() if shard.status is WorkStatus.FAILED), None)
+        if failed is not None:
+            shard = snapshot.shards[failed]
+            await self._jobs.fail(job_id, f"Shard {failed} failed {shard.attempts} times. {shard.error or ''}".strip())
+            return 0
+        if shards_done(snapshot):
+            await settle(self._jobs, self._store, self._celery, job_id, rules.patience, rules.train_attempts)
+            return 0
+        shards = snapshot.round_shards().items()
+        due = [index for index, shard in shards if shard.is_due(snapshot.now, queue_is_short)][: max(0, budget)]
+        if not due:
+            return 0
+        claimed = await self._jobs.shards.claim_due(job_id, due, rules.patience, queue_is_short, rules.shard_attempts)
+        self._metrics.expired("shard", sum(snapshot.shard(i).status is WorkStatus.LEASED for i in claimed))
+        for shard_index in claimed:
+            await asyncio.to_thread(enqueue_shard, self._celery, job_id, shard_index, snapshot.trace)
+        return len(claimed)
+
+    async def _beyond(self, snapshot: Snapshot, queue_is_short: bool) -> None:
+        job_id, rules = snapshot.stored.job_id, self._rules
+        if snapshot.state in TRAIN_STATES:
+            attempts = rules.train_attempts
+            patience, trace = rules.patience, snapshot.trace
+            sent = await send_training(self._jobs, self._celery, job_id, patience, attempts, queue_is_short, trace)
+            self._metrics.expired("training", sent and snapshot.training.status is WorkStatus.LEASED)
+        elif snapshot.state.is_final:
+            if snapshot.info.round > 1:
+                await asyncio.to_thread(free_candidate, self._store, snapshot.stored.spec.student, job_id)
+            if await publish_report(self._jobs, self._store, job_id):
+                self._metrics.finished(snapshot)
+
+
+def _queued_shards(snapshot: Snapshot) -> int:
+    """Shards of a job whose message should be in the queue."""
+    if snapshot.state not in COLLECT_STATES:
+        return 0
+    return sum(shard.status is WorkStatus.PENDING and shard.queued for shard in snapshot.shards.values())

@@ -1,0 +1,160 @@
+"""From a spec to an accepted job: checked, durable in the artifact store, recorded, and only then answered with 202."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.parity.images.access import SourceRules, allowed
+from services.parity.images.sources import list_images
+from services.parity.images.traffic import pin_traffic
+from shared.compatibility import read_shown, read_stored
+from shared.contracts import JobSpec, ManifestEntry, StoredSpec
+from shared.errors import Conflict, InvalidInput, NotFound
+from shared.loss_spec import check_answers_apart, check_discrepancies, completed, needs_logprobs
+from shared.state import JobStore
+from shared.store import Store
+from shared.telemetry.tracing import HEADER, trace_headers
+from shared.vqa.tasks import TaskProfile
+
+
+def spec_key(job_id: str) -> str:
+    return f"jobs/{job_id}/spec.json"
+
+
+def manifest_key(job_id: str) -> str:
+    return f"jobs/{job_id}/manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Accepts jobs. ``students`` are the names that a spec may give."""
+
+    jobs: JobStore
+    store: Store
+    profiles: Mapping[str, TaskProfile]
+    students: Sequence[str]
+    rules: SourceRules
+    check_probes: Callable[[], Awaitable[None]]
+    check_logprobs: Callable[[], Awaitable[None]]
+    check_candidates: Callable[[JobSpec], Awaitable[None]]
+
+    async def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
+        """The job's id, and whether this call made it. Once this returns, the job survives the loss of Redis.
+
+        What the loss needs is measured, unless the spec says otherwise. Raises InvalidInput (also where a model cannot
+        tell what is to be measured, or a student has no room for the candidates of rounds), Forbidden, and Conflict for
+        a key that was used with another spec.
+        """
+        spec = completed(spec)
+        check_discrepancies(spec.train.loss, spec.discrepancies)
+        check_answers_apart(spec)
+        if spec.discrepancies.attention:
+            await self.check_probes()
+        if needs_logprobs(spec.train.loss) or spec.identifier.min_confidence > 0:
+            await self.check_logprobs()
+        if spec.rounds.max > 1:
+            await self.check_candidates(spec)
+        stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
+        return stored.job_id, await self.jobs.create(stored, trace=trace_headers().get(HEADER))
+
+    def _make_durable(self, spec: JobSpec, key: str | None) -> StoredSpec:
+        self._check(spec)
+        digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+        job_id = new_job_id() if key is None else self._reserve(key, digest)
+        known = read_spec(self.store, job_id)
+        if known is not None:
+            return known
+        entries = list_images(spec.images, spec.tasks, self.store, self.rules, spec.student)
+        self._check_tasks(sorted({task for entry in entries for task in entry.tasks}))
+        entries = pin_traffic(self.store, job_id, entries)
+        if not self.store.create(manifest_key(job_id), _manifest(entries)):
+            # An earlier call with this key died half-way, or runs right now: its manifest is the job's.
+            entries = read_manifest(self.store, job_id)
+        stored = StoredSpec(
+            job_id=job_id,
+            created_at=datetime.now(UTC),
+            spec=spec,
+            images=len(entries),
+            shards=math.ceil(len(entries) / spec.shard_size),
+            idempotency_key=key,
+            idempotency_digest=digest,
+        )
+        if self.store.create(spec_key(job_id), stored.model_dump_json(indent=1).encode()):
+            return stored
+        return read_spec(self.store, job_id) or stored
+
+    def _reserve(self, key: str, digest: str) -> str:
+        """The job id of an idempotency key, kept in the artifact store, so that it holds even when Redis is lost."""
+        name = f"idempotency/{hashlib.sha256(key.encode()).hexdigest()}.json"
+        job_id = new_job_id()
+        if self.store.create(name, json.dumps({"job_id": job_id, "digest": digest}).encode()):
+            return job_id
+        known = json.loads(self.store.read(name))
+        if known["digest"] != digest:
+            raise Conflict(
+                f"The Idempotency-Key {key!r} was used for job {known['job_id']} with another spec: send a new key."
+            )
+        return str(known["job_id"])
+
+    def _check(self, spec: JobSpec) -> None:
+        if spec.student not in self.students:
+            raise InvalidInput(f"student: {spec.student!r} is unknown: the known ones are {', '.join(self.students)}.")
+        self._check_tasks([*spec.tasks, *(task for source in spec.images for task in source.tasks or ())])
+        if any(source.tasks == [] for source in spec.images):
+            raise InvalidInput("images.tasks: an empty list asks nothing: leave it out to use the spec's tasks.")
+        if spec.discrepancies.reasoning:
+            self._check_prompts(spec, "discrepancies.reasoning", "explain")
+        if spec.identifier.cross_check:
+            self._check_prompts(spec, "identifier.cross_check", "check")
+        if spec.benchmark is not None and not allowed(Path(spec.benchmark), self.rules.roots).is_file():
+            raise InvalidInput(f"benchmark: {spec.benchmark} is not a file: give a labelled JSONL file.")
+
+    def _check_prompts(self, spec: JobSpec, field: str, prompt: str) -> None:
+        """Some task of the job must have a prompt of this kind: the pairs of the others do without."""
+        asked = {*spec.tasks, *(task for source in spec.images for task in source.tasks or ())}
+        if not any(getattr(self.profiles[task].prompts, prompt) for task in asked):
+            raise InvalidInput(
+                f"{field}: none of the tasks {', '.join(sorted(asked))} has the prompt it needs: add prompts.{prompt} "
+                f"to one in the file of MPA_TASKS_FILE, or leave {field} out."
+            )
+
+    def _check_tasks(self, tasks: Sequence[str]) -> None:
+        unknown = [task for task in dict.fromkeys(tasks) if task not in self.profiles]
+        if unknown:
+            names = ", ".join(map(repr, unknown))
+            known = ", ".join(sorted(self.profiles))
+            raise InvalidInput(f"tasks: {names} unknown: the known ones are {known} (own ones: MPA_TASKS_FILE).")
+
+
+def new_job_id() -> str:
+    """Sorts by time, and fits into a checkpoint's version name."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def read_spec(store: Store, job_id: str) -> StoredSpec | None:
+    """None if the job was never accepted."""
+    try:
+        return read_stored(StoredSpec, store.read(spec_key(job_id)), f"Job {job_id}")
+    except NotFound:
+        return None
+
+
+def read_manifest(store: Store, job_id: str) -> list[ManifestEntry]:
+    """All entries in order. Raises NotFound."""
+    return [parse_entry(line) for line in store.read(manifest_key(job_id)).splitlines()]
+
+
+def parse_entry(line: bytes) -> ManifestEntry:
+    return read_shown(ManifestEntry, line)
+
+
+def _manifest(entries: Sequence[ManifestEntry]) -> bytes:
+    return b"".join(entry.model_dump_json().encode() + b"\n" for entry in entries)

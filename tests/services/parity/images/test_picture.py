@@ -1,0 +1,74 @@
+"""Images that cannot be read end as rows with reasons, and the job goes on."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+from PIL import Image
+
+from services.parity.worker.shard import ShardWork
+from shared.contracts import Verdict
+from shared.sets import read_set
+from shared.store import Store
+from tests.services.parity.collecting import Spec, Submit, collect
+from tests.services.parity.conftest import png
+
+
+async def test_bad_images_end_with_reasons_and_the_job_goes_on(
+    work: ShardWork, store: Store, submit: Submit, spec: Spec, pile: Path, tmp_path: Path
+) -> None:
+    bad = {
+        "broken.png": png(1)[:40],
+        "zero.jpg": b"",
+        "text.png": b"not an image",
+        "tiny.png": png(1, (1, 1)),
+        "bomb.png": _huge_header(),
+        "cmyk.jpg": _encoded(Image.new("CMYK", (8, 8)), "JPEG"),
+        "moving.gif": _animated(),
+    }
+    for name, data in bad.items():
+        (pile / name).write_bytes(data)
+    (tmp_path.parent / "outside.png").write_bytes(png(5))
+    (pile / "link.png").symlink_to("/etc/hostname")
+    (pile / "gone.png").symlink_to(pile / "nothing.png")
+    job_id = await submit(spec())
+    await collect(work, job_id)
+    rows = read_set(store, job_id, verdicts=[Verdict.UNREADABLE_IMAGE]).to_pylist()
+    reasons = {Path(row["image"]).name: row["reason"] for row in rows}
+    assert reasons.keys() == {*bad, "link.png", "gone.png"}
+    assert len(rows) == 2 * len(reasons)
+    for name, words in {
+        "zero.jpg": "0 bytes",
+        "tiny.png": "too small",
+        "bomb.png": "limit",
+        "cmyk.jpg": "CMYK",
+        "moving.gif": "animated",
+        "link.png": "outside the allowed",
+        "gone.png": "does not exist",
+    }.items():
+        assert words in reasons[name], reasons[name]
+    assert (await work.jobs.get(job_id)).pairs == 2 * (20 + len(reasons))
+
+
+def _encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _animated() -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+def _huge_header() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")

@@ -1,0 +1,118 @@
+"""The funnel: every slot ends in a row with a verdict, adds up, and is the same every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from services.parity.worker.shard import ShardWork
+from shared.contracts import JobState, Split, Verdict
+from shared.sets import read_set, set_digest
+from shared.store import Store
+from tests.scripted_models import Body, text_of
+from tests.services.parity.collecting import Model, Spec, Submit, collect
+
+
+async def test_every_slot_ends_in_a_row_and_runs_agree(
+    work: ShardWork, store: Store, submit: Submit, spec: Spec
+) -> None:
+    first, second = (
+        await submit(spec(tasks=["chart", "text"])),
+        await submit(spec(tasks=["chart", "text"], shard_size=7)),
+    )
+    await collect(work, first)
+    await collect(work, second)
+    rows = read_set(store, first).to_pylist()
+    assert len(rows) == 20 * 2 * 2
+    assert [r["pair_id"] for r in rows] == sorted(r["pair_id"] for r in rows)
+    assert set_digest(store, first) == set_digest(store, second)
+    status = await work.jobs.get(first)
+    assert Counter(r["verdict"] for r in rows) == {k: v for k, v in status.verdicts.items() if v}
+    assert status.teacher_tokens.prompt == sum(r["prompt_tokens"] for r in rows) > 0
+    assert status.teacher_tokens.saved > 0
+    assert status.state is JobState.TRAINING
+    for row in rows:
+        kept = row["verdict"] == Verdict.DISPARITY
+        assert (row["vote_share"] is not None and row["vote_share"] >= 0.6) == kept or row["vote_share"] is not None
+        if kept:
+            assert row["student_answer"] != row["teacher_answer"]
+            assert (row["student_version"], row["teacher_logprob"]) == ("base", -0.5)
+        if row["verdict"] == Verdict.STUDENT_RIGHT:
+            assert row["votes"] == []
+    assert {r["split"] for r in rows} == {Split.TRAIN, Split.HELD_OUT}
+
+
+async def test_spent_tokens_are_what_the_teacher_counted(
+    work: ShardWork, submit: Submit, spec: Spec, teacher: Model
+) -> None:
+    job_id = await submit(spec())
+    await collect(work, job_id)
+    assert (await work.jobs.get(job_id)).teacher_tokens.prompt == 10 * len(teacher[0].requests)
+
+
+async def test_verifying_all_asks_about_every_answer(work: ShardWork, store: Store, submit: Submit, spec: Spec) -> None:
+    job_id = await submit(spec(identifier={"verify": "all", "votes": 3, "threshold": 0.6}))
+    await collect(work, job_id)
+    rows = read_set(store, job_id, verdicts=[Verdict.STUDENT_RIGHT, Verdict.DISPARITY]).to_pylist()
+    assert rows
+    assert all(len(row["votes"]) == 3 and row["vote_share"] >= 0.6 for row in rows)
+    assert (await work.jobs.get(job_id)).teacher_tokens.saved == 0
+
+
+async def test_one_shot_asks_once_for_question_and_answer(
+    work: ShardWork, store: Store, submit: Submit, spec: Spec, teacher: Model
+) -> None:
+    def script(body: Body) -> list[str]:
+        if text_of(body) == "ask and answer.":
+            return [f"Question: what is {i}? Answer: {40 + i}" for i in range(body["n"])]
+        return ["40"] * body.get("n", 1)
+
+    teacher[0].script = script
+    job_id = await submit(spec(annotator={"mode": "one_shot", "questions_per_image": 2}))
+    await collect(work, job_id)
+    rows = read_set(store, job_id).to_pylist()
+    assert {(r["question"], r["teacher_answer"]) for r in rows} == {("what is 0?", "40"), ("what is 1?", "41")}
+    inconsistent = [r for r in rows if r["teacher_answer"] == "41" and r["verdict"] == Verdict.TEACHER_INCONSISTENT]
+    assert inconsistent
+    assert "agrees with itself in 0%" in inconsistent[0]["reason"]
+    assert not [body for body in teacher[0].requests if body["temperature"] == 0]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "verdict"),
+    [
+        ("complete nonsense", "1", Verdict.UNPARSABLE),
+        ("what is it?", "", Verdict.UNPARSABLE),
+        ("what is it?", "unanswerable", Verdict.REFUSED),
+    ],
+)
+async def test_what_a_bad_teacher_says_has_a_verdict(
+    work: ShardWork,
+    store: Store,
+    submit: Submit,
+    spec: Spec,
+    teacher: Model,
+    said: str,
+    answer: str,
+    verdict: Verdict,
+) -> None:
+    teacher[0].script = lambda body: [said if text_of(body).startswith("ask") else answer] * body.get("n", 1)
+    job_id = await submit(spec())
+    await collect(work, job_id)
+    rows = read_set(store, job_id).to_pylist()
+    assert {r["verdict"] for r in rows if r["slot"] == 0} == {verdict}
+    assert all(r["reason"] for r in rows)
+    second = verdict if said == "complete nonsense" else Verdict.DUPLICATE
+    assert {r["verdict"] for r in rows if r["slot"] == 1} == {second}
+    status = await work.jobs.get(job_id)
+    assert (status.state, status.outcome) == (JobState.SUCCEEDED, "no_gap")
+
+
+def test_the_same_bytes_are_always_on_the_same_side() -> None:
+    from services.parity.images.picture import split_of
+
+    sides = [split_of(str(n), 1, 0.25) for n in range(4000)]
+    assert sides == [split_of(str(n), 1, 0.25) for n in range(4000)]
+    assert sides != [split_of(str(n), 2, 0.25) for n in range(4000)]
+    assert 0.22 < sides.count(Split.HELD_OUT) / 4000 < 0.28
