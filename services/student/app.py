@@ -13,8 +13,8 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.student import rollout_routes
-from services.student.chat import (
+from services.student.api import rollout as rollout_routes
+from services.student.api.chat import (
     as_openai_error,
     build_response,
     read_question,
@@ -22,18 +22,18 @@ from services.student.chat import (
     stream_chunks,
     wanted_version,
 )
-from services.student.disconnects import unless_gone
-from services.student.engine import Answered, Engine
-from services.student.engine_metrics import EngineMetrics
-from services.student.process_engine import ProcessEngine
-from services.student.replica import build_replica
-from services.student.rollout import Rollout, Verified
-from services.student.routing import Router
-from services.student.scoring import score_items
+from services.student.api.disconnects import unless_gone
+from services.student.api.scoring import score_items
+from services.student.engines.base import Answered, Engine
+from services.student.engines.metrics import EngineMetrics
+from services.student.engines.process.engine import ProcessEngine
+from services.student.engines.transformers.engine import TransformersEngine
+from services.student.engines.transformers.work import StreamPiece
+from services.student.engines.vllm.engine import VllmEngine
+from services.student.rollout.canary.routing import Router
+from services.student.rollout.replica import build_replica
+from services.student.rollout.swap import Rollout, Verified
 from services.student.tap import TrafficTap
-from services.student.transformers_engine import TransformersEngine
-from services.student.vllm_engine import VllmEngine
-from services.student.work import StreamPiece
 from shared.checkpoints import CheckpointRegistry
 from shared.client import CHECKPOINT_HEADER
 from shared.contracts import (

@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from services.parity.app import make_app as parity_app
 from services.parity.metrics import JobMetrics, WorkerMetrics
-from services.student.engine_metrics import EngineMetrics
-from services.student.routing import Router
+from services.student.engines.metrics import EngineMetrics
+from services.student.rollout.canary.routing import Router
 from services.student.tap import TrafficTap
 from services.teacher.app import make_app as teacher_app
 from services.trainer.app import make_app as trainer_app

@@ -8,8 +8,8 @@ from random import Random
 
 from PIL import Image
 
-from services.student.engine import Engine, Question
-from services.student.transformers_engine import TransformersEngine
+from services.student.engines.base import Engine, Question
+from services.student.engines.transformers.engine import TransformersEngine
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.settings import StudentSettings
 from shared.vlm.sampling import Sampling

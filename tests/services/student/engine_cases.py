@@ -14,7 +14,7 @@ from PIL import Image
 
 from demo.world.generator import labelled, pile
 from demo.world.vocabulary import Split
-from services.student.engine import Engine, Question
+from services.student.engines.base import Engine, Question
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.images import to_data_url
 from shared.vlm.generation import Generated, generate_all

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from services.student.engines.score_check import misalignment
 from shared.errors import BadCheckpoint
 from shared.vlm.attention import image_attention, load_probe
 from shared.vlm.generation import Generated, generate, generate_encoded
@@ -18,7 +19,6 @@ from shared.vlm.image_features import FeatureReuse, image_digest
 from shared.vlm.loading import LoadedModel, load_model, load_processor
 from shared.vlm.prompting import Prompt, encode, question_prompt
 from shared.vlm.sampling import Sampling
-from shared.vlm.score_check import misalignment
 from shared.vlm.scoring import score_answers, token_logprobs
 from tests.tiny_families import FAMILIES, seeded
 

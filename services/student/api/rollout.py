@@ -1,0 +1,44 @@
+"""Routes that show and steer the rollout over all replicas."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from services.student.rollout.replica import Replica
+from shared.contracts import CanaryDecision, CanaryReport, CanaryRequest, RolloutView, SwapResult
+
+router = APIRouter(prefix="/v1/rollout", tags=["rollout"])
+
+
+def replica_of(request: Request) -> Replica:
+    replica: Replica = request.app.state.replica
+    return replica
+
+
+ReplicaDep = Annotated[Replica, Depends(replica_of)]
+
+
+@router.get("")
+async def show(replica: ReplicaDep) -> RolloutView:
+    """All replicas with their versions, and the canary with its counts."""
+    return await replica.view()
+
+
+@router.put("/canary")
+async def start(body: CanaryRequest, replica: ReplicaDep) -> CanaryReport:
+    """Serve a candidate beside the active version; answers when it serves on this replica."""
+    return await replica.report(await replica.canary.start(body))
+
+
+@router.post("/canary/promote")
+async def promote(body: CanaryDecision, replica: ReplicaDep) -> SwapResult:
+    """Make the candidate active; answers when it is on this replica."""
+    return await replica.canary.promote(body.by, body.reason)
+
+
+@router.post("/canary/abort")
+async def abort(body: CanaryDecision, replica: ReplicaDep) -> CanaryReport:
+    """Send every request to the active version again."""
+    return await replica.report(await replica.canary.abort(body.by, body.reason))

@@ -1,0 +1,52 @@
+"""`POST /v1/score`: from the contract to the engine and back."""
+
+from __future__ import annotations
+
+from services.student.api.chat import read_question
+from services.student.engines.base import Engine, Question
+from shared.contracts import (
+    AnswerScore,
+    ChatMessage,
+    ImagePart,
+    ImageURL,
+    ScoreItem,
+    ScoreRequest,
+    ScoreResponse,
+    TextPart,
+)
+from shared.errors import InvalidInput, Unavailable
+from shared.images.chat import ChatImages
+from shared.vlm.scoring import Score
+
+
+async def score_items(engine: Engine, request: ScoreRequest, images: ChatImages) -> ScoreResponse:
+    """Scores of all items by one checkpoint. Raises InvalidInput naming the item that is wrong."""
+    if engine.score_trouble:
+        raise Unavailable(
+            f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. Chat works; "
+            "serve the student with the other MPA_STUDENT_ENGINE."
+        )
+    questions = [await _question(n, item, images) for n, item in enumerate(request.items)]
+    scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])
+    return ScoreResponse(checkpoint=scored.version, scores=[[_score(s) for s in row] for row in scored.scores])
+
+
+async def _question(number: int, item: ScoreItem, images: ChatImages) -> Question:
+    content: list[ImagePart | TextPart] = [
+        ImagePart(type="image_url", image_url=ImageURL(url=item.image)),
+        TextPart(type="text", text=item.question),
+    ]
+    try:
+        return await read_question([ChatMessage(role="user", content=content)], images)
+    except InvalidInput as error:
+        raise InvalidInput(f"items[{number}]: {error.detail}") from error
+
+
+def _score(score: Score) -> AnswerScore:
+    return AnswerScore(
+        answer=score.answer,
+        logprob=score.total,
+        mean_logprob=score.mean,
+        tokens=list(score.tokens),
+        token_logprobs=list(score.logprobs),
+    )

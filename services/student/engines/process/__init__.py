@@ -1,0 +1,1 @@
+"""The student on Hugging Face transformers, in a process of its own."""

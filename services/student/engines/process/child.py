@@ -1,0 +1,184 @@
+"""The service's end of the line to the process that runs its model."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.student.engines.base import Watcher
+from services.student.engines.process.wire import LENGTHS, Json, frame, read_error, read_piece
+from services.student.engines.transformers.work import StreamPiece
+from shared.errors import Unavailable
+
+log = logging.getLogger(__name__)
+RETRY_AFTER = 2.0
+CLOSE_SECONDS = 30.0
+QUEUED = ("answer", "score")
+
+
+@dataclass
+class Call:
+    """Something that was asked of the process; ``waits`` for its batch to begin."""
+
+    done: asyncio.Future[Json]
+    on_piece: Callable[[StreamPiece], None] | None
+    waits: bool
+
+
+class ModelChild:
+    """One process, from its start to its end. After that every call is Unavailable, and so are those under way."""
+
+    def __init__(self, watcher: Watcher, on_serving: Callable[[str, str, int], None]) -> None:
+        """``on_serving`` hears version, digest of the processor and longest sequence of the checkpoint that serves."""
+        self._watcher, self._on_serving = watcher, on_serving
+        self._numbers = itertools.count()
+        self._calls: dict[int, Call] = {}
+        self.ended = asyncio.Event()
+        self.waiting = 0
+        """Requests that no batch has taken yet."""
+        self._process: Process
+        self._writer: asyncio.StreamWriter
+        self._reading: asyncio.Task[None]
+
+    async def spawn(self) -> None:
+        """Start the process."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "services.student.engines.process",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                env=dict(os.environ),
+            )
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._reading = asyncio.create_task(self._read(reader))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def call(
+        self, head: Json, payload: bytes = b"", on_piece: Callable[[StreamPiece], None] | None = None
+    ) -> Json:
+        """The reply; raises what the process says, Unavailable if it ends. One who stops waiting ends the work."""
+        number, call = self._begin(head, payload, on_piece)
+        try:
+            return await call.done
+        except asyncio.CancelledError:
+            self.cancel(number)
+            raise
+        finally:
+            self._forget(number)
+
+    async def call_whole(self, head: Json, patience: float) -> Json:
+        """As ``call``, but one who stops waiting is kept until the process has said what became of it, ``patience``
+        seconds at most.
+        """
+        number, call = self._begin(head, b"", None)
+        try:
+            return await asyncio.shield(call.done)
+        except asyncio.CancelledError:
+            self.cancel(number)
+            with suppress(Exception):
+                async with asyncio.timeout(patience):
+                    await call.done
+            raise
+        finally:
+            self._forget(number)
+
+    def cancel(self, number: int) -> None:
+        if not self.ended.is_set():
+            self._writer.write(frame({"do": "cancel", "id": number}))
+
+    async def close(self) -> None:
+        """Let the running batch end; what waits gets Unavailable."""
+        if not self.ended.is_set():
+            self._writer.write(frame({"do": "close"}))
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+        await self._reading
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    def _begin(self, head: Json, payload: bytes, on_piece: Callable[[StreamPiece], None] | None) -> tuple[int, Call]:
+        if self.ended.is_set():
+            raise _ended()
+        done: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        number, call = next(self._numbers), Call(done, on_piece, waits=head["do"] in QUEUED)
+        self._calls[number] = call
+        self.waiting += call.waits
+        self._writer.write(frame({**head, "id": number}, payload))
+        return number, call
+
+    def _forget(self, number: int) -> None:
+        call = self._calls.pop(number, None)
+        if call is not None:
+            self._waits_no_more(call)
+
+    def _waits_no_more(self, call: Call) -> None:
+        if call.waits:
+            call.waits = False
+            self.waiting -= 1
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                text, payload = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
+                self._take(json.loads(await reader.readexactly(text)))
+                await reader.readexactly(payload)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        except Exception:
+            log.exception("The model's process said something that cannot be read")
+        finally:
+            self.ended.set()
+            self._writer.close()
+            for call in self._calls.values():
+                if not call.done.done():
+                    call.done.set_exception(_ended())
+                    call.done.exception()  # whoever waited may be gone
+
+    def _take(self, head: Json) -> None:
+        if "batch" in head:
+            self._watcher.batch(head["batch"], head["waits"])
+            for number in head["began"]:
+                if number in self._calls:
+                    self._waits_no_more(self._calls[number])
+            return
+        if "images" in head:
+            self._watcher.images(*head["images"])
+            return
+        if "serving" in head:
+            self._on_serving(*head["serving"])
+        call = self._calls.get(head["id"])
+        if call is None or call.done.done():
+            return
+        if "piece" in head:
+            if call.on_piece is not None:
+                call.on_piece(read_piece(head["piece"]))
+        elif "error" in head:
+            call.done.set_exception(read_error(head["error"]))
+        else:
+            call.done.set_result(head)
+
+
+def _ended() -> Unavailable:
+    return Unavailable("The model's process has ended and is being restarted: ask again.", retry_after=RETRY_AFTER)

@@ -1,0 +1,39 @@
+"""From a question to what the model reads: the work of a processor alone, done beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from services.student.engines.base import Question
+from shared.errors import InvalidInput
+from shared.vlm.image_features import image_digest
+from shared.vlm.prompting import Encoded, WithProcessor, encode, render
+
+Encoder = Callable[[WithProcessor], Encoded]
+
+
+def encoder_of(question: Question) -> Encoder:
+    """Encodes the question with a checkpoint's processor; the encoder raises InvalidInput."""
+
+    def encoder(loaded: WithProcessor) -> Encoded:
+        prompt = render(loaded, question.messages, question.images)
+        try:
+            encoded = encode(loaded, prompt)
+        except Exception as error:  # processors raise anything, say, for a text that spells the image token
+            raise InvalidInput(
+                f"The model's processor cannot read this prompt ({type(error).__name__}: {error}). "
+                "Leave the model's special tokens out of the text."
+            ) from error
+        return replace(encoded, image_key=image_digest(question.images)) if question.images else encoded
+
+    return encoder
+
+
+def check_length(prompt: int, answer: int, max_length: int) -> None:
+    """Raises InvalidInput if prompt and answer (tokens) are more than the model reads."""
+    if prompt + answer > max_length:
+        raise InvalidInput(
+            f"The prompt has {prompt} tokens and up to {answer} may be answered; the model reads at most {max_length}: "
+            "shorten the prompt or lower max_tokens."
+        )

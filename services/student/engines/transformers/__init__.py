@@ -1,0 +1,1 @@
+"""The student on Hugging Face transformers, on a thread of this process."""

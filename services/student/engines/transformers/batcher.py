@@ -1,0 +1,212 @@
+"""The one thread that runs the model: batches by arrival, and takes its checkpoint anew for every batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from services.student.engines.transformers.work import AnswerWork, CallWork, Serving, check_room
+from shared.errors import MPAError, Unavailable
+from shared.vlm.generation import Generated, generate_encoded
+
+log = logging.getLogger(__name__)
+RETRY_AFTER_SECONDS = 1.0
+Work = AnswerWork | CallWork
+
+
+class ModelThread:
+    """Runs until ``close``; ``switch`` gives it another checkpoint, which the next batch uses.
+
+    A batch holds what is there ``max_wait`` seconds after its first request arrived (at once, if that one has waited as
+    long for the batch before), at most ``max_batch`` answers (one request with more is a batch of its own); more than
+    ``queue_size`` requests waiting is Busy. ``on_batch`` is told how many answers a batch has, and how
+    many seconds each of its requests waited.
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        *,
+        max_batch: int,
+        max_wait: float,
+        queue_size: int,
+        torch_threads: int,
+        on_batch: Callable[[int, Sequence[float]], None],
+    ) -> None:
+        self._serving = serving
+        self._max_batch, self._max_wait, self._queue_size = max_batch, max_wait, queue_size
+        self._torch_threads, self._on_batch = torch_threads, on_batch
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._carried: Work | None = None
+        self._turn_lock = threading.Lock()
+        self._turn_over = threading.Event()
+        self._turn_over.set()
+        self._closing = self._aborted = False
+        self._thread = threading.Thread(target=self._run, name="student-model", daemon=True)
+        self._thread.start()
+
+    @property
+    def serving(self) -> Serving:
+        return self._serving
+
+    @property
+    def queued(self) -> int:
+        return self._queue.qsize() + (self._carried is not None)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def submit(self, work: AnswerWork) -> None:
+        """Queue ``work``, whose future tells the rest. Raises Busy, Unavailable."""
+        self._enqueue(work)
+
+    async def answers(self, work: AnswerWork) -> tuple[str, list[Generated]]:
+        """Wait for (version, answers); a caller that is cancelled takes its work out of the queue, or ends it."""
+        self.submit(work)
+        try:
+            return await asyncio.wrap_future(work.done)
+        except asyncio.CancelledError:
+            work.abandon()
+            raise
+
+    async def call(self, call: Callable[[Serving], Any], *, always: bool = False) -> Any:
+        """Run ``call`` with the serving checkpoint, alone; ``always``: also if the queue is full."""
+        work = CallWork(call)
+        self._enqueue(work, always=always)
+        return await asyncio.wrap_future(work.done)
+
+    def switch(self, serving: Serving) -> threading.Event:
+        """Serve another checkpoint from the next batch on; the event is set when no batch runs on the old one."""
+        with self._turn_lock:
+            self._serving = serving
+            return self._turn_over
+
+    def abort(self) -> None:
+        """Let no further batch run, because the model must not answer; may be called on the thread itself."""
+        self._aborted = self._closing = True
+        self._queue.put(None)
+
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Busy if the queue is full, counting ``coming`` requests that are about to join it."""
+        check_room(self.queued + coming, self._queue_size)
+
+    def close(self) -> None:
+        """Finish the running batch; whoever waits gets Unavailable."""
+        self._closing = True
+        self._queue.put(None)
+        self._thread.join(timeout=30)
+
+    def _enqueue(self, work: Work, *, always: bool = False) -> None:
+        if self._closing or not self.alive:
+            raise Unavailable("The student is shutting down: ask another replica.", retry_after=RETRY_AFTER_SECONDS)
+        if not always:
+            self.check_room()
+        self._queue.put(work)
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._torch_threads)
+        while True:
+            work = self._carried or self._queue.get()
+            if work is None or self._aborted:
+                self._carried = work
+                break
+            self._carried = None
+            if isinstance(work, CallWork):
+                self._run_call(work)
+            else:
+                self._run_batch(self._gather(work))
+        self._refuse_the_rest()
+
+    @contextmanager
+    def _turn(self) -> Iterator[Serving]:
+        over = threading.Event()
+        with self._turn_lock:
+            self._turn_over, serving = over, self._serving
+        try:
+            yield serving
+        finally:
+            over.set()
+
+    def _gather(self, first: AnswerWork) -> list[AnswerWork]:
+        """``first`` and what arrives within the wait; whatever cannot join is carried to the next turn."""
+        batch, size = [first], len(first.samplings)
+        deadline = first.arrived + self._max_wait
+        while size < self._max_batch:
+            try:
+                work = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if work is None:
+                self._queue.put(None)
+                break
+            if isinstance(work, CallWork) or size + len(work.samplings) > self._max_batch:
+                self._carried = work
+                break
+            batch.append(work)
+            size += len(work.samplings)
+        return [work for work in batch if work.done.set_running_or_notify_cancel()]
+
+    def _run_batch(self, batch: Sequence[AnswerWork]) -> None:
+        if not batch:
+            return
+        with self._turn() as serving:
+            try:
+                self._answer(serving, batch)
+            except Exception as error:
+                _log(error, f"A batch of {len(batch)} requests failed", serving)
+                self._answer_each(serving, [work for work in batch if not work.done.done()], error)
+
+    def _answer_each(self, serving: Serving, rest: Sequence[AnswerWork], error: Exception) -> None:
+        """After a failed batch: answer its requests one by one, so that only the one at fault fails."""
+        alone = len(rest) == 1
+        for work in rest:
+            if alone or work.begun:
+                work.done.set_exception(error)
+                continue
+            try:
+                self._answer(serving, [work])
+            except Exception as own:
+                _log(own, "A request failed", serving)
+                work.done.set_exception(own)
+
+    def _answer(self, serving: Serving, batch: Sequence[AnswerWork]) -> None:
+        fitted = [work.prepared.fit(serving) for work in batch]
+        encoded = [item for item, work in zip(fitted, batch, strict=True) for _ in work.samplings]
+        samplings = [sampling for work in batch for sampling in work.samplings]
+        listeners = [listener for work in batch for listener in work.listeners(serving.version)]
+        now = time.monotonic()
+        self._on_batch(len(samplings), [now - work.arrived for work in batch])
+        generate_encoded(serving.loaded, encoded, samplings, listeners, collate=serving.features.collate)
+
+    def _run_call(self, work: CallWork) -> None:
+        if not work.done.set_running_or_notify_cancel():
+            return
+        with self._turn() as serving:
+            try:
+                work.done.set_result(work.call(serving))
+            except Exception as error:
+                work.done.set_exception(error)
+
+    def _refuse_the_rest(self) -> None:
+        rest = [self._carried]
+        while not self._queue.empty():
+            rest.append(self._queue.get())
+        for work in rest:
+            if work is not None and work.done.set_running_or_notify_cancel():
+                work.done.set_exception(Unavailable("The student is shutting down.", retry_after=RETRY_AFTER_SECONDS))
+
+
+def _log(error: Exception, what: str, serving: Serving) -> None:
+    """Of an error that says in words what is wrong, no traceback is wanted."""
+    expected = isinstance(error, MPAError)
+    level = logging.INFO if expected else logging.ERROR
+    log.log(level, "%s: %s", what, error, exc_info=not expected, extra={"checkpoint": serving.version})

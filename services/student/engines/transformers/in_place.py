@@ -1,0 +1,83 @@
+"""Swap a checkpoint without a second copy of the weights: they are overwritten between two batches.
+
+Nothing is touched until the files have been read once and found to fit. If the new weights fail all the same (their
+smoke answer is wrong, a disk breaks), the old ones are read back from their folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig
+
+from services.student.engines.transformers.loading import check_smoke
+from services.student.engines.transformers.weights import check_fits, overwrite
+from shared.contracts import SmokeAnswer
+from shared.errors import BadCheckpoint, MPAError
+from shared.settings import StudentSettings
+from shared.vlm.loading import LoadedModel, load_processor, processor_digest
+
+log = logging.getLogger(__name__)
+_CONFIG: Any = GenerationConfig  # untyped
+
+
+class WeightsLost(MPAError):
+    """Neither the new weights nor the old ones are whole in memory: nothing may be answered any more."""
+
+    status, slug, title = 503, "weights-lost", "The student has no weights"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that fits, and all of it but its weights."""
+
+    folder: Path
+    processor: Any
+    smoke: SmokeAnswer | None
+    exact: bool
+
+    def overwrite(self, serving: LoadedModel) -> LoadedModel:
+        """Make ``serving``'s model this one; no batch may run meanwhile. Raises BadCheckpoint, then the old weights are
+        back, or WeightsLost.
+        """
+        digest = processor_digest(self.folder)
+        replaced = replace(serving, processor=self.processor, processor_digest=digest, name=str(self.folder))
+        try:
+            _load(replaced)
+            if self.smoke is not None:
+                check_smoke(replaced, self.smoke, self.folder, exact=self.exact)
+        except Exception as error:
+            self._restore(serving, error)
+            if isinstance(error, BadCheckpoint):
+                raise
+            raise BadCheckpoint(f"{self.folder} could not be loaded in place: {error}") from error
+        return replaced
+
+    def _restore(self, serving: LoadedModel, reason: Exception) -> None:
+        try:
+            _load(serving)
+        except Exception as error:
+            raise WeightsLost(
+                f"{self.folder} could not be loaded in place ({reason}), and {serving.name} not be read back "
+                f"({error}): restart the service."
+            ) from error
+        log.warning("Read %s back: %s", serving.name, reason)
+
+
+def prepare_in_place(
+    settings: StudentSettings, serving: LoadedModel, folder: Path, smoke: SmokeAnswer | None
+) -> Candidate:
+    """Check ``folder`` against the model that serves; raises BadCheckpoint. Reads all weights, in chunks."""
+    check_fits(serving.model, Path(serving.name), folder)
+    processor = load_processor(folder, trust_remote_code=settings.trust_remote_code)
+    return Candidate(folder, processor, smoke, exact=settings.student_dtype == "float32")
+
+
+def _load(loaded: LoadedModel) -> None:
+    folder = Path(loaded.name)
+    overwrite(loaded.model, folder)
+    if (folder / "generation_config.json").exists():
+        loaded.model.generation_config = _CONFIG.from_pretrained(str(folder))

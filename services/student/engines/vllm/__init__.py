@@ -1,0 +1,1 @@
+"""The student on vLLM."""

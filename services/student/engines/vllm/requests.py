@@ -1,0 +1,126 @@
+"""Questions and scores for one vLLM server: who may enter, what it is asked, and what its replies mean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from services.student.engines.base import Answered, Question, Scored, Watcher
+from services.student.engines.transformers.work import StreamPiece, check_room
+from services.student.engines.vllm.adapters import Served
+from services.student.engines.vllm.gate import SwapGate
+from services.student.engines.vllm.server import VllmChild
+from services.student.engines.vllm.wire import Growing, chat_body, read_answer, read_score, score_body
+from shared.settings import StudentSettings
+from shared.vlm.generation import Generated
+from shared.vlm.prompting import completion_ids, render_with
+from shared.vlm.sampling import Sampling
+from shared.vlm.scoring import Score
+
+Pick = Callable[[], Served]
+"""Chooses who answers, at the moment that a request passes the gate."""
+
+
+class VllmRequests:
+    """Requests pass ``gate`` together; at most MPA_STUDENT_QUEUE_SIZE of them are in work."""
+
+    def __init__(
+        self,
+        settings: StudentSettings,
+        child: VllmChild,
+        processor: Any,
+        eos: tuple[int, ...],
+        watcher: Watcher,
+    ) -> None:
+        """``processor`` and end tokens ``eos`` are those that vLLM starts with, and so all checkpoints'."""
+        self.gate = SwapGate()
+        self.in_work = 0
+        self._limit, self._child, self._watcher = settings.student_queue_size, child, watcher
+        self._processor, self._eos = processor, eos
+
+    async def answer(self, pick: Pick, question: Question, samplings: Sequence[Sampling]) -> Answered:
+        with self._counted():
+            async with self.gate.passing():
+                served = pick()
+                self._watcher.batch(len(samplings), ())
+                with served.in_use():
+                    work = (self.one_answer(served, question, sampling) for sampling in samplings)
+                    answers = await asyncio.gather(*work)
+        return Answered(served.version, answers)
+
+    async def stream(
+        self, pick: Pick, question: Question, samplings: Sequence[Sampling]
+    ) -> AsyncGenerator[StreamPiece]:
+        pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
+        tasks: list[asyncio.Task[None]] = []
+        with self._counted():
+            try:
+                async with self.gate.passing():
+                    served = pick()
+                    self._watcher.batch(len(samplings), ())
+                    with served.in_use():
+                        for choice, sampling in enumerate(samplings):
+                            work = self._stream(served, question, sampling, choice, pieces)
+                            tasks.append(asyncio.create_task(work))
+                        whole = asyncio.gather(*tasks)
+                        whole.add_done_callback(lambda _: pieces.put_nowait(None))
+                        while (piece := await pieces.get()) is not None:
+                            yield piece
+                        await whole
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def score(self, pick: Pick, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+        with self._counted():
+            async with self.gate.passing():
+                served = pick()
+                with served.in_use():
+                    scores = [
+                        list(await asyncio.gather(*(self.one_score(served, question, text) for text in texts)))
+                        for question, texts in items
+                    ]
+        return Scored(served.version, scores)
+
+    async def one_answer(self, served: Served, question: Question, sampling: Sampling) -> Generated:
+        """Past the gate and the count: for who holds them, or needs neither."""
+        return read_answer(await self._child.chat(chat_body(served.model, question, sampling)), self._eos)
+
+    async def one_score(self, served: Served, question: Question, answer: str) -> Score:
+        """As `one_answer`. Raises Misaligned."""
+        reply = await self._child.chat(score_body(served.model, question, answer))
+        prompt = render_with(self._processor, question.messages, question.images)
+        ids = completion_ids(self._processor, self._eos, prompt, answer)
+        return read_score(reply, answer, ids, [self._processor.tokenizer.decode([token]) for token in ids])
+
+    async def _stream(
+        self,
+        served: Served,
+        question: Question,
+        sampling: Sampling,
+        choice: int,
+        pieces: asyncio.Queue[StreamPiece | None],
+    ) -> None:
+        growing, usage = Growing(self._eos), {"prompt_tokens": 0, "completion_tokens": 0}
+        body = chat_body(served.model, question, sampling)
+        async with contextlib.aclosing(self._child.stream(body)) as chunks:
+            async for chunk in chunks:
+                usage = chunk.get("usage") or usage
+                for part in chunk["choices"]:
+                    piece = growing.add(part, part["delta"].get("content") or "")
+                    if piece.text or piece.tokens:
+                        pieces.put_nowait(StreamPiece(served.version, choice, piece=piece))
+        pieces.put_nowait(StreamPiece(served.version, choice, answer=growing.answer(usage)))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        check_room(self.in_work, self._limit)
+        self.in_work += 1
+        try:
+            yield
+        finally:
+            self.in_work -= 1

@@ -1,0 +1,60 @@
+"""Questions that show whether vLLM reads a checkpoint as it was trained, and scores as it writes."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+
+from services.student.engines.base import Question
+from services.student.engines.score_check import COARSE, QUESTIONS, TOLERANCE, grey_image, largest_gap
+from services.student.engines.vllm.adapters import Served
+from services.student.engines.vllm.requests import VllmRequests
+from services.student.engines.vllm.wire import Misaligned
+from shared.checkpoints import SMOKE_TOKENS
+from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
+from shared.errors import BadCheckpoint
+from shared.images import to_data_url
+from shared.vlm.sampling import Sampling
+
+
+async def check_smoke(requests: VllmRequests, served: Served, smoke: SmokeAnswer, *, exact: bool) -> None:
+    """Ask the card's question; ``exact`` where this dtype is the one the answer was recorded with.
+
+    Raises BadCheckpoint if another answer comes.
+    """
+    image = ImagePart(type="image_url", image_url=ImageURL(url=f"data:image/png;base64,{smoke.image_png_base64}"))
+    content = [image, TextPart(type="text", text=smoke.question)]
+    question = Question((ChatMessage(role="user", content=content),), ())
+    answer = (await requests.one_answer(served, question, Sampling(max_tokens=SMOKE_TOKENS))).text.strip()
+    if exact and answer != smoke.answer.strip():
+        raise BadCheckpoint(
+            f"{served.folder} answers {answer!r} to the smoke question {smoke.question!r}; its card says "
+            f"{smoke.answer!r}. The files are not what was trained, or another library version reads them differently."
+        )
+
+
+async def find_misalignment(requests: VllmRequests, served: Served, *, exact: bool) -> str:
+    """Compare the log-probabilities that vLLM gave while it wrote an answer with those it gives to the answer.
+
+    Returns what is wrong, empty if nothing is.
+    """
+    file = io.BytesIO()
+    grey_image().save(file, "PNG")
+    image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(file.getvalue())))
+    for text in QUESTIONS:
+        content = [image, TextPart(type="text", text=text)]
+        question = Question((ChatMessage(role="user", content=content),), (grey_image(),))
+        try:
+            answer = await requests.one_answer(served, question, Sampling(max_tokens=SMOKE_TOKENS))
+            score = await requests.one_score(served, question, answer.text)
+        except Misaligned as error:
+            return error.detail
+        written = [token.text for token in answer.tokens]
+        if written != list(score.tokens[:-1]):  # written in other tokens than the tokenizer's own
+            continue
+        found = score.logprobs[: len(written)]
+        worst = largest_gap(found, [token.logprob for token in answer.tokens]) if written else 0.0
+        if worst > (TOLERANCE[torch.float32] if exact else COARSE):
+            return f"the answer {answer.text!r} is scored {worst:.3g} nats off what it was written with"
+    return ""

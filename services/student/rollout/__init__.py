@@ -1,0 +1,1 @@
+"""Which checkpoint serves: swaps of this replica, and agreement with the others."""

@@ -1,0 +1,60 @@
+"""Whether the active version would have said the same as the canary's candidate, asked in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from services.student.engines.base import Engine, Question
+from services.student.rollout.canary.candidate import Candidate
+from shared.vlm.generation import Generated
+from shared.vlm.sampling import Sampling
+from shared.vqa.answers import normalise
+
+log = logging.getLogger(__name__)
+MOST_PENDING = 8
+BUSY_QUEUE = 16
+
+
+class Comparer:
+    """Asks the active engine what the candidate was asked. Never makes a user wait: when it is busy, it skips."""
+
+    def __init__(self, active: Callable[[], Engine]) -> None:
+        self._active = active
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def offer(
+        self, candidate: Candidate, question: Question, samplings: Sequence[Sampling], answers: Sequence[Generated]
+    ) -> None:
+        """Compare, if the answers are greedy (sampled ones differ by chance) and there is room for it."""
+        if any(sampling.temperature > 0 for sampling in samplings) or random.random() >= candidate.canary.compare:
+            return
+        if len(self._pending) >= MOST_PENDING or self._active().queued >= BUSY_QUEUE:
+            return
+        task = asyncio.create_task(self._compare(candidate, question, samplings, [a.text for a in answers]))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def aclose(self) -> None:
+        for task in self._pending:
+            task.cancel()
+        await asyncio.gather(*self._pending, return_exceptions=True)
+
+    async def _compare(
+        self, candidate: Candidate, question: Question, samplings: Sequence[Sampling], texts: Sequence[str]
+    ) -> None:
+        try:
+            answered = await self._active().answer(question, samplings)
+        except Exception as error:  # whatever stops the active version, its own requests will tell
+            log.debug("A comparison was dropped: %s", error)
+            return
+        if answered.version != candidate.canary.baseline:
+            return
+        candidate.tally.compared += 1
+        candidate.tally.agreed += [_plain(a.text) for a in answered.answers] == [_plain(text) for text in texts]
+
+
+def _plain(text: str) -> str:
+    return normalise(text, "exact")
