@@ -23,8 +23,8 @@ from benchmarks.serving.report import report
 from demo.ablation.arms import Pairs
 from demo.ablation.mining import draw, mine, write_set
 from demo.world.vocabulary import FAMILIES
-from services.trainer.config import RunConfig
-from services.trainer.run import run_training
+from services.trainer.run.__main__ import run_training
+from services.trainer.run_config import RunConfig
 from shared.contracts import FolderSource, JobSpec, TrainSpec
 from shared.sets import set_digest
 from shared.store import Store

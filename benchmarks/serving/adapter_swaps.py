@@ -19,7 +19,7 @@ from benchmarks.serving.report import report
 from benchmarks.serving.student_process import student
 from benchmarks.serving.swap_versions import smoke_of
 from benchmarks.serving.swaps import measure
-from services.trainer.models import add_lora, save_candidate
+from services.trainer.leveler.models import add_lora, save_candidate
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, build_card
 from shared.checkpoints.adapters import describe_adapter
 from shared.contracts import LoraSpec

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.training.workload import JOB, Pair, make_pairs, publish
-from services.trainer.config import RunConfig
+from services.trainer.run_config import RunConfig
 from shared.contracts import JobSpec, TrainSpec
 from shared.sets import set_digest
 from shared.store import Store
@@ -78,9 +78,9 @@ class Clock:
 
 def run_ours(name: str, plan: Plan) -> Outcome:
     """Through the same function as a job's training; only the start of the clock is moved behind the loading."""
-    from services.trainer import run
-    from services.trainer.config import read_progress
-    from services.trainer.meter import Meter
+    from services.trainer.leveler.meter import Meter
+    from services.trainer.run import __main__ as run
+    from services.trainer.run_config import read_progress
 
     store = Store((plan.work / "store").as_uri())
     publish(store, make_pairs(plan.work / "images", plan.pairs))

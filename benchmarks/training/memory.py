@@ -3,7 +3,7 @@
     python -m benchmarks.training.memory
 
 ``measured`` is the highest anonymous memory of the training process from before the model is loaded until the
-checkpoint begins to be written, less what was there before; ``estimated`` is services/trainer/memory.py's, for
+checkpoint begins to be written, less what was there before; ``estimated`` is services/trainer/estimate/memory.py's, for
 attention with explicit softmax, which the trainer takes on CPUs, and without a GPU's overhead. Target: within a factor
 of 1.5.
 """
@@ -29,10 +29,10 @@ from demo.training.architecture import Size, build_model
 from demo.world.generator import pile
 from demo.world.pictures import Picture
 from demo.world.vocabulary import Split as World
-from services.trainer.architecture import read_architecture
-from services.trainer.config import RunConfig, load, save
-from services.trainer.memory import Load, estimate
-from services.trainer.run import run_training
+from services.trainer.estimate.architecture import read_architecture
+from services.trainer.estimate.memory import Load, estimate
+from services.trainer.run.__main__ import run_training
+from services.trainer.run_config import RunConfig, load, save
 from shared.contracts import FolderSource, JobSpec, Split, TrainSpec, Verdict
 from shared.sets import Row, set_digest, write_shard
 from shared.store import Store

@@ -21,14 +21,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from benchmarks.serving.report import report
-from services.trainer.architecture import KNOWN
-from services.trainer.arguments import TrainFolders, TrainPlace, training_arguments
-from services.trainer.dataset import Sample, TrainingSet
+from services.trainer.data.dataset import Sample, TrainingSet
+from services.trainer.data.sampler import PlanSampler
+from services.trainer.estimate.architecture import KNOWN
 from services.trainer.leveler import Leveler
+from services.trainer.leveler.arguments import TrainFolders, TrainPlace, training_arguments
+from services.trainer.leveler.meter import peak_memory
+from services.trainer.leveler.models import language_model
 from services.trainer.losses import IGNORE
-from services.trainer.meter import peak_memory
-from services.trainer.models import language_model
-from services.trainer.sampler import PlanSampler
 from shared.contracts import TrainSpec
 
 MODELS = ("smolvlm-500m", "qwen2-vl-2b")

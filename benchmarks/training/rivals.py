@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from benchmarks.training.workload import Pair
-from services.trainer.features import freeze_vision as freeze
+from services.trainer.leveler.image_features import freeze_vision as freeze
 from shared.vqa.tasks import load_profiles
 
 IGNORE = -100

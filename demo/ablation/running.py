@@ -18,8 +18,8 @@ from demo.ablation.labels import label_quality
 from demo.ablation.mining import Wanted, draw, mine, write_set
 from demo.ablation.testing import answered_right, questions
 from demo.world.vocabulary import FAMILIES, Split
-from services.trainer.child import run_phase
-from services.trainer.config import RunConfig, TrainResult, load
+from services.trainer.launch.child import run_phase
+from services.trainer.run_config import RunConfig, TrainResult, load
 from shared.contracts import FolderSource, JobSpec, TrainSpec
 from shared.sets import set_digest, shard_key
 from shared.store import Store

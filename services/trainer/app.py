@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request
 from redis.exceptions import RedisError
 
-from services.trainer.views import Trainings
+from services.trainer.trainings import Trainings
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import CheckpointCard, CheckpointList, Health, TrainingInfo, TrainingList
 from shared.http import create_app

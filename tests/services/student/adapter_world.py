@@ -10,7 +10,7 @@ import httpx
 import torch
 from safetensors.torch import load_file, save_file
 
-from services.trainer.models import add_lora, save_candidate
+from services.trainer.leveler.models import add_lora, save_candidate
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import LoraSpec
 from shared.settings import StudentSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from services.trainer.config import RunConfig
+from services.trainer.run_config import RunConfig
 from shared.contracts import LossSpec, TrainSpec
 from shared.sets import Alternative, Row, read_set, write_shard
 from shared.store import Store

@@ -6,9 +6,9 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.trainer.config import EvaluationResult, TrainResult, save
-from services.trainer.flow import TrainingFlow
-from services.trainer.workspace import Workspace
+from services.trainer.run_config import EvaluationResult, TrainResult, save
+from services.trainer.worker.flow import TrainingFlow
+from services.trainer.worker.workspace import Workspace
 from shared.contracts import Evaluation, JobSpec, JobState, JobStatus, StoredSpec, TaskScore
 from shared.sets import set_digest
 from shared.settings import TrainerSettings

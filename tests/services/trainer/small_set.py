@@ -10,7 +10,7 @@ from random import Random
 
 from PIL import Image
 
-from services.trainer.config import RunConfig
+from services.trainer.run_config import RunConfig
 from shared.contracts import GateSpec, JobSpec, Split, TrainSpec, Verdict
 from shared.sets import Row, set_digest, write_shard
 from shared.store import Store

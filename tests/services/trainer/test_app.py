@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from services.trainer.app import make_app
-from services.trainer.tasks import Runner, Stopping
+from services.trainer.worker.tasks import Runner, Stopping
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobState, StoredSpec, TrainingProgress, TrainSpec
 from shared.queue import enqueue_training, make_celery

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.workspace import Start, Workspace
+from services.trainer.worker.workspace import Start, Workspace
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.contracts import Split, Verdict
 from shared.errors import NotFound, Unavailable

@@ -14,8 +14,8 @@ from services.parity.images.sources import list_images
 from services.parity.images.traffic import pin_traffic
 from services.parity.worker.__main__ import image_files
 from services.parity.worker.shard import ShardWork
-from services.trainer.dataset import read_held_out, read_training_set
-from services.trainer.pictures import Pictures
+from services.trainer.data.dataset import read_held_out, read_training_set
+from services.trainer.data.images import Pictures
 from shared.client import ParityClient
 from shared.contracts import JobSpec, ManifestEntry, TrafficSource, Verdict
 from shared.errors import InvalidInput, UpstreamError

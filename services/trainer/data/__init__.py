@@ -1,0 +1,1 @@
+"""From the disparity set to batches."""

@@ -1,0 +1,53 @@
+"""The teacher's alternatives, which servers tell as texts, as ids of the student's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.trainer.data.dataset import Sample
+from shared.vlm.loading import LoadedModel
+
+Placed = list[tuple[list[int], list[float]]]
+"""For each token of an answer and its end: ids and log-probabilities; two empty lists where nothing is known."""
+
+
+class TeacherTokens:
+    """Reads ``teacher_top`` for one student. ``answer_ids_of``: the ids that it learns as a sample's answer."""
+
+    def __init__(self, loaded: LoadedModel, answer_ids_of: Callable[[Sample], Sequence[int]]) -> None:
+        self._answer_ids_of = answer_ids_of
+        self._texts = [str(loaded.tokenizer.decode([token])) for token in range(len(loaded.tokenizer))]
+        self._ids: dict[str, int | None] = {}
+        for token, text in enumerate(self._texts):
+            # several tokens with one text cannot be told apart: their share goes to the tail
+            self._ids[text] = None if text in self._ids else token
+        self._read: dict[str, Placed | None] = {}
+
+    def has(self, sample: Sample) -> bool:
+        return self.read(sample) is not None
+
+    def read(self, sample: Sample) -> Placed | None:
+        """The alternatives where the student's tokens of the answer are.
+
+        None unless the teacher wrote the answer in the very tokens that the student learns, which is what one
+        tokenizer for both comes to; the end token may be missing.
+        """
+        if sample.teacher_top is None:
+            return None
+        if sample.pair_id not in self._read:
+            self._read[sample.pair_id] = self._placed(sample, list(self._answer_ids_of(sample)))
+        return self._read[sample.pair_id]
+
+    def _placed(self, sample: Sample, ids: list[int]) -> Placed | None:
+        tops = sample.teacher_top or ()
+        if len(tops) not in (len(ids), len(ids) - 1) or not tops:
+            return None
+        placed: Placed = []
+        for token, alternatives in zip(ids, tops, strict=False):
+            if not alternatives or alternatives[0].token != self._texts[token]:
+                return None
+            known = {self._ids.get(entry.token): entry.logprob for entry in alternatives[1:]}
+            known = {token: alternatives[0].logprob, **{id_: value for id_, value in known.items() if id_ != token}}
+            pairs = [(id_, value) for id_, value in known.items() if id_ is not None]
+            placed.append(([id_ for id_, _ in pairs], [value for _, value in pairs]))
+        return placed + [([], [])] * (len(ids) - len(tops))

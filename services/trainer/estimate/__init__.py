@@ -1,0 +1,1 @@
+"""Whether a training fits a GPU."""

@@ -1,0 +1,100 @@
+"""Asks a checkpoint, or the teacher over HTTP, a list of questions: greedy answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from services.trainer.data.images import Pictures
+from shared.client import ChatClient, image_question
+from shared.errors import InvalidInput, MPAError, Unavailable, UpstreamError
+from shared.images import ImageLimits, UnreadableImage, decode_image, to_data_url
+from shared.vlm.generation import generate
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import question_prompt
+from shared.vlm.sampling import Sampling
+from shared.vqa.tasks import TaskProfile
+
+logger = logging.getLogger(__name__)
+
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Question:
+    image: str
+    task: str
+    text: str
+    image_sha256: str | None = None
+
+
+class Asker:
+    """Questions of any tasks, each asked with its task's prompt and answer limit."""
+
+    def __init__(self, pictures: Pictures, limits: ImageLimits, profiles: Mapping[str, TaskProfile]) -> None:
+        self._pictures, self._limits, self._profiles = pictures, limits, profiles
+
+    def prompt(self, question: Question) -> str:
+        """The user's turn, as every server is asked it."""
+        return self.profile(question.task).answer_prompt(question.text)
+
+    def profile(self, task: str) -> TaskProfile:
+        if task not in self._profiles:
+            raise InvalidInput(
+                f"The task {task!r} is not known here: give the trainer the same MPA_TASKS_FILE as the others."
+            )
+        return self._profiles[task]
+
+    def picture(self, question: Question) -> Image.Image:
+        data = self._pictures.read(question.image, question.image_sha256)
+        try:
+            return decode_image(data, self._limits)
+        except UnreadableImage as error:
+            raise InvalidInput(f"{question.image} cannot be decoded: {error.detail}") from error
+
+    def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str]:
+        """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``."""
+        answers: list[str] = []
+        for start in range(0, len(questions), batch_size):
+            batch = questions[start : start + batch_size]
+            prompts = [question_prompt(loaded, self.picture(item), self.prompt(item)) for item in batch]
+            samplings = [Sampling(max_tokens=self.profile(item.task).max_answer_tokens) for item in batch]
+            made = generate(loaded, prompts, samplings)
+            answers += [self.profile(q.task).clean_answer(a.text) for q, a in zip(batch, made, strict=True)]
+        return answers
+
+    async def teacher_answers(self, teacher: ChatClient, questions: Sequence[Question], calls: int) -> list[str] | None:
+        """The teacher's cleaned greedy answers; None if it cannot be asked, because then only this number is
+        missing.
+        """
+        gate = asyncio.Semaphore(calls)
+        try:
+            return list(await asyncio.gather(*(self._ask(teacher, question, gate) for question in questions)))
+        except MPAError as error:
+            logger.warning("the teacher's accuracy is left out: %s", error.detail)
+            return None
+
+    async def _ask(self, teacher: ChatClient, question: Question, gate: asyncio.Semaphore) -> str:
+        profile = self.profile(question.task)
+        async with gate:
+            data = await asyncio.to_thread(self._pictures.read, question.image, question.image_sha256)
+            request = image_question(
+                teacher.model,
+                to_data_url(data),
+                profile.answer_prompt(question.text),
+                temperature=0.0,
+                max_tokens=profile.max_answer_tokens,
+            )
+            for attempt in range(_TRIES):
+                try:
+                    reply = await teacher.chat(request)
+                    return profile.clean_answer(reply.response.choices[0].message.content or "")
+                except (Unavailable, UpstreamError) as error:
+                    if attempt == _TRIES - 1:
+                        raise
+                    await asyncio.sleep(error.retry_after or 2.0**attempt)
+        raise AssertionError("unreachable")

@@ -1,0 +1,154 @@
+"""Before and after: agreement with the teacher on held-out images, and accuracy where a labelled benchmark is given."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
+
+from PIL import Image
+
+from services.trainer.data.dataset import Sample
+from services.trainer.evaluation.answering import Asker, Question
+from services.trainer.evaluation.benchmark import Labelled
+from services.trainer.run_config import EvaluationResult
+from shared.checkpoints import SMOKE_TOKENS
+from shared.contracts import Evaluation, IdentifierSpec, SmokeAnswer, TaskScore
+from shared.vlm.generation import generate
+from shared.vlm.loading import LoadedModel
+from shared.vlm.prompting import question_prompt
+from shared.vlm.sampling import Sampling
+from shared.vqa.answers import match
+from shared.vqa.metrics import metric_for
+
+Load = Callable[[], LoadedModel]
+
+
+class Scores:
+    """Values of one measurement by task; each list grows by one a question."""
+
+    def __init__(self) -> None:
+        self.by_task: dict[str, list[float]] = {}
+
+    def add(self, task: str, value: float) -> None:
+        self.by_task.setdefault(task, []).append(value)
+
+    def mean(self, task: str | None = None) -> float | None:
+        """Of one task, or over all questions; None where there is none."""
+        chosen = [v for t, values in self.by_task.items() if task in (None, t) for v in values]
+        return sum(chosen) / len(chosen) if chosen else None
+
+    def count(self, task: str | None = None) -> int:
+        return sum(len(values) for t, values in self.by_task.items() if task in (None, t))
+
+
+def evaluate(
+    asker: Asker,
+    load_base: Load,
+    load_candidate: Load,
+    held_out: Sequence[Sample],
+    benchmark: Sequence[Labelled],
+    match_mode: IdentifierSpec,
+    *,
+    batch_size: int,
+    ask_teacher: Callable[[Sequence[Question]], list[str] | None],
+    new: Sequence[Sample] = (),
+) -> EvaluationResult:
+    """Scores of both checkpoints (loaded one after the other) and the candidate's smoke answer.
+
+    ``new``: held-out pairs of a later round, which are scored apart.
+    The teacher is asked the benchmark at the same time, on a thread of its own: it has its own processor.
+    """
+    questions = [Question(s.image, s.task, s.question, s.image_sha256) for s in (*held_out, *new)]
+    labelled = [Question(b.image, b.task, b.question) for b in benchmark]
+    teacher = _Background(lambda: ask_teacher(labelled)) if labelled else None
+    answers: list[list[str]] = []
+    smoke = None
+    for load in (load_base, load_candidate):
+        loaded = load()
+        answers.append(asker.student_answers(loaded, [*questions, *labelled], batch_size))
+        if load is load_candidate and questions:
+            smoke = _smoke(asker, loaded, questions[0])
+        del loaded
+    agreement = [_agreement(asker, held_out, given[: len(held_out)], match_mode) for given in answers]
+    accuracy = [_accuracy(asker, benchmark, given[len(questions) :]) for given in answers]
+    told = teacher.result() if teacher else None
+    of_teacher = _accuracy(asker, benchmark, told) if told is not None else Scores()
+    tasks = sorted({s.task for s in held_out} | {b.task for b in benchmark})
+    scores: Mapping[str, TaskScore] = {t: _score(agreement, accuracy, of_teacher, t) for t in tasks}
+    return EvaluationResult(
+        Evaluation(overall=_score(agreement, accuracy, of_teacher, None), tasks=dict(scores)),
+        smoke,
+        _on_new(asker, new, [given[len(held_out) : len(questions)] for given in answers], match_mode) if new else None,
+    )
+
+
+def _on_new(asker: Asker, new: Sequence[Sample], answers: Sequence[Sequence[str]], how: IdentifierSpec) -> Evaluation:
+    agreement, nothing = [_agreement(asker, new, given, how) for given in answers], Scores()
+    scores = {t: _score(agreement, [nothing, nothing], nothing, t) for t in sorted({s.task for s in new})}
+    return Evaluation(overall=_score(agreement, [nothing, nothing], nothing, None), tasks=scores)
+
+
+def _agreement(asker: Asker, held_out: Sequence[Sample], given: Sequence[str], how: IdentifierSpec) -> Scores:
+    scores = Scores()
+    for sample, answer in zip(held_out, given, strict=True):
+        metric = asker.profile(sample.task).metric
+        scores.add(sample.task, float(match(answer, sample.answer, mode=how.match, metric=metric)))
+    return scores
+
+
+def _accuracy(asker: Asker, benchmark: Sequence[Labelled], given: Sequence[str]) -> Scores:
+    scores = Scores()
+    for item, answer in zip(benchmark, given, strict=True):
+        scores.add(item.task, metric_for(asker.profile(item.task).metric)(answer, list(item.answers)))
+    return scores
+
+
+def _score(agreement: Sequence[Scores], accuracy: Sequence[Scores], teacher: Scores, task: str | None) -> TaskScore:
+    return TaskScore(
+        questions=agreement[0].count(task),
+        agreement_before=agreement[0].mean(task),
+        agreement_after=agreement[1].mean(task),
+        benchmark_questions=accuracy[0].count(task),
+        accuracy_before=accuracy[0].mean(task),
+        accuracy_after=accuracy[1].mean(task),
+        accuracy_teacher=teacher.mean(task),
+    )
+
+
+def _smoke(asker: Asker, loaded: LoadedModel, question: Question) -> SmokeAnswer:
+    """The answer, raw, to the first held-out question as the student service will be asked it."""
+    picture, text = asker.picture(question), asker.prompt(question)
+    (made,) = generate(loaded, [question_prompt(loaded, picture, text)], [Sampling(max_tokens=SMOKE_TOKENS)])
+    return SmokeAnswer(question=text, answer=made.text, image_png_base64=_png(picture))
+
+
+def _png(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+class _Background:
+    """One call on a thread, in the caller's trace; ``result`` waits for it and raises what it raised."""
+
+    def __init__(self, call: Callable[[], list[str] | None]) -> None:
+        self._value: list[str] | None = None
+        self._error: BaseException | None = None
+        context = copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run, call), daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], list[str] | None]) -> None:
+        try:
+            self._value = call()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> list[str] | None:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -1,0 +1,140 @@
+"""How the processes of one training on several machines hear of each other: the first says what is trained, the others
+start their share of it.
+
+They meet at a store of torch's, which torchrun gives the first of them an address for. It holds a few lines of JSON:
+nothing that is read from it is run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from services.trainer.launch.child import thread_limits
+from services.trainer.run_config import RunConfig, save
+from shared.errors import InvalidInput
+from shared.processes.ports import free_port
+
+log = logging.getLogger(__name__)
+
+MEET_SECONDS = 300.0
+FOREVER = timedelta(days=365)
+FAREWELL_SECONDS = 30.0
+LOOK_EVERY = 0.5
+# Of torchrun's variables, those that would make a process believe itself one of several.
+_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of ``count`` processes, the ``local``-th of ``beside`` on its machine; the first listens at ``host:port``."""
+
+    index: int
+    count: int
+    local: int
+    beside: int
+    host: str
+    port: int
+
+    @classmethod
+    def taken_from(cls, environment: MutableMapping[str, str]) -> Place:
+        """What torchrun says, taken out of ``environment``: what is started later is told on purpose or not at all.
+
+        Raises InvalidInput.
+        """
+        if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            raise InvalidInput(
+                "torchrun shares its own store with us, in which an earlier start's words would be found again: set "
+                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for it."
+            )
+        found = [environment.pop(name, "") for name in _TORCHRUN]
+        if not all(found):
+            raise InvalidInput("This is started by torchrun: torchrun … -m services.trainer.nodes JOB.")
+        rank, local, count, beside, host, port = found
+        return cls(int(rank), int(count), int(local), int(beside), host, int(port))
+
+    def environment(self, port: int) -> dict[str, str]:
+        """For a process of this place's own, whose group meets at ``port`` of the first machine."""
+        values = (self.index, self.local, self.count, self.beside, self.host, port)
+        return dict(zip(_TORCHRUN, map(str, values), strict=True))
+
+
+class Together:
+    """The first process' side: it says what to train, and when all is over."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._store = TCPStore(place.host, place.port, is_master=True, wait_for_workers=False)
+        self._number = 0
+
+    def announce(self, config: RunConfig) -> dict[str, str]:
+        """Let the others start their share of ``config``; the environment of our own."""
+        port = free_port("")
+        told = {"config": TypeAdapter(RunConfig).dump_python(config, mode="json"), "port": port}
+        self._store.set(_line(self._number), json.dumps(told))
+        self._number += 1
+        return self.place.environment(port)
+
+    def over(self, code: int) -> None:
+        """Send the others home with ``code``, and wait a little until they have heard it: the store ends with us."""
+        self._store.set(_line(self._number), json.dumps(code))
+        waits_for = [_farewell(index) for index in range(1, self.place.count)]
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        while not all(self._store.check([name]) for name in waits_for) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
+
+
+def take_part(place: Place) -> int:
+    """Another process' side: start our share of whatever the first one says, until it is over; the code to end with.
+
+    Raises torch's DistStoreError or DistNetworkError when the first one is gone, or did not come.
+    """
+    store = TCPStore(place.host, place.port, is_master=False, timeout=timedelta(seconds=MEET_SECONDS))
+    store.set_timeout(FOREVER)
+    number = 0
+    while not isinstance(words := json.loads(store.get(_line(number))), int):
+        number += 1
+        config = TypeAdapter(RunConfig).validate_python(words["config"])
+        log.info("takes part as %d of %d", place.index + 1, place.count, extra={"job_id": config.job_id})
+        code = _share(config, place.environment(words["port"]), partial(store.check, [_line(number)]))
+        log.info("its share ended with code %d", code, extra={"job_id": config.job_id})
+    store.set(_farewell(place.index), "1")
+    return words
+
+
+def _share(config: RunConfig, environment: dict[str, str], is_over: Callable[[], bool]) -> int:
+    """Run it to its end; a share whose training the first one has left is ended, for its group will never meet."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "run.json"
+        save(file, config)
+        line = [sys.executable, "-m", "services.trainer.run", "train", str(file)]
+        # it ends with us: its standard input closes
+        child = subprocess.Popen(
+            line, stdin=subprocess.PIPE, env={**os.environ, **thread_limits(config.threads), **environment}
+        )
+        while child.poll() is None:
+            if is_over():
+                child.kill()
+            time.sleep(LOOK_EVERY)
+        return child.returncode
+
+
+def _line(number: int) -> str:
+    return f"run/{number}"
+
+
+def _farewell(index: int) -> str:
+    return f"bye/{index}"

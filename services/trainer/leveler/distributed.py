@@ -1,0 +1,92 @@
+"""What the processes of a training do together: rows to all of them, and one whole model out of their shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from transformers import Trainer
+
+from services.trainer.launch.ranks import Ranks
+from services.trainer.leveler.meter import Gather
+from shared.errors import InvalidInput
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def gather_rows(accelerator: Any) -> Gather:
+    """Numbers of each process, to every process, a row a process. All of them must call it equally often."""
+
+    def gather(row: list[float]) -> list[list[float]]:
+        if accelerator.num_processes == 1:
+            return [row]
+        own = torch.tensor([row], dtype=torch.float64, device=accelerator.device)
+        rows: list[list[float]] = accelerator.gather(own).tolist()
+        return rows
+
+    return gather
+
+
+def shared_out(items: Sequence[S], work: Callable[[S], T], ranks: Ranks) -> list[T]:
+    """``work`` of each item, done once by one of the processes and known to all of them. All of them must call it."""
+    own = [work(item) for item in items[ranks.index :: ranks.count]]
+    if ranks.count == 1:
+        return own
+    shares: list[list[T]] = [[] for _ in range(ranks.count)]
+    torch.distributed.all_gather_object(shares, own)
+    return [shares[place % ranks.count][place // ranks.count] for place in range(len(items))]
+
+
+def everyone(said: bool, ranks: Ranks) -> bool:
+    """Whether all processes say so; also a barrier."""
+    return all(shared_out([None] * ranks.count, lambda _: said, ranks))
+
+
+def check_sharding(trainer: Trainer) -> None:
+    """Raises InvalidInput where accelerate was asked for FSDP but leaves it out, as it does on CPUs."""
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
+        raise InvalidInput(
+            "MPA_TRAIN_ACCELERATE_CONFIG asks for FSDP, which accelerate does on GPUs only: "
+            "use distributed_type MULTI_CPU on CPUs."
+        )
+
+
+def whole_model(trainer: Trainer, rebuild: Callable[[], nn.Module]) -> nn.Module | None:
+    """The trained model with all its weights, in the first process; None in the others. All must call it.
+
+    Shards (FSDP, DeepSpeed) are gathered and loaded into what ``rebuild`` gives: the model as it was before training.
+    """
+    accelerator = trainer.accelerator
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        model: nn.Module = accelerator.unwrap_model(trainer.model)
+        return model if accelerator.is_main_process else None
+    state = accelerator.get_state_dict(trainer.model_wrapped)
+    if not accelerator.is_main_process:
+        return None
+    whole = rebuild()
+    whole.load_state_dict(state)
+    return whole
+
+
+def wrap_repeated_layers(trainer: Trainer, model: nn.Module) -> None:
+    """Have FSDP shard layer by layer: the families' own lists of layers are incomplete, so take what is repeated.
+
+    What the operator's file names wins.
+    """
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin is not None and plugin.transformer_cls_names_to_wrap is None:
+        plugin.transformer_cls_names_to_wrap = repeated_layers(model)
+
+
+def repeated_layers(model: nn.Module) -> list[str]:
+    """Class names of the blocks that towers and decoders are stacks of."""
+    stacks = (module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module))
+    names = {type(stack[0]).__name__ for stack in stacks if len({type(layer) for layer in stack}) == 1}
+    return sorted(name for name in names if name not in _PLAIN)
+
+
+_PLAIN = frozenset({"Linear", "Conv2d", "LayerNorm", "ModuleList"})

@@ -1,0 +1,1 @@
+"""One step of one training, in a process of its own."""

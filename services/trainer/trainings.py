@@ -1,0 +1,58 @@
+"""What the API shows of trainings: the job's record, and the losses from the working folder."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.trainer.run_config import read_progress
+from services.trainer.worker.workspace import prefix_of
+from shared.contracts import JobState, JobStatus, TrainingInfo, TrainingList
+from shared.errors import NotFound
+from shared.state import JobStore
+from shared.store import Store
+
+RECENT_JOBS = 50
+CURVE_POINTS = 500
+_UNTRAINED = frozenset({JobState.QUEUED, JobState.COLLECTING})
+
+
+class Trainings:
+    """Reads only."""
+
+    def __init__(self, jobs: JobStore, store: Store) -> None:
+        self._jobs, self._store = jobs, store
+
+    async def recent(self) -> TrainingList:
+        """Recent jobs that got as far as the training, without their loss curves."""
+        page, _ = await self._jobs.page(None, RECENT_JOBS)
+        trained = [status for status in page if status.state not in _UNTRAINED and status.training is not None]
+        return TrainingList(trainings=[_info(status, []) for status in trained])
+
+    async def get(self, job_id: str) -> TrainingInfo:
+        """One training with its loss curve; raises NotFound."""
+        status = await self._jobs.get(job_id)
+        if status.training is None:
+            raise NotFound(f"Job {job_id} has not been trained yet: it is {status.state}.")
+        return _info(status, await asyncio.to_thread(self._losses, job_id, status.round))
+
+    def _losses(self, job_id: str, round_: int) -> list[tuple[int, float]]:
+        """At most CURVE_POINTS (step, loss), evenly spread; none where the working folder is on another machine."""
+        file = self._store.local_path(f"{prefix_of(job_id, round_)}/progress.jsonl")
+        if file is None or not file.is_file():
+            return []
+        lines = read_progress(file)
+        every = max(1, len(lines) // CURVE_POINTS)
+        return [(line.step, line.loss) for line in lines[::every]]
+
+
+def _info(status: JobStatus, losses: list[tuple[int, float]]) -> TrainingInfo:
+    return TrainingInfo(
+        job_id=status.id,
+        state=status.state,
+        progress=status.training,
+        evaluation=status.evaluation,
+        checkpoint=status.checkpoint,
+        last_error=status.last_error,
+        waiting_for=status.waiting_for,
+        losses=losses,
+    )

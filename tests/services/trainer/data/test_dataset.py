@@ -1,0 +1,60 @@
+"""From the rows of a set to samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.trainer.data.dataset import read_held_out, read_training_set
+from shared.contracts import Split, Verdict
+from shared.sets import Row, write_shard
+from shared.store import Store
+from tests.services.trainer.small_set import Counts, make_set
+
+
+def row(index: int, verdict: Verdict, split: Split, *, task: str = "chart", answer: str | None = "red") -> Row:
+    return Row(
+        job_id="j1",
+        shard=0,
+        image_index=index,
+        slot=0,
+        image=f"/images/{index}.png",
+        image_sha256="0" * 64,
+        task=task,
+        split=split,
+        verdict=verdict,
+        question=f"question {index}?" if answer else None,
+        teacher_answer=answer,
+    )
+
+
+def test_held_out_images_are_never_trained_on(tmp_path: Path, store: Store) -> None:
+    make_set(store, "j1", tmp_path / "images", Counts(disparity=6, replay={"text": 3}, held_out=5))
+    data, held_out = read_training_set(store, "j1"), read_held_out(store, "j1")
+    assert (data.disparity, data.replay, len(held_out)) == (6, 3, 5)
+    assert not {s.image for s in data.samples} & {s.image for s in held_out}
+
+
+def test_only_disparity_and_student_right_are_learned_from(store: Store) -> None:
+    rows = [
+        row(i, verdict, Split.TRAIN, answer=None if "un" in verdict else "red") for i, verdict in enumerate(Verdict)
+    ]
+    write_shard(store, "j1", 0, rows)
+    data = read_training_set(store, "j1")
+    assert [s.is_replay for s in data.samples] == [False, True]
+    assert data.samples[0].pair_id != data.samples[1].pair_id
+
+
+def test_replay_pools_are_one_a_task(store: Store) -> None:
+    tasks = ["text", "know", "text", "chart", "know"]
+    rows = [row(i, Verdict.STUDENT_RIGHT, Split.TRAIN, task=task) for i, task in enumerate(tasks)]
+    write_shard(store, "j1", 0, [*rows, row(9, Verdict.DISPARITY, Split.TRAIN)])
+    data = read_training_set(store, "j1")
+    named = [{data[index].task for index in pool} for pool in data.replay_pools()]
+    assert named == [{"chart"}, {"know"}, {"text"}]
+    assert [len(pool) for pool in data.replay_pools()] == [1, 2, 2]
+    assert all(data[index].is_replay for pool in data.replay_pools() for index in pool)
+
+
+def test_an_empty_set_has_nothing_to_learn(store: Store) -> None:
+    data = read_training_set(store, "j1")
+    assert (len(data), data.disparity) == (0, 0)

@@ -1,0 +1,263 @@
+"""Real trainings of a tiny random student with every term of the alignment loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from services.trainer.data.collator import Collator, Encoder
+from services.trainer.data.dataset import Sample, TrainingSet, read_training_set
+from services.trainer.data.teacher_tokens import TeacherTokens
+from services.trainer.data.texts import RowMaker
+from services.trainer.leveler.attention import StudentMaps
+from services.trainer.losses import Kind
+from services.trainer.losses.attention import jensen_shannon
+from services.trainer.run.__main__ import run_training
+from services.trainer.run_config import RunConfig, read_progress
+from shared.contracts import DiscrepancySpec, LossSpec, TrainSpec
+from shared.errors import InvalidInput
+from shared.loss_spec import Alignment, check_discrepancies, resolve
+from shared.sets import Row, read_set, write_shard
+from shared.store import Store
+from shared.vlm.attention import image_attention, load_probe
+from shared.vlm.prompting import question_prompt
+from tests.services.trainer.full_set import EVERYTHING, config_for, make_full_set
+from tests.services.trainer.small_set import Counts, picture
+
+
+@pytest.fixture
+def full_set(tmp_path: Path, tiny_student: Path) -> Store:
+    store = Store((tmp_path / "store").as_uri())
+    make_full_set(store, tiny_student, tmp_path / "images")
+    return store
+
+
+def weights(config: RunConfig) -> dict[str, torch.Tensor]:
+    return load_file(config.candidate / "model.safetensors")
+
+
+@pytest.mark.parametrize("freeze_vision", [False, True])
+def test_all_terms_together_are_trained_on_and_reported(
+    tmp_path: Path, full_set: Store, tiny_student: Path, freeze_vision: bool
+) -> None:
+    config = config_for(tmp_path, tiny_student, EVERYTHING, freeze_vision=freeze_vision, max_steps=15)
+    result = run_training(config)
+    lines = read_progress(config.progress_file)
+    assert result.loss_weights == {"answer": 1.0, "consistency": 0.5, "rationale": 0.5, "attention": 0.5}
+    assert all(lines[0].terms[name] > 0 for name in result.loss_weights)
+    for name in ("answer", "rationale"):
+        assert lines[-1].terms[name] < lines[0].terms[name]
+
+
+def test_a_term_that_is_off_changes_nothing(tmp_path: Path, full_set: Store, tiny_student: Path) -> None:
+    plain = config_for(tmp_path, tiny_student, LossSpec(preset="replay"), "plain")
+    off = config_for(tmp_path, tiny_student, LossSpec(preset="discrepancy", weigh_by=[], consistency=0.0), "off")
+    on = config_for(tmp_path, tiny_student, LossSpec(preset="replay", rationale=0.5), "on")
+    for config in (plain, off, on):
+        run_training(config)
+    same = [torch.equal(one, weights(off)[name]) for name, one in weights(plain).items()]
+    assert all(same)
+    assert not all(torch.equal(one, weights(on)[name]) for name, one in weights(plain).items())
+
+
+def test_a_resumed_training_with_all_terms_ends_the_same(tmp_path: Path, full_set: Store, tiny_student: Path) -> None:
+    whole = config_for(tmp_path, tiny_student, EVERYTHING, "whole")
+    run_training(whole)
+    halted = config_for(tmp_path, tiny_student, EVERYTHING, "halted")
+    run_training(halted)
+    # as if it had been killed after the second step
+    for path in (halted.step_folder / "checkpoint-4").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    run_training(halted)
+    assert all(torch.equal(one, weights(halted)[name]) for name, one in weights(whole).items())
+
+
+def test_a_set_with_one_row_trains_whatever_is_on(tmp_path: Path, tiny_student: Path) -> None:
+    store = Store((tmp_path / "store").as_uri())
+    make_full_set(store, tiny_student, tmp_path / "images", counts=Counts(1, {}, 0))
+    config = config_for(tmp_path, tiny_student, EVERYTHING)
+    assert run_training(config).disparity_pairs == 1
+
+
+def test_unanimous_votes_on_one_pair_that_the_student_left_unanswered_train(tmp_path: Path, tiny_student: Path) -> None:
+    """There is one candidate then, so nothing to compare; but the job measured what consistency needs."""
+    store = Store((tmp_path / "store").as_uri())
+    make_full_set(store, tiny_student, tmp_path / "images", "full", Counts(1, {}, 0))
+    values = read_set(store, "full").to_pylist()[0]
+    answer = values["teacher_answer"]
+    changes = {"job_id": "j1", "votes": (answer,) * 3, "vote_share": 1.0, "student_answer": "", "teacher_top": None}
+    write_shard(store, "j1", 0, [Row(**{name: value for name, value in values.items() if name != "pair_id"} | changes)])
+    result = run_training(config_for(tmp_path, tiny_student, LossSpec(preset="discrepancy", rationale=0)))
+    assert result.disparity_pairs == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (LossSpec(rationale=0.1), "train.loss.rationale is on, but no disparity pair"),
+        (LossSpec(attention=0.1), "train.loss.attention is on, but no disparity pair"),
+        (LossSpec(consistency=0.1), "train.loss.consistency is on, but no disparity pair"),
+        (LossSpec(weigh_by=["confidence"]), "weigh_by names confidence, but no disparity pair"),
+    ],
+)
+def test_a_term_without_anything_to_learn_from_is_refused_before_the_first_step(
+    tmp_path: Path, small_set: Store, tiny_student: Path, loss: LossSpec, words: str
+) -> None:
+    config = config_for(tmp_path, tiny_student, loss)
+    with pytest.raises(InvalidInput, match=words):
+        run_training(config)
+    assert not config.progress_file.exists() or not read_progress(config.progress_file)
+
+
+def test_a_set_that_changed_since_the_training_began_is_refused(
+    tmp_path: Path, small_set: Store, tiny_student: Path
+) -> None:
+    config = replace(config_for(tmp_path, tiny_student, LossSpec()), set_digest="0" * 64)
+    with pytest.raises(InvalidInput, match="the training began with 000000000000"):
+        run_training(config)
+
+
+def rows_for(alignment: Alignment, sample: Sample, has_top: bool = False) -> list[tuple[Kind, str]]:
+    maker = RowMaker(alignment, lambda _: has_top, lambda task: task == "chart")
+    return [(row.kind, row.text) for row in maker.rows(sample)]
+
+
+SAMPLE = Sample(
+    "p", "image", None, "chart", "what?", "red", student_answer="blue", votes=("red", "pink"), rationale="it is red"
+)
+
+
+def test_rows_are_what_the_terms_ask_for() -> None:
+    answer = (Kind.ANSWER, "red")
+    candidates = [(Kind.CANDIDATE, "blue"), (Kind.CANDIDATE, "pink")]
+    every = Alignment(consistency=0.1, rationale=0.1)
+    assert rows_for(Alignment(), SAMPLE) == [answer]
+    assert rows_for(every, SAMPLE) == [answer, *candidates, (Kind.RATIONALE, "it is red")]
+    assert rows_for(every, SAMPLE, has_top=True) == [answer, (Kind.RATIONALE, "it is red")]
+    assert rows_for(replace(every, consistency_by="candidates"), SAMPLE, has_top=True)[1:3] == candidates
+    assert rows_for(replace(every, consistency_by="top_k"), SAMPLE) == [answer, (Kind.RATIONALE, "it is red")]
+    assert rows_for(every, replace(SAMPLE, is_replay=True)) == [answer]
+    assert rows_for(every, replace(SAMPLE, task="know"))[-1][0] == Kind.CANDIDATE
+
+
+def test_teacher_tokens_are_read_only_where_the_tokenizers_agree(tmp_path: Path, tiny_student: Path) -> None:
+    loaded = load_probe(tiny_student, dtype="float32", device="cpu")
+    store = Store((tmp_path / "store").as_uri())
+    make_full_set(store, tiny_student, tmp_path / "images")
+    data = read_training_set(store, "j1")
+    encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+    tokens = TeacherTokens(loaded, encoder.answer_ids)
+    known = [tokens.has(sample) for sample in data.samples[: data.disparity]]
+    assert known == [False, True] * (data.disparity // 2)
+    sample = data.samples[1]
+    placed = tokens.read(sample)
+    assert placed is not None
+    assert [ids[0] for ids, _ in placed] == encoder.answer_ids(sample)
+    shorter = replace(sample, pair_id="without-end", teacher_top=(sample.teacher_top or ())[:-1])
+    assert tokens.read(shorter) == [*placed[:-1], ([], [])]
+    other = replace(sample, pair_id="other", answer="green green")
+    assert tokens.read(other) is None
+
+
+def _open(folder: Path) -> Any:
+    from PIL import Image
+
+    return Image.open(picture(folder / "more", "red", 7)).convert("RGB")
+
+
+def test_training_maps_are_the_probes(tmp_path: Path, tiny_student: Path) -> None:
+    """The student's differentiable map of a padded batch is what the probe measures of one prompt."""
+    loaded = load_probe(tiny_student, dtype="float32", device="cpu")
+    loaded.model.requires_grad_(True)
+    samples = [
+        Sample(f"p{n}", "image", None, "chart", question, "red", teacher_attention=tuple([1 / 16] * 16))
+        for n, question in enumerate(["what colour?", "what colour is the whole of this picture?"])
+    ]
+    encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+    batch = Collator(encoder, maps=True)(samples)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "pixel_attention_mask")}
+    output = loaded.model(**inputs, use_cache=False, output_attentions=True)
+    found = StudentMaps(loaded).of(output.attentions, inputs, batch["labels"], batch["sample"], batch["teacher_maps"])
+    assert found.requires_grad
+    for sample, values in zip(samples, found, strict=True):
+        prompt = question_prompt(loaded, _open(tmp_path), sample.question)
+        expected = image_attention(loaded, prompt, sample.answer, 4).values.flatten()
+        assert torch.allclose(values, expected, atol=1e-5)
+
+
+def test_the_maps_gradient_survives_gradient_checkpointing(tmp_path: Path, tiny_student: Path) -> None:
+    teacher = torch.rand(1, 16, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    sample = Sample("p", "image", None, "chart", "what?", "red", teacher_attention=tuple(teacher[0].tolist()))
+
+    def gradients(checkpointing: bool) -> dict[str, torch.Tensor]:
+        loaded = load_probe(tiny_student, dtype="float32", device="cpu")
+        loaded.model.requires_grad_(True).train()
+        if checkpointing:
+            loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+        batch = Collator(encoder, maps=True)([sample])
+        labels, row, stored = (batch.pop(name) for name in ("labels", "sample", "teacher_maps"))
+        inputs = {name: batch[name] for name in batch if name not in ("is_replay", "weights", "kind")}
+        output = loaded.model(**inputs, use_cache=False, output_attentions=True)
+        found = StudentMaps(loaded).of(output.attentions, inputs, labels, row, stored)
+        jensen_shannon(stored, found).sum().backward()
+        return {name: p.grad for name, p in loaded.model.named_parameters() if p.grad is not None}
+
+    plain, frugal = gradients(checkpointing=False), gradients(checkpointing=True)
+    assert plain.keys() == frugal.keys()
+    assert any("self_attn" in name and value.abs().max() > 0 for name, value in plain.items())
+    assert all(torch.allclose(value, frugal[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("attentions", [None, (), (None, None)])
+def test_a_family_that_shows_no_attention_weights_is_refused(tiny_student: Path, attentions: Any) -> None:
+    maps = StudentMaps(load_probe(tiny_student, dtype="float32", device="cpu"))
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    with pytest.raises(InvalidInput, match=r"cannot be trained with train\.loss\.attention"):
+        maps.of(attentions, {"input_ids": ids}, ids, torch.zeros(1, dtype=torch.long), torch.full((1, 16), 1 / 16))
+
+
+def test_presets() -> None:
+    assert resolve(LossSpec(preset="paper")) == resolve(LossSpec(preset="replay")) == Alignment()
+    assert TrainSpec.model_validate({"loss": {"preset": "paper"}}).replay_fraction == 0.0
+    assert TrainSpec.model_validate({"loss": {"preset": "paper"}, "replay_fraction": 0.3}).replay_fraction == 0.3
+    assert TrainSpec.model_validate({"loss": {"preset": "replay"}}).replay_fraction == 0.5
+    assert TrainSpec(loss=LossSpec(preset="paper")).replay_fraction == 0.0
+    assert resolve(LossSpec(preset="discrepancy", consistency=0.0)).consistency == 0.0
+    assert resolve(LossSpec(preset="paper", rationale=0.2)) == Alignment(rationale=0.2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "measured", "words"),
+    [
+        (LossSpec(rationale=0.1), DiscrepancySpec(), "set discrepancies.reasoning to true"),
+        (LossSpec(attention=0.1), DiscrepancySpec(), "set discrepancies.attention to true"),
+        (LossSpec(weigh_by=["confidence"]), DiscrepancySpec(confidence=False), "set discrepancies.confidence to true"),
+        (LossSpec(consistency=0.1, consistency_by="top_k"), DiscrepancySpec(), "consistency_by 'candidates'"),
+    ],
+)
+def test_a_loss_that_uses_what_is_not_measured_is_refused(
+    loss: LossSpec, measured: DiscrepancySpec, words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        check_discrepancies(loss, measured)
+
+
+def test_a_loss_that_uses_what_is_measured_is_fine() -> None:
+    check_discrepancies(EVERYTHING, DiscrepancySpec(attention=True, reasoning=True))
+
+
+def test_weights_are_of_the_disparity_pairs_alone(full_set: Store) -> None:
+    data: TrainingSet = read_training_set(full_set, "j1").weighted(resolve(EVERYTHING))
+    weighed = [sample.weight for sample in data.samples[: data.disparity]]
+    assert sum(weighed) / len(weighed) == pytest.approx(1.0)
+    assert len(set(weighed)) > 1
+    assert {sample.weight for sample in data.samples[data.disparity :]} == {1.0}
+    assert pc.all(pc.is_null(read_set(full_set, "plain")["rationale"])).as_py()

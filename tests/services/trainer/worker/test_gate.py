@@ -1,0 +1,82 @@
+"""The gate as a pure function."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.trainer.worker.gate import decide
+from shared.contracts import Evaluation, GateSpec, TaskScore
+
+share = st.floats(0, 1)
+scores = st.builds(
+    TaskScore,
+    questions=st.integers(1, 500),
+    agreement_before=share,
+    agreement_after=share,
+    benchmark_questions=st.just(0),
+)
+evaluations = st.builds(
+    Evaluation, overall=scores, tasks=st.dictionaries(st.sampled_from(["chart", "text", "know"]), scores, max_size=3)
+)
+gates = st.builds(GateSpec, min_gain=st.floats(0, 0.5), tolerance=st.floats(0, 0.5))
+
+
+def score(before: float | None, after: float | None, questions: int = 100) -> TaskScore:
+    return TaskScore(questions=questions, agreement_before=before, agreement_after=after)
+
+
+@given(evaluation=evaluations, gate=gates)
+def test_what_is_promoted_is_better_and_nothing_is_much_worse(evaluation: Evaluation, gate: GateSpec) -> None:
+    overall = evaluation.overall
+    assert overall.agreement_before is not None
+    assert overall.agreement_after is not None
+    gain = overall.agreement_after - overall.agreement_before
+    worst = max([(s.agreement_before or 0) - (s.agreement_after or 0) for s in evaluation.tasks.values()], default=-1.0)
+    decision = decide(evaluation, gate)
+    if decision.promote:
+        assert gain > 0
+        assert gain >= gate.min_gain - 1e-6
+        assert worst <= gate.tolerance + 1e-6
+    elif gain > max(gate.min_gain, 0) + 1e-6:
+        assert worst > gate.tolerance - 1e-6
+    assert decision.reason.endswith(".") or "%" in decision.reason
+
+
+@given(evaluation=evaluations, gate=gates)
+def test_the_switch_keeps_everything(evaluation: Evaluation, gate: GateSpec) -> None:
+    assert not decide(evaluation, gate.model_copy(update={"promote": False})).promote
+
+
+@given(evaluation=evaluations, gate=gates, looser=st.floats(0, 0.5))
+def test_a_looser_gate_never_refuses_what_a_tighter_one_lets_through(
+    evaluation: Evaluation, gate: GateSpec, looser: float
+) -> None:
+    loose = gate.model_copy(update={"tolerance": gate.tolerance + looser, "min_gain": gate.min_gain * (1 - looser)})
+    if decide(evaluation, gate).promote:
+        assert decide(evaluation, loose).promote
+
+
+def test_no_held_out_pair_means_no_promotion() -> None:
+    empty = Evaluation(overall=score(None, None, 0), tasks={})
+    decision = decide(empty, GateSpec())
+    assert not decision.promote
+    assert "held-out" in decision.reason
+
+
+def test_equal_is_not_better() -> None:
+    decision = decide(Evaluation(overall=score(0.5, 0.5), tasks={}), GateSpec())
+    assert not decision.promote
+    assert "Not better" in decision.reason
+
+
+def test_the_task_that_lost_is_named_with_its_numbers() -> None:
+    tasks = {"chart": score(0.4, 0.8), "know": score(0.9, 0.8)}
+    decision = decide(Evaluation(overall=score(0.6, 0.8), tasks=tasks), GateSpec(tolerance=0.02))
+    assert not decision.promote
+    assert "know (90.0% to 80.0%)" in decision.reason
+
+
+def test_a_loss_of_exactly_the_tolerance_is_allowed() -> None:
+    tasks = {"chart": score(0.4, 0.8), "know": score(0.90, 0.88)}
+    assert decide(Evaluation(overall=score(0.6, 0.8), tasks=tasks), GateSpec(tolerance=0.02)).promote
