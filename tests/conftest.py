@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import redis
 
-from shared.redis_server import EmbeddedRedis, start_embedded_redis
+from services.supervisor.redis_server import EmbeddedRedis, start_embedded_redis
 from shared.state import JobStore
 
 pytest_plugins = ["tests.real_system"]

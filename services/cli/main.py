@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
+from services.cli.benchmark.command import compare_runs, evaluate
 from services.cli.doctor.command import doctor
-from services.cli.evaluate import compare_runs, evaluate
 from services.cli.export import export_set
-from services.cli.gc import gc
+from services.cli.gc.command import gc
 from services.cli.render import checkpoints_table, job_panel, jobs_table, pairs_table
 from services.cli.rollout import add_commands
 from services.cli.session import (

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from services.supervisor.probes import http_probe, redis_probe
 from services.supervisor.process import ProcessSpec
+from services.supervisor.redis_server import redis_command
 from shared.errors import Conflict
 from shared.processes.ports import free_port
-from shared.redis_server import redis_command
 from shared.settings import CommonSettings, ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
 
 WORKER_SETTLE_SECONDS = 3.0

@@ -14,12 +14,12 @@ import httpx
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from services.teacher.loopback import Loopback
 from services.teacher.vllm_command import teacher_environment, vllm_command
 from shared.contracts import ChatRequest
 from shared.errors import MPAError, Unavailable, UpstreamError
 from shared.settings import TeacherSettings
 from shared.vllm.environment import runs_on_gpu
-from shared.vllm.loopback import Loopback
 from shared.vllm.metrics import vllm_metrics
 from shared.vllm.server import ModelServer, Patience
 

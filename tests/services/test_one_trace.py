@@ -24,12 +24,12 @@ from redis import Redis
 
 from services.parity.app import make_app
 from services.student.app import build_app
+from services.supervisor.redis_server import EmbeddedRedis
 from services.trainer.app import make_app as make_trainer
 from shared.client import ParityClient
 from shared.contracts import Health, JobState, JobStatus, Outcome
 from shared.http import create_app
 from shared.processes.ports import free_port
-from shared.redis_server import EmbeddedRedis
 from shared.settings import HttpSettings, ParitySettings, StudentSettings, TrainerSettings
 from tests.collector import Collector, SeenSpan, running_collector
 from tests.deploy.test_monitoring import NAME, queries

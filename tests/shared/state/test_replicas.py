@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from services.supervisor.redis_server import start_embedded_redis
 from shared.contracts import ReplicaInfo
 from shared.errors import Unavailable
-from shared.redis_server import start_embedded_redis
 from shared.state.replicas import ReplicaBoard
 from tests.polling import async_wait_until
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.gc.inventory import take_stock
+from services.cli.gc.rules import garbage
 from services.trainer.worker.workspace import Start, Workspace
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.contracts import Split, Verdict
 from shared.errors import NotFound, Unavailable
-from shared.garbage import garbage
 from shared.images.files import ImageFiles
-from shared.inventory import take_stock
 from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
 from shared.state import JobStore
 from shared.store import Store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.cli.benchmark.intervals import bootstrap_interval, paired_p_value
 from shared.errors import InvalidInput
-from shared.vqa.intervals import bootstrap_interval, paired_p_value
 
 
 def test_interval_has_the_width_of_theory() -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from shared.vllm.loopback import Loopback
+from services.teacher.loopback import Loopback
 from tests.polling import async_wait_until
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import redis.exceptions
 
+from services.cli.gc.rules import CARD, Inventory, JobFacts, Kind, Removal, garbage
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import ManifestEntry
 from shared.errors import NotFound, Unavailable
-from shared.garbage import CARD, Inventory, JobFacts, Kind, Removal, garbage
 from shared.state import JobStore
 from shared.state.redis_hash import Clock
 from shared.store import Entry, Store

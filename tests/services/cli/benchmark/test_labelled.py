@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from services.cli.benchmark.labelled import load_benchmark
 from shared.errors import InvalidInput
-from shared.vqa.benchmarks import load_benchmark
 
 TEXTVQA: dict[str, Any] = {
     "question": "what is the brand of this camera?",

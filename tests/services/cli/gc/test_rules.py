@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.cli.gc.inventory import sweep, take_stock
+from services.cli.gc.rules import GRACE_SECONDS, Inventory, JobFacts, Kind, garbage
+from services.supervisor.redis_server import start_embedded_redis
 from shared.contracts import JobSpec, JobState, StoredSpec
 from shared.errors import Unavailable
-from shared.garbage import GRACE_SECONDS, Inventory, JobFacts, Kind, garbage
-from shared.inventory import sweep, take_stock
-from shared.redis_server import start_embedded_redis
 from shared.state import JobStore
 from shared.store import Entry, Store
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from services.cli.gc.inventory import sweep, take_stock
+from services.cli.gc.rules import Removal, garbage, total_bytes
 from services.cli.session import Exit, fail, run, show_json
-from shared.garbage import Removal, garbage, total_bytes
-from shared.inventory import sweep, take_stock
 from shared.settings import ClientSettings
 from shared.state import JobStore
 from shared.store import Store

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.evaluation import WITH_SERVER, answer_all, compare, score, submission
-from services.cli.serving import served
+from services.cli.benchmark.labelled import load_benchmark
+from services.cli.benchmark.runner import WITH_SERVER, answer_all, compare, score, submission
+from services.cli.benchmark.serving import served
 from services.cli.session import Exit, fail, run
 from shared.client import ChatClient
 from shared.errors import InvalidInput
 from shared.settings import ClientSettings
-from shared.vqa.benchmarks import load_benchmark
 from shared.vqa.builtin import BUILT_IN
 
 PROMPT = "{question}\nAnswer with a single word or phrase."

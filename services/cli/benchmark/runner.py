@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.cli.benchmark.intervals import bootstrap_interval, paired_p_value
+from services.cli.benchmark.labelled import OFFICIAL_METRIC, BenchmarkItem
 from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput, Unavailable, UpstreamError
 from shared.vqa.answers import match
-from shared.vqa.benchmarks import OFFICIAL_METRIC, BenchmarkItem
-from shared.vqa.intervals import bootstrap_interval, paired_p_value
 from shared.vqa.metrics import metric_for
 
 WITH_SERVER = ("textvqa", "stvqa", "okvqa")

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from demo.world.export import write_benchmark
 from demo.world.vocabulary import Split
-from services.cli.evaluation import Prediction, compare, read_predictions, score, submission
+from services.cli.benchmark.labelled import BenchmarkItem
+from services.cli.benchmark.runner import Prediction, compare, read_predictions, score, submission
 from services.cli.main import app
 from shared.errors import InvalidInput
-from shared.vqa.benchmarks import BenchmarkItem
 
 ITEMS = [
     BenchmarkItem("1", Path("a.png"), "q", ("14",), "human"),

@@ -1,0 +1,1 @@
+"""`mpa evaluate` and `mpa compare`."""
