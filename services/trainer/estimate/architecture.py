@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from services.trainer.leveler.models import language_model, linear_layers
 from shared.errors import InvalidInput
 
-KNOWN = Path(__file__).parents[2] / "presets" / "models"
+KNOWN = Path(__file__).parents[3] / "presets" / "models"
 _AUTO_CONFIG: Any = AutoConfig  # untyped
 _AUTO_MODEL: Any = AutoModelForImageTextToText
 

@@ -13,7 +13,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 
 from torch.distributed import DistError
@@ -92,7 +91,3 @@ async def _train(settings: TrainerSettings, job_id: str, together: Together) -> 
         await jobs.aclose()
     log.info("%s: %s", status.state, status.reason or status.last_error, extra={"job_id": job_id})
     return SUCCEEDED if status.state == JobState.SUCCEEDED else FAILED
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The process that runs the model for a service: ``python -m services.student.model_process <descriptor>``.
+"""The process that runs the model for a service: ``python -m services.student.engines.process <descriptor>``.
 
 It gets prompts that are ready for the model and gives answers, so that nothing but the model wants its interpreter.
 The descriptor is one end of a socket pair; when the other end closes, the process ends.

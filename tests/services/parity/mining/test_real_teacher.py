@@ -36,7 +36,7 @@ from tests.services.teacher.small import Service, chat
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 READY_SECONDS = 600.0
 SEEN_ALIKE = 64  # image tokens; the words before and after them and the last, partial block come on top
 IMAGES, TASKS, SLOTS, VOTES = 10, 2, 2, 3

@@ -16,7 +16,7 @@ from shared.contracts import JobSpec
 from shared.settings import ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
 from shared.vqa.tasks import load_profiles
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 SETTINGS = (ParitySettings, StudentSettings, TeacherSettings, TrainerSettings)
 COMMAND = re.compile(r"^# +python -m services\.trainer\.estimate (.+)$", re.MULTILINE)

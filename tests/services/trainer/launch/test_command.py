@@ -18,7 +18,7 @@ from shared.settings import TrainerSettings
 from shared.store import Store
 from tests.services.trainer.small_set import run_config
 
-SHIPPED = Path(launch.__file__).parent / "accelerate"
+SHIPPED = Path(launch.__file__).parents[1] / "accelerate"
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -26,7 +26,7 @@ from tests.processes import command_line
 from tests.services.trainer.small_set import run_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-TWO = Path(launch.__file__).parent / "accelerate" / "ddp-cpu.yaml"
+TWO = Path(launch.__file__).parents[1] / "accelerate" / "ddp-cpu.yaml"
 SPEC = TrainSpec(batch_size=8, max_steps=12, learning_rate=3e-3, save_every_steps=4, warmup_fraction=0.0)
 FSDP_ON_CPU = """
 compute_environment: LOCAL_MACHINE
@@ -160,7 +160,7 @@ async def test_sharded_weights_are_trained_resumed_and_saved_whole(
     alone = run_config(tmp_path, tiny_student, spec, folder="alone")
     run_training(alone)
     sharded = by_two(run_config(tmp_path, tiny_student, spec, folder="sharded"), file)
-    environment = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "fsdp_on_cpu"), *_python_path()])}
+    environment = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1] / "fsdp_on_cpu"), *_python_path()])}
 
     async def kill_at_six() -> None:
         if 6 <= step_of(sharded) < 12:

@@ -1,0 +1,8 @@
+"""``torchrun … -m services.trainer.nodes JOB``: the command that manifests name. See services/trainer/launch/nodes.py."""
+
+import sys
+
+from services.trainer.launch.nodes import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
