@@ -1,4 +1,4 @@
-"""``torchrun … -m services.trainer.nodes JOB``: the command that manifests name. See services/trainer/launch/nodes.py."""
+"""``torchrun … -m services.trainer.nodes JOB``: the command that manifests name."""
 
 import sys
 

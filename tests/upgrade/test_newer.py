@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from services.parity import tasks as parity_tasks
 from services.parity.jobs.rebuild import rebuild_all
 from services.parity.jobs.submission import spec_key
+from services.parity.worker import tasks as parity_tasks
 from services.parity.worker.shard import ShardWork
-from services.trainer import tasks as trainer_tasks
+from services.trainer.worker import tasks as trainer_tasks
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.files import parse_card
 from shared.client import ParityClient
