@@ -14,6 +14,7 @@ from services.parity.images.upload_routes import receive_upload
 from services.parity.jobs.pair_pages import read_pairs
 from services.parity.jobs.report import make_report
 from shared.contracts import (
+    JobEvent,
     JobList,
     JobReport,
     JobSpec,
@@ -146,5 +147,5 @@ async def _sse(statuses: AsyncIterator[JobStatus | None]) -> AsyncIterator[str]:
         if status is None:
             yield ": still here\n\n"
         else:
-            data = f'{{"version":{status.version},"status":{status.model_dump_json()}}}'
+            data = JobEvent(version=status.version, status=status).model_dump_json()
             yield f"id: {status.version}\nevent: status\ndata: {data}\n\n"
