@@ -2,7 +2,6 @@
 
 import redis.exceptions
 
-from shared.state.blocking import BlockingJobStore
 from shared.state.jobs import JobStore, Rebuilt
 from shared.state.records import (
     COLLECT_STATES,
@@ -31,7 +30,6 @@ __all__ = [
     "LEGAL",
     "REDIS_OUTAGES",
     "TRAIN_STATES",
-    "BlockingJobStore",
     "JobInfo",
     "JobStore",
     "Lease",

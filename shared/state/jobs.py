@@ -104,13 +104,6 @@ class JobStore:
             raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
         return int(fields["version"])
 
-    async def state(self, job_id: str) -> JobState:
-        """The state alone. Raises NotFound."""
-        fields, _ = await self._hash.read(job_id, ["state"])
-        if fields["state"] is None:
-            raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
-        return JobState(fields["state"])
-
     async def page(self, cursor: str | None = None, limit: int = 50) -> tuple[list[JobStatus], str | None]:
         """Statuses, newest first, and the cursor of the next page."""
         start = 0

@@ -30,7 +30,7 @@ async def test_a_new_job_is_queued_with_nothing_done(jobs: JobStore) -> None:
 
 
 async def test_an_unknown_job_is_not_found(jobs: JobStore) -> None:
-    for call in (jobs.get("x"), jobs.version("x"), jobs.state("x"), jobs.cancel("x"), jobs.retry("x")):
+    for call in (jobs.get("x"), jobs.version("x"), jobs.cancel("x"), jobs.retry("x")):
         with pytest.raises(NotFound, match="no job x"):
             await call
     with pytest.raises(NotFound):
@@ -120,7 +120,7 @@ async def test_a_resumed_trainer_repeats_steps_without_going_back(jobs: JobStore
     with pytest.raises(LeaseLost):
         await jobs.trainings.finish(first, Outcome.KEPT, "late")
     await jobs.trainings.advance(second, JobState.EVALUATING)
-    assert await jobs.state("job-1") is JobState.PROMOTING
+    assert (await jobs.get("job-1")).state is JobState.PROMOTING
     await jobs.trainings.finish(second, Outcome.PROMOTED, "better")
 
 

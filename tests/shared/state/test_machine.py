@@ -189,7 +189,7 @@ def machine_on(url: str) -> type[RuleBasedStateMachine]:
             self.round = rebuilt.round
 
         def state(self) -> JobState:
-            return self.call(self.jobs.state("job-1"))
+            return self.call(self.jobs.get("job-1")).state
 
         @invariant()
         def counts_are_what_was_completed(self) -> None:
