@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from services.trainer.launch import nodes
+from services.trainer import nodes
 from tests.deploy.conftest import ROOT, build, kustomize, of_kind, pod_of
 from tests.deploy.test_kubernetes import NAME, edges, secrets_of
 
