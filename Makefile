@@ -45,8 +45,9 @@ lint: setup ## Check style, types and who imports whom
 	.venv/bin/mypy shared services
 	.venv/bin/lint-imports
 
-configuration: setup ## Write docs/configuration.md and the defaults in k8s/base/settings.env from shared/settings/
+configuration: setup ## Write docs/configuration.md, docs/cli.md and the defaults in k8s/base/settings.env from the code
 	@$(PY) scripts/configuration.py
+	@$(PY) scripts/cli_reference.py
 
 compose-test: setup ## Build the images, run the whole system in containers, kill parts of it, and see a job through
 	@$(OFFLINE) $(PY) deploy/compose_test.py
