@@ -1,0 +1,116 @@
+"""The documentation: every page is listed, every link and path resolves, and what is generated is up to date."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+INDEX = DOCS / "index.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+MAX_README_LINES = 250
+_FENCE = re.compile(r"^(\s*)(```|~~~).*?^\s*\2\s*$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`([^`\n]+)`")
+_PATH = re.compile(r"(?<![\w/])(?:services|shared|tests)/[\w./{},*<>-]+")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    seen: dict[str, int] = {}
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6}\s+(.*?)\s*$", prose(page), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        count = seen.get(slug, 0)
+        seen[slug] = count + 1
+        found.add(f"{slug}-{count}" if count else slug)
+    return frozenset(found)
+
+
+def links(page: Path) -> Iterator[str]:
+    """The relative links of a page, in prose."""
+    for target in _LINK.findall(prose(page)):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+def broken(page: Path, target: str) -> str | None:
+    """Why a link does not resolve; None if it does."""
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    if not file.exists():
+        return f"{name(page)}: {target} does not exist"
+    if anchor and file.suffix == ".md" and anchor not in anchors(file):
+        return f"{name(page)}: {target} has no such heading"
+    return None
+
+
+def named_paths(page: Path) -> Iterator[str]:
+    """Paths of modules and tests that the page names in backticks, braces spelled out, without placeholders."""
+    for code in _CODE.findall(prose(page)):
+        for path in _PATH.findall(code):
+            if "<" not in path:
+                yield from _spelled_out(path.rstrip("."))
+
+
+def _spelled_out(path: str) -> Iterator[str]:
+    match = re.search(r"\{([^{}]*)\}", path)
+    if match is None:
+        yield path
+        return
+    for part in match[1].split(","):
+        yield from _spelled_out(path[: match.start()] + part.strip() + path[match.end() :])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_relative_links_resolve(page: Path) -> None:
+    assert not [why for target in links(page) if (why := broken(page, target))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_named_modules_and_tests_exist(page: Path) -> None:
+    assert not [path for path in named_paths(page) if not list(ROOT.glob(path))]
+
+
+def test_the_index_lists_every_page_once() -> None:
+    listed = sorted(target.partition("#")[0] for target in links(INDEX) if not target.startswith("../"))
+    assert listed == [page.name for page in PAGES[2:] if page != INDEX]
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < MAX_README_LINES
+
+
+def test_the_cli_reference_is_up_to_date() -> None:
+    command = [sys.executable, ROOT / "scripts/cli_reference.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_dead_link_a_dead_anchor_and_a_dead_path_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("# One\n[a](other.md) [b](#two) [c](#one) `shared/{store,no_such}/remote.py`\n")
+    assert [why for target in links(page) if (why := broken(page, target))] == [
+        "page.md: other.md does not exist",
+        "page.md: #two has no such heading",
+    ]
+    assert list(named_paths(page)) == ["shared/store/remote.py", "shared/no_such/remote.py"]
