@@ -1,9 +1,7 @@
 """Disparity sets: the schema, one Parquet shard after the other, and the rounds that a job mines."""
 
+from shared.sets.schema import SCHEMA, Alternative, Row
 from shared.sets.shards import (
-    SCHEMA,
-    Alternative,
-    Row,
     export_llava,
     read_set,
     read_shard,
@@ -11,11 +9,10 @@ from shared.sets.shards import (
     set_prefix,
     shard_key,
     shard_numbers,
-    summarise,
-    tally,
     to_pair,
     write_shard,
 )
+from shared.sets.summary import summarise, tally
 
 __all__ = [
     "SCHEMA",

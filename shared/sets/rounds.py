@@ -43,7 +43,7 @@ def publish_round(store: Store, job_id: str, report: RoundReport) -> RoundReport
 
 
 def task_shares(rows: pa.Table) -> dict[str, TaskShare]:
-    """By task, over the rows of a set (see shared/sets/shards.py)."""
+    """By task, over the rows of a set (see shared/sets/schema.py)."""
     shares: dict[str, TaskShare] = {}
     for row in rows.select(["task", "verdict"]).to_pylist():
         known = shares.get(row["task"], TaskShare())
