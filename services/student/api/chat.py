@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from services.student.engines.base import Answered, Question
@@ -26,6 +29,7 @@ from shared.settings import StudentSettings
 from shared.vlm.generation import Generated, Token
 from shared.vlm.sampling import Sampling
 
+log = logging.getLogger(__name__)
 DEFAULT_MAX_TOKENS = 64
 
 
@@ -84,6 +88,28 @@ def build_response(request: ChatRequest, answered: Answered) -> ChatResponse:
         ],
         usage=_usage(answered.answers),
     )
+
+
+async def stream_events(
+    request: ChatRequest, first: StreamPiece, rest: AsyncGenerator[StreamPiece]
+) -> AsyncIterator[str]:
+    """Server-sent events. An error after the first piece becomes the last event, because the status has been sent."""
+
+    async def pieces() -> AsyncIterator[StreamPiece]:
+        yield first
+        async for piece in rest:
+            yield piece
+
+    async with aclosing(rest):
+        try:
+            async for chunk in stream_chunks(request, pieces()):
+                yield f"data: {json.dumps(chunk)}\n\n"
+        except Exception as error:
+            log.exception("A stream broke off")
+            known = error if isinstance(error, MPAError) else MPAError("The answer broke off: see the service's log.")
+            yield f"data: {json.dumps(as_openai_error(known))}\n\n"
+            return
+    yield "data: [DONE]\n\n"
 
 
 async def stream_chunks(request: ChatRequest, pieces: AsyncIterator[StreamPiece]) -> AsyncIterator[dict[str, Any]]:

@@ -153,7 +153,7 @@ def load_filter(name: str) -> Filter | None:
             "the student service runs."
         ) from error
     if not callable(found):
-        raise InvalidInput(f"MPA_STUDENT_TAP_FILTER={name!r} is no function.")
+        raise InvalidInput(f"MPA_STUDENT_TAP_FILTER={name!r} is not callable: name a function.")
     return found  # type: ignore[no-any-return]
 
 

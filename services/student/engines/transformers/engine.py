@@ -62,7 +62,11 @@ class TransformersEngine:
         """An engine that serves ``folder``; raises BadCheckpoint."""
         loaded = await in_quiet_thread(load_checked, settings, folder, smoke)
         engine = cls(settings, version, loaded, watcher)
-        engine._score_trouble = await in_quiet_thread(misalignment, loaded)
+        try:
+            engine._score_trouble = await in_quiet_thread(misalignment, loaded)
+        except BaseException:
+            await engine.close()
+            raise
         if engine._score_trouble:
             log.error("Scores are off: %s", engine._score_trouble, extra={"checkpoint": version})
         return engine

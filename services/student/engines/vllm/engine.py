@@ -67,8 +67,8 @@ class VllmEngine:
         await asyncio.to_thread(check_finite, folder)
         processor = await asyncio.to_thread(load_processor, folder, trust_remote_code=settings.trust_remote_code)
         engine = cls(settings, version, folder, processor, watcher)
-        await engine._child.server.start()
         try:
+            await engine._child.server.start()
             await engine._until_ready()
             if smoke is not None:
                 await engine._check_smoke(engine._serving, smoke)

@@ -1,4 +1,4 @@
-"""Work for a client that has hung up is dropped."""
+"""Drop the work for a client that has hung up."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ T = TypeVar("T")
 
 
 class ClientGone(MPAError):
-    """Nobody reads this error; its status is for logs and metrics."""
+    """No client reads this error; its status is for logs and metrics."""
 
     status, slug, title = 499, "client-gone", "The client closed the connection"
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled if the client hangs up first. The body must have been read."""
+    """The result of ``work``. If the client hangs up first, cancels the work and raises ClientGone.
+
+    The request's body must have been read.
+    """
     working = asyncio.create_task(work)
-    watching = asyncio.create_task(_hung_up(request))
+    watching = asyncio.create_task(_hang_up(request))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -33,6 +36,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         watching.cancel()
 
 
-async def _hung_up(request: Request) -> None:
+async def _hang_up(request: Request) -> None:
+    """Returns when the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
