@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
+from shared.backoff import Backoff
 from shared.errors import LeaseLost
 from shared.state.records import Work, WorkStatus
 
 W = TypeVar("W", bound=Work)
-FIRST_RETRY = 1.0
-LONGEST_RETRY = 60.0
+RETRIES = Backoff(1.0, 60.0)
 
 
 def take(work: W, owner: str, token: str, expires: float) -> W:
@@ -50,10 +50,9 @@ def postpone(work: W, waiting_for: str, now: float, pause: float) -> W:
 
 def fail(work: W, error: str, now: float, max_attempts: int) -> W:
     """The attempt failed: due again after a growing pause, or failed for good."""
-    pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** max(0, work.attempts - 1))
     given_up = work.attempts >= max_attempts
     status = WorkStatus.FAILED if given_up else WorkStatus.PENDING
-    return replace(_idle(work), status=status, due=now + pause, error=error, error_at=now)
+    return replace(_idle(work), status=status, due=now + RETRIES.delay(work.attempts), error=error, error_at=now)
 
 
 def mark_queued(work: W, due: float) -> W:

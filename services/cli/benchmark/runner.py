@@ -18,6 +18,7 @@ from typing import Any
 
 from services.cli.benchmark.intervals import bootstrap_interval, paired_p_value
 from services.cli.benchmark.labelled import OFFICIAL_METRIC, BenchmarkItem
+from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput, Unavailable, UpstreamError
@@ -26,7 +27,7 @@ from shared.vqa.metrics import metric_for
 
 WITH_SERVER = ("textvqa", "stvqa", "okvqa")
 TRIES = 7
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+BACKOFF = Backoff(0.5, 60.0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
             passing = isinstance(error, Unavailable) or (error.upstream_status or 0) >= 500
             if attempt == TRIES - 1 or not passing:
                 raise
-            await asyncio.sleep(min(LONGEST_PAUSE, error.retry_after or FIRST_PAUSE * 2.0**attempt))
+            await asyncio.sleep(min(BACKOFF.longest, error.retry_after or BACKOFF.delay(attempt + 1)))
     raise AssertionError("unreachable")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 from services.parity.endpoints.dialect import Dialect, Rule
 from services.parity.endpoints.limiter import Throttle
+from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply
 from shared.contracts import (
     AttentionRequest,
@@ -163,8 +163,7 @@ class Upstream:
     def _pause(self, tries: int, asked: float | None) -> float:
         if asked is not None:
             return min(asked, self._patience.longest_asked)
-        # Calls that failed together must not come back together.
-        return min(self._patience.longest, self._patience.first * 2.0 ** min(tries, 30)) * random.uniform(0.5, 1.0)
+        return Backoff(self._patience.first, self._patience.longest, jitter=0.5).delay(tries + 1)
 
     def _failed(self, error: Unavailable) -> None:
         self._failures_since_success += 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from services.trainer.data.images import Pictures
+from shared.backoff import Backoff
 from shared.client import ChatClient, image_question
 from shared.errors import InvalidInput, MPAError, Unavailable, UpstreamError
 from shared.images import ImageLimits, UnreadableImage, decode_image, to_data_url
@@ -22,6 +23,7 @@ from shared.vqa.tasks import TaskProfile
 logger = logging.getLogger(__name__)
 
 _TRIES = 3
+_BACKOFF = Backoff(1.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -96,5 +98,5 @@ class Asker:
                 except (Unavailable, UpstreamError) as error:
                     if attempt == _TRIES - 1:
                         raise
-                    await asyncio.sleep(error.retry_after or 2.0**attempt)
+                    await asyncio.sleep(error.retry_after or _BACKOFF.delay(attempt + 1))
         raise AssertionError("unreachable")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 
 from services.trainer.run_config import EvaluationResult, RunConfig, TrainResult
+from shared.backoff import Backoff
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.checkpoints.adapters import describe_adapter
 from shared.client import StudentClient
@@ -14,8 +16,7 @@ from shared.errors import BadCheckpoint, NotFound, Unavailable, UpstreamError
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
+BACKOFF = Backoff(1.0, 30.0)
 _REFUSED = frozenset({400, 404, 409, 422})
 
 
@@ -69,8 +70,8 @@ async def promote(
     Waits as long as the student is down or busy, saying so. Raises BadCheckpoint with the student's reason if it
     refuses: then the old version keeps serving and stays active.
     """
-    pause = FIRST_PAUSE
-    while True:
+    for failures in itertools.count(1):
+        delay = BACKOFF.delay(failures)
         try:
             await student.activate(version, by, timeout=swap_timeout)
             break
@@ -80,10 +81,9 @@ async def promote(
             reason = error.detail
         except Unavailable as error:
             reason = error.detail
-            pause = max(pause, error.retry_after or 0.0)
+            delay = max(delay, error.retry_after or 0.0)
         logger.warning("checkpoint %s waits for the student: %s", version, reason, extra={"checkpoint": version})
         await say_waiting(f"the student service, to promote {version}: {reason}")
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        await asyncio.sleep(delay)
     await say_waiting(None)
     await asyncio.to_thread(registry.set_active, version, by)

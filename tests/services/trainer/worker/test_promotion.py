@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.backoff import Backoff
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobState, Outcome
 from shared.store import Store
@@ -36,7 +37,7 @@ async def test_a_student_that_is_down_is_waited_for(
     student: ScriptedStudent,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("services.trainer.worker.promotion.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("services.trainer.worker.promotion.BACKOFF", Backoff(0.5, 30.0))
     job.measured(0.25, 0.75)
     student.answers = [(503, "the student is loading")] * 4
     await job.submit(job_spec(TRAIN))
