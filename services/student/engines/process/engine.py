@@ -33,6 +33,7 @@ from services.student.engines.process.wire import (
 from services.student.engines.prompts import check_length, encoder_of
 from services.student.engines.transformers.low_priority import in_quiet_thread
 from services.student.engines.transformers.work import StreamPiece, check_room
+from shared.backoff import Backoff, RestartDelays
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, MPAError, Unavailable
 from shared.settings import StudentSettings
@@ -44,7 +45,8 @@ log = logging.getLogger(__name__)
 TRIES = 20
 """As many swaps in a row to another processor a request outlives: each costs it a try."""
 CANCEL_SECONDS = 10.0
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+RESTART_BACKOFF = Backoff(0.5, 30.0)
+STABLE_SECONDS = 30.0
 SENT_SETTINGS = {
     "torch_threads",
     "trust_remote_code",
@@ -256,23 +258,25 @@ class ProcessEngine:
         self._child, self._trouble = child, ""
 
     async def _watch(self) -> None:
-        """Restart the process whenever it ends, with the checkpoint that it served; the faster it ends, the later."""
-        wait = FIRST_WAIT
+        """Restart the process whenever it ends, with the checkpoint that it served. The delay grows while runs are
+        short: a request that kills the process may be sent again and again.
+        """
+        delays = RestartDelays(RESTART_BACKOFF, STABLE_SECONDS)
         while True:
             started = time.monotonic()
             await self._child.ended.wait()
             self._trouble = "The model's process has ended and is being restarted."
-            wait = FIRST_WAIT if time.monotonic() - started > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
-            log.error("The model's process has ended: it is restarted", extra={"checkpoint": self._version})
+            delay = delays.after_run(time.monotonic() - started)
+            log.error("%s The delay is %.1f s.", self._trouble, delay, extra={"checkpoint": self._version})
             while self._trouble:
+                await asyncio.sleep(delay)
                 try:
                     await self._spawn(None)
                 except Exception as error:
                     detail = error.detail if isinstance(error, MPAError) else repr(error)
                     self._trouble = f"The model's process cannot be restarted: {detail}"
                     log.error("%s", self._trouble, extra={"checkpoint": self._version})
-                    await asyncio.sleep(wait)
-                    wait = min(2 * wait, LONGEST_WAIT)
+                    delay = delays.after_run(0.0)
 
 
 def _asked(ready: Ready, samplings: Sequence[Sampling], *, stream: bool) -> Json:

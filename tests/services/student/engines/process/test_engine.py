@@ -9,7 +9,8 @@ import base64
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from services.student.engines.base import Watcher
+from services.student.engines.process import engine as engine_module
+from services.student.engines.process.child import ModelChild
 from services.student.engines.process.engine import ProcessEngine
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, InvalidInput, MPAError, Unavailable
@@ -57,7 +61,7 @@ async def alive(engine: ProcessEngine) -> None:
     async def look() -> bool:
         return engine.alive
 
-    await async_wait_until(look, 60)
+    await async_wait_until(look, 100)
 
 
 async def test_swaps_to_another_processor_under_load(
@@ -112,6 +116,39 @@ async def test_a_process_that_dies_in_a_swap_comes_back_with_the_old_checkpoint(
     await engine.swap("job-b", other, None)
     assert (await said(engine))[0] == "job-b"
     assert await engine.switch_back("base")
+
+
+@pytest.mark.timeout(300)
+async def test_a_process_that_dies_on_its_first_batch_is_restarted_ever_later(
+    settings: StudentSettings, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[float] = []
+    killed: list[float] = []
+
+    class NotedChild(ModelChild):
+        async def spawn(self) -> None:
+            spawned.append(time.monotonic())
+            await super().spawn()
+
+    class Killer(Watcher):
+        def batch(self, answers: int, waits: Sequence[float]) -> None:
+            killed.append(time.monotonic())
+            os.kill(engine._child.pid, signal.SIGKILL)
+
+        def images(self, hits: int, misses: int) -> None:
+            pass
+
+    monkeypatch.setattr(engine_module, "ModelChild", NotedChild)
+    engine = await ProcessEngine.start(settings, "base", base, None, Killer())
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await said(engine)
+            await alive(engine)
+    finally:
+        await engine.close()
+    first, second = (start - end for start, end in zip(spawned[1:], killed, strict=True))
+    assert first >= 0.5 and second >= 1.0, (first, second)
 
 
 async def test_a_stream_that_nobody_reads_ends_in_the_process(engine: ProcessEngine) -> None:
