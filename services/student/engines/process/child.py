@@ -42,6 +42,7 @@ class ModelChild:
         self._watcher, self._on_serving = watcher, on_serving
         self._numbers = itertools.count()
         self._calls: dict[int, Call] = {}
+        self._sending = asyncio.Lock()
         self.ended = asyncio.Event()
         self.waiting = 0
         """Requests that no batch has taken yet."""
@@ -72,8 +73,9 @@ class ModelChild:
         self, head: Json, payload: bytes = b"", on_piece: Callable[[StreamPiece], None] | None = None
     ) -> Json:
         """The reply; raises what the process says, Unavailable if it ends. One who stops waiting ends the work."""
-        number, call = self._begin(head, payload, on_piece)
+        number, call = self._begin(head, on_piece)
         try:
+            await self._send({**head, "id": number}, payload)
             return await call.done
         except asyncio.CancelledError:
             self.cancel(number)
@@ -85,8 +87,9 @@ class ModelChild:
         """As ``call``, but one who stops waiting is kept until the process has said what became of it, ``patience``
         seconds at most.
         """
-        number, call = self._begin(head, b"", None)
+        number, call = self._begin(head, None)
         try:
+            await self._send({**head, "id": number})
             return await asyncio.shield(call.done)
         except asyncio.CancelledError:
             self.cancel(number)
@@ -98,7 +101,7 @@ class ModelChild:
             self._forget(number)
 
     def cancel(self, number: int) -> None:
-        if not self.ended.is_set():
+        if not self.ended.is_set():  # not awaited: the frame is tiny, and a call has one at most
             self._writer.write(frame({"do": "cancel", "id": number}))
 
     async def close(self) -> None:
@@ -118,15 +121,22 @@ class ModelChild:
         await self._process.wait()
         await self._reading
 
-    def _begin(self, head: Json, payload: bytes, on_piece: Callable[[StreamPiece], None] | None) -> tuple[int, Call]:
+    def _begin(self, head: Json, on_piece: Callable[[StreamPiece], None] | None) -> tuple[int, Call]:
         if self.ended.is_set():
             raise _ended()
         done: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         number, call = next(self._numbers), Call(done, on_piece, waits=head["do"] in QUEUED)
         self._calls[number] = call
         self.waiting += call.waits
-        self._writer.write(frame({**head, "id": number}, payload))
         return number, call
+
+    async def _send(self, head: Json, payload: bytes = b"") -> None:
+        """Write a frame when the one before has left; while the process reads slowly, the calls wait for it here."""
+        async with self._sending:
+            if not self.ended.is_set():
+                self._writer.write(frame(head, payload))
+                with suppress(ConnectionError):  # it has ended, which the call hears from the reading side
+                    await self._writer.drain()
 
     def _forget(self, number: int) -> None:
         call = self._calls.pop(number, None)
