@@ -12,7 +12,7 @@ class TrainingDiverged(MPAError):
 
 
 class TrainingCrashed(MPAError):
-    """The training process ended without a word: killed, out of memory, or a crash of native code."""
+    """The training process ended without a report: killed, out of memory, or a crash of native code."""
 
     status, slug, title = 500, "training-crashed", "The training process died"
 

@@ -8,14 +8,17 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from services.trainer.errors import TrainingCrashed
 from services.trainer.launch.command import command
+from services.trainer.launch.failures import crash_of
 from services.trainer.run_config import Failure, RunConfig, load, save
 from shared.errors import InvalidInput, MPAError, Unavailable
+from shared.processes.output import Output
 
 LOOK_EVERY = 0.2
 END_PATIENCE = 5.0
+STDERR = 2  # Celery replaces sys.stderr
 
 
 async def run_phase(
@@ -30,7 +33,7 @@ async def run_phase(
     await asyncio.to_thread(save, path, config)
     (config.folder / "failure.json").unlink(missing_ok=True)
     line = await asyncio.to_thread(command, config, phase, path)
-    child = await asyncio.to_thread(_start, line, environment, config.threads)
+    child, output = await asyncio.to_thread(_start, line, environment, config.threads)
     try:
         while child.poll() is None:
             await watch()
@@ -38,23 +41,32 @@ async def run_phase(
     finally:
         await asyncio.shield(asyncio.to_thread(_end, child, launched="accelerate.commands.launch" in line))
     if child.returncode != 0:
-        raise _error_of(config, phase, child.returncode)
+        await asyncio.to_thread(output.join, END_PATIENCE)
+        raise _error_of(config, phase, child.returncode, output.last_lines())
     await watch()
 
 
-def _start(line: list[str], environment: dict[str, str], threads: int) -> subprocess.Popen[bytes]:
+def _start(line: list[str], environment: dict[str, str], threads: int) -> tuple[subprocess.Popen[bytes], Output]:
     """Standard input stays open as long as this process lives; the child, and what a launcher starts, ends when it
-    closes.
+    closes. The child's standard error output is passed on to this process's.
 
     Signals to this process's group don't reach the child: stopping it is up to the caller, which counts no attempt
     for it.
     """
-    return subprocess.Popen(
+    child = subprocess.Popen(
         line,
         stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, **thread_limits(threads), **environment},
     )
+    assert child.stderr is not None
+    return child, Output(child.stderr, _pass_on)
+
+
+def _pass_on(line: bytes) -> None:
+    with suppress(OSError):  # nobody reads this process's output any more
+        os.write(STDERR, line)
 
 
 def thread_limits(threads: int) -> dict[str, str]:
@@ -85,12 +97,8 @@ def _end(child: subprocess.Popen[bytes], launched: bool) -> None:
             child.wait(END_PATIENCE)
 
 
-def _error_of(config: RunConfig, phase: str, code: int) -> MPAError:
+def _error_of(config: RunConfig, phase: str, code: int, last_lines: list[str]) -> MPAError:
     failure = load(Failure, config.folder / "failure.json")
     if failure is not None:
         return InvalidInput(failure.detail) if failure.final else Unavailable(failure.detail)
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    return TrainingCrashed(
-        f"The process of step '{phase}' {how} without a word: out of memory is the most likely reason "
-        "(lower train.batch_size); its log is in the trainer's output."
-    )
+    return crash_of(phase, code, last_lines)

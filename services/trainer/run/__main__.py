@@ -25,10 +25,10 @@ from services.trainer.data.collator import Encoder
 from services.trainer.data.dataset import Sample, check_images, read_held_out, read_training_set
 from services.trainer.data.images import Pictures
 from services.trainer.data.texts import Row
-from services.trainer.errors import can_be_retried
 from services.trainer.evaluation.answering import Asker, Question
 from services.trainer.evaluation.benchmark import read_benchmark
 from services.trainer.evaluation.evaluate import evaluate
+from services.trainer.launch.failures import failure_of
 from services.trainer.launch.ranks import ALONE, Ranks
 from services.trainer.leveler import train
 from services.trainer.leveler.arguments import TrainFolders, TrainPlace
@@ -66,31 +66,30 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     ranks = Ranks.of()
     torch.set_num_threads(max(1, config.threads // ranks.beside))
-    try:
-        with log_fields(job_id=config.job_id), _traced(phase, settings, ranks):
-            _run(phase, config, ranks)
-    except MPAError:
-        # not by way of the others: a process that waits for them in its last moments would never end
-        return _end(1) if ranks.count > 1 else 1
+    with log_fields(job_id=config.job_id):
+        try:
+            with _traced(phase, settings, ranks):
+                _run(phase, config, ranks)
+        except Exception as error:
+            failure = failure_of(error, phase)
+            save_failure(config, failure)
+            logger.error("%s", failure.detail, exc_info=not isinstance(error, MPAError))
+            # not by way of the others: a process that waits for them in its last moments would never end
+            return _end(1) if ranks.count > 1 else 1
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return 0
 
 
 def _run(phase: str, config: RunConfig, ranks: Ranks) -> None:
-    try:
-        with _only_one(config.folder) if ranks.is_first else nullcontext():
-            logger.info("step '%s' of round %d begins", phase, config.round)
-            if phase == "train":
-                result = run_training(config, ranks)
-                if ranks.is_first:
-                    save(config.folder / "result.json", result)
-            else:
-                save(config.folder / "evaluation.json", run_evaluation(config))
-    except MPAError as error:
-        save_failure(config, Failure(error.detail, final=not can_be_retried(error)))
-        logger.error("%s", error.detail)
-        raise
+    with _only_one(config.folder) if ranks.is_first else nullcontext():
+        logger.info("step '%s' of round %d begins", phase, config.round)
+        if phase == "train":
+            result = run_training(config, ranks)
+            if ranks.is_first:
+                save(config.folder / "result.json", result)
+        else:
+            save(config.folder / "evaluation.json", run_evaluation(config))
 
 
 @contextmanager
