@@ -25,8 +25,8 @@ from services.parity.jobs.report import shown, withdraw_report
 from services.parity.jobs.submission import Submitter
 from services.parity.metrics import JobMetrics
 from services.parity.mining.attention import check_probes
-from shared.background import end_loops
 from shared.client import ChatClient, HttpClient, StudentClient
+from shared.concurrency import end_loops
 from shared.contracts import NAME_PATTERN, Health, JobSpec, JobStatus
 from shared.errors import NotFound
 from shared.http import Lifespan

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.background import end_loops
+from shared.concurrency import end_loops
 from shared.state.redis_hash import CHANNEL
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from services.student.rollout.canary.control import CanaryControl
 from services.student.rollout.canary.counts import Tally, total
 from services.student.rollout.canary.routing import Router
 from services.student.rollout.swap import Rollout, StartEngine
-from shared.background import end_loops
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry
+from shared.concurrency import end_loops
 from shared.contracts import Canary, CanaryReport, CanaryState, ReplicaInfo, RolloutView
 from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
-from shared.background import end_loops
+from shared.concurrency import end_loops
 from shared.contracts import TrainingProgress
 from shared.errors import LeaseLost
 from shared.state import JobStore, Lease

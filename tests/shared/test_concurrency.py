@@ -1,4 +1,4 @@
-"""A loop ends although it misses a cancellation, as everything that talks to Redis may."""
+"""Coroutines that run side by side fail together; a loop ends although it misses a cancellation, as Redis calls may."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from shared.background import end_loops
+from shared.concurrency import end_loops, run_all
+from shared.errors import Unavailable, UpstreamError
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.background.AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("shared.concurrency.AGAIN_SECONDS", 0.02)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="wait_for loses no cancellation any more")
@@ -72,3 +73,53 @@ async def test_what_a_loop_raises_is_dropped_and_no_loops_are_no_wait() -> None:
     await end_loops({loop})
     await end_loops(())
     assert loop.done()
+
+
+async def test_results_come_in_the_order_given() -> None:
+    async def late() -> str:
+        await asyncio.sleep(0.02)
+        return "late"
+
+    async def soon() -> int:
+        return 1
+
+    assert await run_all(late(), soon()) == ("late", 1)
+    assert await run_all() == ()
+
+
+async def test_the_first_failure_ends_the_others_and_is_raised_itself() -> None:
+    ended = []
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise Unavailable("first") from OSError("why")
+
+    async def go_on() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(True)
+            raise UpstreamError("second")
+
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable, match="first") as caught:
+            await run_all(go_on(), fail(), go_on())
+    assert ended == [True, True]
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_a_cancellation_ends_all_of_them() -> None:
+    ended = []
+
+    async def go_on() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(True)
+
+    running = asyncio.create_task(run_all(go_on(), go_on()))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended == [True, True]
