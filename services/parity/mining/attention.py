@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from services.parity.endpoints.endpoint import RequestRefused, Upstream
 from services.parity.images.picture import Picture
 from shared.client import HttpClient
+from shared.concurrency import run_all
 from shared.contracts import AttentionItem, AttentionRequest, DiscrepancySpec
 from shared.errors import InvalidInput, MPAError, UpstreamError
 
@@ -35,7 +35,7 @@ class AttentionMeter:
         item = AttentionItem(image=picture.url, question=prompt, answer=answer)
         request = AttentionRequest(items=[item], grid=self._spec.grid)
         return Looks(
-            *await asyncio.gather(
+            *await run_all(
                 self._ask(self._teacher, request, picture.rank), self._ask(self._student, request, picture.rank)
             )
         )

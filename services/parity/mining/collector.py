@@ -15,6 +15,7 @@ from services.parity.mining.discrepancies import GapMeter, rounded
 from services.parity.mining.identifier import Identifier
 from services.parity.mining.question_plan import RoundPlan
 from shared.client import ChatClient
+from shared.concurrency import run_all
 from shared.contracts import JobSpec, ManifestEntry, Verdict
 from shared.errors import UpstreamError
 from shared.images import ImageLimits, UnreadableImage
@@ -82,18 +83,16 @@ class ShardCollector:
 
     async def run(self) -> list[Row]:
         """All rows of the shard. Raises UpstreamError if a model server refuses whatever it is asked."""
-        slots = asyncio.Semaphore(self._images_in_work)
-        async with asyncio.TaskGroup() as group:
-            for entry in self._entries:
-                await slots.acquire()
-                group.create_task(self._image(entry)).add_done_callback(lambda _: slots.release())
+        places = asyncio.Semaphore(self._images_in_work)
+        await run_all(*(self._image(entry, places) for entry in self._entries))
         self._check_not_all_refused()
         return self.rows
 
-    async def _image(self, entry: ManifestEntry) -> None:
+    async def _image(self, entry: ManifestEntry, places: asyncio.Semaphore) -> None:
         traced = self._trace_every > 0 and entry.index % self._trace_every == 0
-        with span("image", {"mpa.image": entry.index}) if traced else unrecorded():
-            await self._asked(entry)
+        async with places:
+            with span("image", {"mpa.image": entry.index}) if traced else unrecorded():
+                await self._asked(entry)
 
     async def _asked(self, entry: ManifestEntry) -> None:
         try:
@@ -110,7 +109,7 @@ class ShardCollector:
         first, *others = (self._profiles[name] for name in entry.tasks)
         # The first call about an image goes alone, so that all others find the image in the teacher's prefix cache.
         drafts = await self._propose(base, picture, first)
-        tasks = await asyncio.gather(
+        tasks = await run_all(
             self._slots(base, drafts, picture, first), *(self._task(base, picture, profile) for profile in others)
         )
         self._add([row for rows in tasks for row in rows])
@@ -123,7 +122,7 @@ class ShardCollector:
         return await self._annotator.propose(picture, profile, asking)
 
     async def _slots(self, base: Row, drafts: list[Draft], picture: Picture, profile: TaskProfile) -> list[Row]:
-        return await asyncio.gather(*(self._slot(base, draft, picture, profile) for draft in drafts))
+        return list(await run_all(*(self._slot(base, draft, picture, profile) for draft in drafts)))
 
     async def _slot(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
         with span("pair", {"mpa.task": profile.name, "mpa.slot": draft.slot}) as traced:

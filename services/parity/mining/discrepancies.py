@@ -5,7 +5,6 @@ A model that cannot say costs the pair its value, never the pair.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from services.parity.images.picture import Picture
 from services.parity.mining.annotator import Draft, first_text, mean_logprob, tokens_of
 from services.parity.mining.attention import AttentionMeter
 from shared.client import image_question
+from shared.concurrency import run_all
 from shared.contracts import DiscrepancySpec, ScoreItem, ScoreRequest
 from shared.discrepancies import attention_gap, confidence_gap, reasoning_gap
 from shared.errors import UpstreamError
@@ -44,7 +44,7 @@ class GapMeter:
 
     async def measure(self, row: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
         """``row`` with its columns filled in, teacher tokens added."""
-        row, attended = await asyncio.gather(
+        row, attended = await run_all(
             self._words(row, draft, picture, profile), self._looks(row, draft, picture, profile)
         )
         return replace(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from services.parity.endpoints.endpoint import RequestRefused, Upstream
 from services.parity.images.picture import Picture, derive_seed
 from services.parity.mining.annotator import Draft, first_text, mean_logprob, tokens_of
 from shared.client import image_question
+from shared.concurrency import run_all
 from shared.contracts import IdentifierSpec, Verdict
 from shared.vqa.answers import match
 from shared.vqa.tasks import TaskProfile
@@ -76,7 +76,7 @@ class Identifier:
         return await self._checked(self._judge(student, votes, draft, profile), draft, picture, profile)
 
     async def _verify_all(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
-        student, votes = await asyncio.gather(
+        student, votes = await run_all(
             self._ask_student(draft, picture, profile), self._ask_teacher_again(draft, picture, profile)
         )
         return await self._checked(self._judge(student, votes, draft, profile), draft, picture, profile)

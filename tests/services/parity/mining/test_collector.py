@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
 
 from services.parity.worker.shard import ShardWork
-from shared.contracts import JobState, Split, Verdict
+from shared.contracts import ChatRequest, JobState, Split, Verdict
 from shared.sets import read_set, set_digest
 from shared.store import Store
 from tests.scripted_models import Body, text_of
@@ -41,6 +42,23 @@ async def test_every_slot_ends_in_a_row_and_runs_agree(
         if row["verdict"] == Verdict.STUDENT_RIGHT:
             assert row["votes"] == []
     assert {r["split"] for r in rows} == {Split.TRAIN, Split.HELD_OUT}
+
+
+@pytest.mark.parametrize("verify", ["disagreements", "all"])
+async def test_after_a_call_has_failed_for_good_the_teacher_is_not_asked_again(
+    work: ShardWork, submit: Submit, spec: Spec, teacher: Model, student: Model, verify: str
+) -> None:
+    answers = itertools.count()
+    teacher[0].failure = lambda body: 401 if body["temperature"] == 0 and next(answers) == 0 else None
+    teacher[0].delay = 0.05  # the other calls are still in flight when the first one fails
+    student[0].script = lambda body: ["5000"]
+    shape = {"tasks": ["chart", "text"], "annotator": {"questions_per_image": 4}, "identifier": {"verify": verify}}
+    await work.run(await submit(spec(**shape, shard_size=1)), 0)
+    asked = len(teacher[0].requests)
+    request = ChatRequest.model_validate(teacher[0].requests[0])
+    for _ in range(5):  # as long as five more steps of the pairs would take
+        await work.models.teacher.chat(request)
+    assert len(teacher[0].requests) == asked + 5
 
 
 async def test_spent_tokens_are_what_the_teacher_counted(
