@@ -13,6 +13,7 @@ from services.parity.endpoints.dialect import Dialect, Rule
 from services.parity.endpoints.limiter import Throttle
 from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply
+from shared.concurrency import run_all
 from shared.contracts import (
     AttentionRequest,
     AttentionResponse,
@@ -81,7 +82,7 @@ class Upstream:
         if not 0 < got < request.n:
             return reply
         singles = [_single(request, choice) for choice in range(got, request.n)]
-        return _joined([reply, *await asyncio.gather(*(self._ask(single, rank) for single in singles))])
+        return _joined([reply, *await run_all(*(self._ask(single, rank) for single in singles))])
 
     async def attention(self, request: AttentionRequest, rank: float = 0.0) -> AttentionResponse:
         """Where our own model service looks. Raises RequestRefused, and UpstreamError where the probe is off."""

@@ -12,6 +12,7 @@ from services.parity.endpoints.endpoint import Patience, RequestRefused, Upstrea
 from services.parity.endpoints.limiter import Throttle
 from shared.client import ChatClient, image_question
 from shared.contracts import ChatRequest
+from shared.errors import UpstreamError
 from shared.images import to_data_url
 from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel
@@ -108,6 +109,16 @@ async def test_a_server_that_sends_one_choice_is_asked_for_the_others(pair: Pair
     assert len({choice.message.content for choice in reply.choices}) == 3
     assert all(0 <= body["seed"] < 2**31 for body in model.requests)
     assert reply.usage is not None and (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (30, 12)
+
+
+async def test_a_failed_choice_ends_the_calls_for_the_others(pair: Pair) -> None:
+    model, upstream = pair
+    model.script = lambda body: say_seed(body)[:1]
+    # The second choice is denied; the third one is turned away, which would be tried again and again.
+    model.failure = lambda body: {(1, 8): 401, (1, 9): 503}.get((body.get("n", 1), body["seed"]))
+    with pytest.raises(UpstreamError, match="401"):
+        await upstream.chat(request(n=3, seed=7))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_what_asks_for_nothing_is_not_sent(pair: Pair) -> None:
