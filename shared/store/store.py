@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from shared.errors import InvalidInput, NotFound
 from shared.store.local import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
@@ -48,7 +49,8 @@ class Store:
         self._root = root.rstrip("/")
         self._local = Path(self._root) if _is_local(self._fs) else None
         self._cache_dir = cache_dir
-        self._lock = threading.Lock()
+        self._guard = threading.Lock()
+        self._downloads: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
         if self._local is not None:
             make_root(self._local, self.url)
 
@@ -198,19 +200,25 @@ class Store:
             raise empty
         if self._local is not None:
             return self._path(prefix)
-        with self._lock:
-            target = self.local_copy(prefix)
-            fetched = 0
-            for key in sorted(listed | needed):
-                try:
-                    self._fetch(key, target / key[len(prefix) + 1 :])
-                    fetched += 1
-                except NotFound:  # the listing still shows what was deleted
-                    if key in needed:
-                        raise
-            if not fetched:
-                raise empty
-            return target
+        target = self.local_copy(prefix)
+        fetched = 0
+        for key in sorted(listed | needed):
+            path = target / key[len(prefix) + 1 :]
+            try:
+                with self._download_lock(path):
+                    self._fetch(key, path)
+                fetched += 1
+            except NotFound:  # the listing still shows what was deleted
+                if key in needed:
+                    raise
+        if not fetched:
+            raise empty
+        return target
+
+    def _download_lock(self, path: Path) -> threading.Lock:
+        """One for each file, so that threads download it once. Between processes, renaming keeps it whole."""
+        with self._guard:
+            return self._downloads.setdefault(path, threading.Lock())
 
     def local_copy(self, prefix: str) -> Path:
         """Where ``open_local`` of a remote store puts, or has put, its copy."""

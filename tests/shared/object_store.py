@@ -63,8 +63,15 @@ class ObjectServer:
 
         With ``done``, after doing what they ask for; with ``status`` 0, with the first half of the right answer.
         """
-        fault = {"method": method, "status": status, "code": code, "done": done, "path": path}
+        fault = {"method": method, "status": status, "code": code, "done": done, "path": path, "hold": False}
         self._post("/faults", json.dumps([fault] * times).encode())
+
+    def hold(self, method: str, path: str) -> None:
+        """Answer the next request of that method and end of the path only after ``release``."""
+        self._post("/faults", json.dumps([{"method": method, "path": path, "hold": True}]).encode())
+
+    def release(self) -> None:
+        self._post("/release")
 
     def spoil_nothing(self) -> None:
         self._post("/faults", b"[]")

@@ -1,13 +1,14 @@
-"""moto's S3, IAM and STS as a server of its own that handles one request at a time: ``python -m ... <port>``.
+"""moto's S3, IAM and STS as a server of its own: ``python -m ... <port>``.
 
-One at a time, because moto looks for an object and writes it in two steps: with threads, ``If-None-Match`` would let
-several creators win, which S3 does not. Two switches, by POST:
+moto handles one request at a time, because it looks for an object and writes it in two steps: with threads,
+``If-None-Match`` would let several creators win, which S3 does not. Three switches, by POST:
 
 ``/listings/freeze`` and ``/listings/thaw``: in between, listings show what they showed at the freeze, while reads by
 key see everything, as stores with eventual listings do.
 
 ``/faults``: a JSON list of faults; each spoils, in order, the next request with its method and end of the path. GET it
-for those that are left.
+for those that are left. A fault that ``hold``s delays the right answer until ``/release``; other requests are served
+meanwhile.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import copy
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -27,6 +29,7 @@ from moto.s3.models import s3_backends
 from werkzeug.serving import run_simple
 
 Start = Callable[..., Any]
+HOLD_SECONDS = 60.0
 
 
 class Server:
@@ -36,13 +39,27 @@ class Server:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._frozen: dict[str, Any] | None = None
         self._faults: list[dict[str, Any]] = []
+        self._one_at_a_time = threading.Lock()
+        self._released = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/release":
+            self._released.set()
+            start("204 No Content", [])
+            return []
+        with self._one_at_a_time:
+            fault = self._faults.pop(0) if self._faults and _concerns(self._faults[0], environ) else None
+        if fault is not None and fault["hold"]:
+            self._released.wait(HOLD_SECONDS)
+        with self._one_at_a_time:
+            return list(self._answer(environ, start, None if fault is None or fault["hold"] else fault))
+
+    def _answer(self, environ: dict[str, Any], start: Start, fault: dict[str, Any] | None) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/faults":
             return self._exchange_faults(environ, start)
-        if self._faults and _concerns(self._faults[0], environ):
-            return self._spoilt(self._faults.pop(0), environ, start)
+        if fault is not None:
+            return self._spoilt(fault, environ, start)
         if path == "/" and environ["REQUEST_METHOD"] == "POST":
             return self._without_signature(environ, start)
         if path.startswith("/listings/"):
@@ -56,6 +73,7 @@ class Server:
     def _exchange_faults(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "POST":
             self._faults = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            self._released.clear()
         start("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(self._faults).encode()]
 
@@ -116,4 +134,4 @@ def _is_listing(environ: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    run_simple("127.0.0.1", int(sys.argv[1]), Server(), threaded=False, request_handler=MotoRequestHandler)
+    run_simple("127.0.0.1", int(sys.argv[1]), Server(), threaded=True, request_handler=MotoRequestHandler)

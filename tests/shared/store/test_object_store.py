@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,7 @@ from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
 from shared.state import JobStore
 from shared.store import Store
 from shared.store import remote as remote_store
+from tests.polling import wait_until
 from tests.shared.object_store import ENVIRONMENT, ObjectServer, make_bucket, object_server
 
 pytestmark = pytest.mark.slow
@@ -116,6 +118,40 @@ def test_files_above_the_part_size_go_up_in_parts(store: Store, tmp_path: Path) 
     etag = store._fs.info(f"{store._root}/big/model.safetensors")["ETag"]
     assert etag.strip('"').endswith("-3")  # how S3 marks what came in three parts
     assert (store.open_local("big") / "model.safetensors").read_bytes() == big.read_bytes()
+
+
+def test_a_small_folder_is_served_while_a_large_one_downloads_slowly(store: Store, server: ObjectServer) -> None:
+    store.write("large/model", b"0" * 2**20)
+    store.write("small/config", b"1")
+    server.hold("GET", "/large/model")
+    with ThreadPoolExecutor() as pool:
+        try:
+            large = pool.submit(store.open_local, "large")
+            wait_until(lambda: server.faults_left() == 0)  # the download has begun, and waits
+            small = pool.submit(store.open_local, "small")
+            assert (small.result(timeout=20) / "config").read_bytes() == b"1"
+            assert not large.done()
+        finally:
+            server.release()
+        assert (large.result(timeout=20) / "model").stat().st_size == 2**20
+
+
+def test_two_threads_download_a_file_once(store: Store, server: ObjectServer) -> None:
+    store.write("folder/model", b"0" * 2**20)
+    server.hold("GET", "/folder/model")
+    with ThreadPoolExecutor() as pool:
+        try:
+            first = pool.submit(store.open_local, "folder")
+            wait_until(lambda: server.faults_left() == 0)
+            server.spoil("GET", 500, path="/folder/model")  # a second download would meet this
+            second = pool.submit(store.open_local, "folder")
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+        finally:
+            server.release()
+        assert first.result(timeout=20) == second.result(timeout=20)
+    assert server.faults_left() == 1
+    server.spoil_nothing()
 
 
 def test_a_missing_bucket_is_no_missing_object(tmp_path: Path) -> None:
