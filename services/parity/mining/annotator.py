@@ -1,7 +1,7 @@
 """Pseudo Annotator: the teacher proposes questions about an image and answers them.
 
-Each (image, task) has ``questions_per_image`` slots, and every slot ends as a Draft: a question with the teacher's
-answer, or a verdict that says why there is none.
+Each (image, task) has ``questions_per_image`` slots. Every slot becomes a question with the teacher's answer, or a
+judged pair that says why there is none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from services.parity.endpoints.endpoint import RequestRefused, Upstream
 from services.parity.images.picture import Picture, derive_seed
-from services.parity.mining.question_plan import Asking
+from services.parity.mining.pairs import Answered, Draft, Judged, Tokens
+from services.parity.mining.question_plan import ImagePlan
 from shared.client import image_question
 from shared.contracts import AnnotatorSpec, ChatRequest, ChatResponse, Choice, TopLogprob, Verdict
 from shared.sets import Alternative
@@ -23,86 +24,57 @@ from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
 SHOWN = 200
-JSON_TOKENS = 24  # what keys, quotes and braces take beside the texts
+JSON_TOKENS = 24  # for keys, quotes and braces around the texts
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A slot on its way through the annotator; with a ``verdict`` it has ended. Tokens are the teacher's.
-
-    ``answer_cost``: prompt and completion tokens of answering this question once, measured or (one-shot) estimated.
-    """
-
-    slot: int
-    question: str | None = None
-    answer: str | None = None
-    logprob: float | None = None
-    top: tuple[tuple[Alternative, ...], ...] | None = None
-    verdict: Verdict | None = None
-    reason: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    answer_cost: tuple[int, int] = (0, 0)
-
-    def ended(self, verdict: Verdict, reason: str) -> Draft:
-        return replace(self, verdict=verdict, reason=reason)
-
-    def spent(self, response: ChatResponse) -> Draft:
-        """With the tokens of ``response`` added."""
-        prompt, completion = tokens_of(response)
-        return replace(
-            self,
-            prompt_tokens=self.prompt_tokens + prompt,
-            completion_tokens=self.completion_tokens + completion,
-        )
-
-
 class Annotator:
-    """Asks one job's teacher. ``seed`` is the job's, ``top_k`` says how many alternatives a token are asked for."""
+    """Asks the teacher of one job. ``seed`` is the job's; ``top_k`` is the number of alternatives to ask per token."""
 
     def __init__(self, teacher: Upstream, spec: AnnotatorSpec, seed: int, top_k: int = 0) -> None:
         self._teacher, self._spec, self._seed, self._top_k = teacher, spec, seed, top_k
-        self._forms: Literal["untried", "kept", "refused"] = "untried"
+        self._schemas: Literal["untried", "kept", "refused"] = "untried"
 
-    async def propose(self, picture: Picture, profile: TaskProfile, asking: Asking | None = None) -> list[Draft]:
-        """One draft a slot, duplicates and unparsable texts ended; in one-shot mode with answers."""
-        drafts: list[Draft] = []
-        asking = asking or Asking(self._spec.questions_per_image)
-        for first in range(0, asking.questions, LARGEST_N):
-            slots = range(first, min(first + LARGEST_N, asking.questions))
-            drafts += await self._ask(picture, profile, slots, asking.example)
-        return _without_duplicates(drafts, asking.asked)
+    async def propose(
+        self, picture: Picture, profile: TaskProfile, plan: ImagePlan | None = None
+    ) -> list[Draft | Judged]:
+        """One draft per slot, in one-shot mode with its answer. Duplicates and unparsable texts are judged already."""
+        plan = plan or ImagePlan(self._spec.questions_per_image)
+        drafts: list[Draft | Judged] = []
+        for first in range(0, plan.questions, LARGEST_N):
+            slots = range(first, min(first + LARGEST_N, plan.questions))
+            drafts += await self._ask(picture, profile, slots, plan.example)
+        return _without_duplicates(drafts, plan.asked)
 
-    async def answer(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Draft:
-        """The draft with the teacher's greedy answer, unless it has ended or has one; refusals end it."""
-        if draft.verdict is not None:
-            return draft
-        if draft.answer is None:
-            draft = await self._answer_greedily(draft, picture, profile)
-        if draft.verdict is None and profile.is_refusal(draft.answer or ""):
-            return draft.ended(Verdict.REFUSED, f"The teacher declined to answer: {_shown(draft.answer)}.")
-        return draft
+    async def answer(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Answered | Judged:
+        """The draft with the teacher's greedy answer, or with its one-shot answer. A refusal is judged."""
+        answered = (
+            await self._answer_greedily(draft, picture, profile)
+            if draft.answer is None
+            else Answered(draft.slot, draft.question, draft.answer, spent=draft.spent, answer_cost=draft.answer_cost)
+        )
+        if isinstance(answered, Answered) and profile.is_refusal(answered.answer):
+            return answered.judged(Verdict.REFUSED, f"The teacher declined to answer: {_shown(answered.answer)}.")
+        return answered
 
-    async def _ask(self, picture: Picture, profile: TaskProfile, slots: range, example: str) -> list[Draft]:
-        # Greedy texts are all the same (vLLM refuses n > 1 then), so one is asked for and the rest are its duplicates.
+    async def _ask(self, picture: Picture, profile: TaskProfile, slots: range, example: str) -> list[Draft | Judged]:
+        # Greedy texts are all equal (vLLM refuses n > 1 for them), so one is asked for and the rest are duplicates.
         n = len(slots) if self._spec.temperature > 0 else 1
+        request = self._request(picture, profile, slots, n, example)
         try:
-            response = await self._ask_in_form(
-                self._request(picture, profile, slots, n, example), picture, profile, example
-            )
+            response = await self._ask_with_schema(request, picture, profile, example)
         except RequestRefused as refusal:
-            return [Draft(slot).ended(Verdict.REFUSED, refusal.detail) for slot in slots]
+            return [Judged(slot, Verdict.REFUSED, refusal.detail) for slot in slots]
         texts = [choice.message.content or "" for choice in response.choices]
         texts += texts[:1] * (len(slots) - n)
-        prompt_tokens, completion_tokens = tokens_of(response)
-        cost = (prompt_tokens, completion_tokens // max(1, len(texts)))
-        drafts = [replace(self._parse(slot, texts, slot - slots.start, profile), answer_cost=cost) for slot in slots]
-        return [drafts[0].spent(response), *drafts[1:]]
+        spent = Tokens.of(response)
+        cost = Tokens(spent.prompt, spent.completion // max(1, len(texts)))
+        drafts = [self._parse(slot, texts, slot - slots.start, cost, profile) for slot in slots]
+        return [replace(drafts[0], spent=spent), *drafts[1:]]
 
     def _request(self, picture: Picture, profile: TaskProfile, slots: range, n: int, example: str) -> ChatRequest:
-        """What asks for questions in plain words."""
+        """Asks for questions without a schema."""
         one_shot = self._spec.mode == "one_shot"
         return image_question(
             self._teacher.client.model,
@@ -115,57 +87,55 @@ class Annotator:
             seed=derive_seed(self._seed, picture.sha256, profile.name, "ask", slots.start),
         )
 
-    async def _ask_in_form(
+    async def _ask_with_schema(
         self, plain: ChatRequest, picture: Picture, profile: TaskProfile, example: str
     ) -> ChatResponse:
-        """Held to the profile's schema where the endpoint can do that, else in plain words."""
-        form = profile.response_format(pair=self._spec.mode == "one_shot")
-        if form is None or self._spec.structured == "off" or self._forms == "refused":
+        """Uses the profile's JSON schema if the endpoint supports schemas, otherwise sends ``plain``."""
+        schema = profile.response_format(pair=self._spec.mode == "one_shot")
+        if schema is None or self._spec.structured == "off" or self._schemas == "refused":
             return (await self._teacher.chat(plain, picture.rank)).response
+        request = self._with_schema(plain, schema, picture, profile, example)
         try:
-            response = (
-                await self._teacher.chat(self._in_form(plain, form, picture, profile, example), picture.rank)
-            ).response
+            response = (await self._teacher.chat(request, picture.rank)).response
         except RequestRefused as refusal:
             response = (await self._teacher.chat(plain, picture.rank)).response
-            if self._forms == "untried":
-                # So it was the form that was refused, not the image: later calls need not try.
-                self._forms = "refused"
-                log.warning("The teacher is not held to JSON schemas: %s", refusal.detail)
+            if self._schemas == "untried":
+                # The endpoint refused the schema, not the image, so later calls do not try it again.
+                self._schemas = "refused"
+                log.warning("The teacher is asked without JSON schemas: %s", refusal.detail)
             return response
-        self._forms = "kept"
+        self._schemas = "kept"
         return response
 
-    def _in_form(
-        self, plain: ChatRequest, form: dict[str, Any], picture: Picture, profile: TaskProfile, example: str
+    def _with_schema(
+        self, plain: ChatRequest, schema: dict[str, Any], picture: Picture, profile: TaskProfile, example: str
     ) -> ChatRequest:
         one_shot = self._spec.mode == "one_shot"
         prompt = profile.ask_and_answer_prompt if one_shot else profile.ask_prompt
-        text = prompt(as_json=True, example=example)
-        asked = image_question(plain.model, picture.url, text)
+        asked = image_question(plain.model, picture.url, prompt(as_json=True, example=example))
         longest = (plain.max_tokens or 0) + JSON_TOKENS
-        values = {"messages": asked.messages, "response_format": form, "max_tokens": longest}
+        values = {"messages": asked.messages, "response_format": schema, "max_tokens": longest}
         return plain.model_copy(update=values)
 
-    def _parse(self, slot: int, texts: list[str], position: int, profile: TaskProfile) -> Draft:
+    def _parse(self, slot: int, texts: list[str], position: int, cost: Tokens, profile: TaskProfile) -> Draft | Judged:
         if position >= len(texts):
-            return Draft(slot).ended(Verdict.UNPARSABLE, f"The teacher sent {len(texts)} texts, fewer than asked for.")
+            return Judged(slot, Verdict.UNPARSABLE, f"The teacher sent {len(texts)} texts, fewer than asked for.")
         text = texts[position]
         if self._spec.mode == "one_shot":
             pair = profile.parse_pair(text)
             if pair is None:
-                return Draft(slot).ended(Verdict.UNPARSABLE, f"No question with an answer in {_shown(text)}.")
-            return Draft(slot, question=pair[0], answer=profile.clean_answer(pair[1]))
+                return Judged(slot, Verdict.UNPARSABLE, f"No question with an answer in {_shown(text)}.")
+            return Draft(slot, pair[0], profile.clean_answer(pair[1]), answer_cost=cost)
         question = profile.parse_question(text)
         if question is None:
-            return Draft(slot).ended(Verdict.UNPARSABLE, f"No question in {_shown(text)}.")
-        return Draft(slot, question=question)
+            return Judged(slot, Verdict.UNPARSABLE, f"No question in {_shown(text)}.")
+        return Draft(slot, question, answer_cost=cost)
 
-    async def _answer_greedily(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Draft:
+    async def _answer_greedily(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Answered | Judged:
         request = image_question(
             self._teacher.client.model,
             picture.url,
-            profile.answer_prompt(draft.question or ""),
+            profile.answer_prompt(draft.question),
             max_tokens=profile.max_answer_tokens,
             temperature=0.0,
             logprobs=True,
@@ -174,24 +144,20 @@ class Annotator:
         try:
             response = (await self._teacher.chat(request, picture.rank)).response
         except RequestRefused as refusal:
-            return draft.ended(Verdict.REFUSED, refusal.detail)
-        draft = draft.spent(response)
+            return draft.judged(Verdict.REFUSED, refusal.detail)
+        cost = Tokens.of(response)
+        draft = replace(draft, spent=draft.spent + cost)
         text = first_text(response)
         answer = profile.clean_answer(text)
         if not answer:
-            return draft.ended(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(text)}.")
-        logprob = mean_logprob(response.choices[0])
-        top = top_alternatives(response.choices[0]) if self._top_k else None
-        return replace(draft, answer=answer, logprob=logprob, top=top, answer_cost=tokens_of(response))
-
-
-def tokens_of(response: ChatResponse) -> tuple[int, int]:
-    """Prompt and completion tokens as the server counted them; 0 where it did not."""
-    usage = response.usage
-    return (usage.prompt_tokens, usage.completion_tokens) if usage is not None else (0, 0)
+            return draft.judged(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(text)}.")
+        choice = response.choices[0]
+        top = top_alternatives(choice) if self._top_k else None
+        return Answered(draft.slot, draft.question, answer, mean_logprob(choice), top, draft.spent, cost)
 
 
 def first_text(response: ChatResponse) -> str:
+    """The first choice's text; "" if there is none."""
     return (response.choices[0].message.content or "") if response.choices else ""
 
 
@@ -217,20 +183,18 @@ def _ranked(found: Sequence[TopLogprob]) -> tuple[Alternative, ...]:
     return tuple(sorted(known, key=lambda entry: -entry.logprob))
 
 
-def _without_duplicates(drafts: list[Draft], asked: Mapping[str, str]) -> list[Draft]:
-    """``asked``: questions that are duplicates already, with where they were asked."""
+def _without_duplicates(drafts: list[Draft | Judged], asked: Mapping[str, str]) -> list[Draft | Judged]:
+    """Judges every draft whose question is in ``asked`` (normalised question: where it was asked) or came before."""
     seen = dict(asked)
-    kept = []
+    kept: list[Draft | Judged] = []
     for draft in drafts:
-        if draft.verdict is None:
-            key = normalise_question(draft.question or "")
-            if key in seen:
-                draft = draft.ended(Verdict.DUPLICATE, f"The same question as {seen[key]}.")
-            else:
-                seen[key] = f"slot {draft.slot}"
+        if isinstance(draft, Draft):
+            earlier = seen.setdefault(normalise_question(draft.question), f"slot {draft.slot}")
+            if earlier != f"slot {draft.slot}":
+                draft = draft.judged(Verdict.DUPLICATE, f"The same question as {earlier}.")
         kept.append(draft)
     return kept
 
 
-def _shown(text: str | None) -> str:
-    return repr((text or "")[:SHOWN])
+def _shown(text: str) -> str:
+    return repr(text[:SHOWN])

@@ -1,4 +1,4 @@
-"""The attention of teacher and student on a kept pair: where each looks while it gives the teacher's answer."""
+"""Attention of teacher and student on a kept pair: where each looks while it gives the teacher's answer."""
 
 from __future__ import annotations
 
@@ -17,40 +17,37 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Flat maps, row by row; None where a model could not say."""
+class AttentionMaps:
+    """Flat grid × grid maps, row by row. None: not measured, or the model could not report it."""
 
-    teacher: tuple[float, ...] | None
-    student: tuple[float, ...] | None
+    teacher: tuple[float, ...] | None = None
+    student: tuple[float, ...] | None = None
 
 
 class AttentionMeter:
-    """Asks the probes of one job's models."""
+    """Asks the attention probes of one job's models."""
 
     def __init__(self, teacher: Upstream, student: Upstream, spec: DiscrepancySpec) -> None:
         self._teacher, self._student, self._spec = teacher, student, spec
 
-    async def measure(self, picture: Picture, prompt: str, answer: str) -> Looks:
-        """Both maps for ``answer`` to ``prompt``. A probe that fails costs the pair its map, never the pair."""
+    async def measure(self, picture: Picture, prompt: str, answer: str) -> AttentionMaps:
+        """Both maps for ``answer`` to ``prompt``. If a probe fails, the pair is kept without that map."""
         item = AttentionItem(image=picture.url, question=prompt, answer=answer)
         request = AttentionRequest(items=[item], grid=self._spec.grid)
-        return Looks(
-            *await run_all(
-                self._ask(self._teacher, request, picture.rank), self._ask(self._student, request, picture.rank)
-            )
-        )
+        teacher, student = (self._ask(model, request, picture.rank) for model in (self._teacher, self._student))
+        return AttentionMaps(*await run_all(teacher, student))
 
     async def _ask(self, model: Upstream, request: AttentionRequest, rank: float) -> tuple[float, ...] | None:
         try:
             (found,) = (await model.attention(request, rank)).maps
         except (RequestRefused, UpstreamError) as error:
-            log.warning("No attention map of the %s: %s", model.name, error.detail)
+            log.warning("A pair is kept without the attention map of the %s: %s", model.name, error.detail)
             return None
         return tuple(value for row in found.values for value in row)
 
 
 async def check_probes(services: Sequence[tuple[str, HttpClient]]) -> None:
-    """Raises InvalidInput naming the (name, client) whose attention probe is off or that has none."""
+    """Raises InvalidInput that names the first (name, client) without an attention probe, or with the probe off."""
     for name, client in services:
         try:
             offered = (await client.health()).details.get("attention") is True

@@ -1,18 +1,18 @@
-"""Collects one shard: every image × task × question slot ends as a row; the rows are published as one file."""
+"""Collects one shard: judges the pair in every slot of every image and task, and makes the rows of the set."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from services.parity.endpoints.endpoint import Patience, Upstream
 from services.parity.endpoints.limiter import Throttle
 from services.parity.images.picture import Picture, digest, prepare, split_of
-from services.parity.mining.annotator import Annotator, Draft
+from services.parity.mining.annotator import Annotator
 from services.parity.mining.discrepancies import GapMeter, rounded
 from services.parity.mining.identifier import Identifier
+from services.parity.mining.pairs import Answered, Draft, Judged
 from services.parity.mining.question_plan import RoundPlan
 from shared.client import ChatClient
 from shared.concurrency import run_all
@@ -24,17 +24,15 @@ from shared.sets import Row
 from shared.telemetry.tracing import span, unrecorded
 from shared.vqa.tasks import TaskProfile
 
-log = logging.getLogger(__name__)
-
-# So many readable images must all have been refused before the shard blames the model server, not the images.
+# From this many readable images on, the model server is to blame if it refused all of them, not the images.
 REFUSED_IMAGES = 4
 
 
 @dataclass(frozen=True)
 class Models:
-    """How to reach the two models. ``calls_in_flight`` bounds the calls to each of them.
+    """How to reach the two models. ``calls_in_flight`` limits the calls to each of them.
 
-    The shards of a worker process share its throttles; None: a shard has throttles of its own.
+    The shards of a worker process share its throttles. None: a shard has its own throttle.
     """
 
     teacher: ChatClient
@@ -46,7 +44,7 @@ class Models:
 
 
 class ShardCollector:
-    """One shard in work. ``rows`` grows as images end; ``changed`` is set when something worth telling happened."""
+    """One shard in progress. ``rows`` grows as images are judged. ``changed`` is set when there is news to report."""
 
     def __init__(
         self,
@@ -82,7 +80,7 @@ class ShardCollector:
         return self._teacher.waiting_for or self._student.waiting_for
 
     async def run(self) -> list[Row]:
-        """All rows of the shard. Raises UpstreamError if a model server refuses whatever it is asked."""
+        """All rows of the shard. Raises UpstreamError if a model server refuses every request."""
         places = asyncio.Semaphore(self._images_in_work)
         await run_all(*(self._image(entry, places) for entry in self._entries))
         self._check_not_all_refused()
@@ -92,9 +90,9 @@ class ShardCollector:
         traced = self._trace_every > 0 and entry.index % self._trace_every == 0
         async with places:
             with span("image", {"mpa.image": entry.index}) if traced else unrecorded():
-                await self._asked(entry)
+                await self._judge_image(entry)
 
-    async def _asked(self, entry: ManifestEntry) -> None:
+    async def _judge_image(self, entry: ManifestEntry) -> None:
         try:
             data = await asyncio.to_thread(self._files.read, entry.image)
         except UnreadableImage as error:
@@ -105,80 +103,89 @@ class ShardCollector:
         except UnreadableImage as error:
             self._add(self._unreadable(entry, digest(data), error.detail))
             return
-        base = self._base(entry, picture.sha256)
         first, *others = (self._profiles[name] for name in entry.tasks)
         # The first call about an image goes alone, so that all others find the image in the teacher's prefix cache.
-        drafts = await self._propose(base, picture, first)
+        drafts = await self._propose(entry, picture, first)
         tasks = await run_all(
-            self._slots(base, drafts, picture, first), *(self._task(base, picture, profile) for profile in others)
+            self._judge_all(entry, drafts, picture, first),
+            *(self._judge_task(entry, picture, profile) for profile in others),
         )
         self._add([row for rows in tasks for row in rows])
 
-    async def _task(self, base: Row, picture: Picture, profile: TaskProfile) -> list[Row]:
-        return await self._slots(base, await self._propose(base, picture, profile), picture, profile)
+    async def _judge_task(self, entry: ManifestEntry, picture: Picture, profile: TaskProfile) -> list[Row]:
+        return await self._judge_all(entry, await self._propose(entry, picture, profile), picture, profile)
 
-    async def _propose(self, base: Row, picture: Picture, profile: TaskProfile) -> list[Draft]:
-        asking = self._plan.asking(base.image_index, base.image_sha256, profile.name)
-        return await self._annotator.propose(picture, profile, asking)
+    async def _propose(self, entry: ManifestEntry, picture: Picture, profile: TaskProfile) -> list[Draft | Judged]:
+        plan = self._plan.for_image(entry.index, picture.sha256, profile.name)
+        return await self._annotator.propose(picture, profile, plan)
 
-    async def _slots(self, base: Row, drafts: list[Draft], picture: Picture, profile: TaskProfile) -> list[Row]:
-        return list(await run_all(*(self._slot(base, draft, picture, profile) for draft in drafts)))
+    async def _judge_all(
+        self, entry: ManifestEntry, drafts: list[Draft | Judged], picture: Picture, profile: TaskProfile
+    ) -> list[Row]:
+        pairs = await run_all(*(self._judge(draft, picture, profile) for draft in drafts))
+        return [self._row(entry, picture.sha256, profile.name, pair) for pair in pairs]
 
-    async def _slot(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
+    async def _judge(self, draft: Draft | Judged, picture: Picture, profile: TaskProfile) -> Judged:
         with span("pair", {"mpa.task": profile.name, "mpa.slot": draft.slot}) as traced:
-            row = await self._judged(base, draft, picture, profile)
+            pair: Draft | Answered | Judged = draft
+            if isinstance(pair, Draft):
+                pair = await self._annotator.answer(pair, picture, profile)
+            if isinstance(pair, Answered):
+                pair = await self._judge_answered(pair, picture, profile)
             if traced is not None:
-                traced.set_attribute("mpa.verdict", str(row.verdict))
-            return row
+                traced.set_attribute("mpa.verdict", str(pair.verdict))
+            return pair
 
-    async def _judged(self, base: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
-        draft = await self._annotator.answer(draft, picture, profile)
-        row = replace(
-            base,
-            task=profile.name,
-            slot=draft.slot,
-            question=draft.question,
-            teacher_answer=draft.answer,
-            teacher_logprob=rounded(draft.logprob),
-            prompt_tokens=draft.prompt_tokens,
-            completion_tokens=draft.completion_tokens,
-        )
-        if draft.verdict is not None:
-            return replace(row, verdict=draft.verdict, reason=draft.reason)
-        found = await self._identifier.examine(draft, picture, profile)
-        if found.verdict is Verdict.DISPARITY:
-            row = await self._gaps.measure(row, draft, picture, profile)
-        return replace(
-            row,
-            verdict=found.verdict,
-            reason=found.reason,
-            student_answer=found.student_answer,
-            student_version=found.student_version,
-            student_logprob=rounded(found.student_logprob),
-            votes=found.votes,
-            vote_share=found.vote_share,
-            prompt_tokens=row.prompt_tokens + found.prompt_tokens,
-            completion_tokens=row.completion_tokens + found.completion_tokens,
-            saved_tokens=found.saved_tokens,
-        )
+    async def _judge_answered(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Judged:
+        judged = await self._identifier.judge(pair, picture, profile)
+        if judged.verdict is not Verdict.DISPARITY:
+            return judged
+        return replace(judged, measures=await self._gaps.measure(pair, picture, profile))
 
     def _unreadable(self, entry: ManifestEntry, sha256: str | None, reason: str) -> list[Row]:
-        base = replace(self._base(entry, sha256), verdict=Verdict.UNREADABLE_IMAGE, reason=reason)
-        slots = {task: range(self._plan.asking(entry.index, sha256, task).questions) for task in entry.tasks}
-        return [replace(base, task=task, slot=slot) for task in entry.tasks for slot in slots[task]]
+        slots = {task: range(self._plan.for_image(entry.index, sha256, task).questions) for task in entry.tasks}
+        return [
+            self._row(entry, sha256, task, Judged(slot, Verdict.UNREADABLE_IMAGE, reason))
+            for task in entry.tasks
+            for slot in slots[task]
+        ]
 
-    def _base(self, entry: ManifestEntry, sha256: str | None) -> Row:
+    def _row(self, entry: ManifestEntry, sha256: str | None, task: str, pair: Judged) -> Row:
+        student, measures = pair.student, pair.measures
+        spent = pair.spent + measures.spent
         return Row(
             job_id=self._job_id,
             shard=self._shard,
             image_index=entry.index,
-            slot=0,
+            slot=pair.slot,
             image=entry.image,
             image_sha256=sha256,
-            task="",
+            task=task,
             split=split_of(sha256 or entry.image, self._spec.seed, self._spec.gate.held_out_fraction),
-            verdict=Verdict.UNPARSABLE,
+            verdict=pair.verdict,
+            reason=pair.reason,
+            question=pair.question,
+            teacher_answer=pair.answer,
+            student_answer=student.text if student else None,
+            student_version=student.version if student else None,
+            votes=pair.votes,
+            vote_share=pair.vote_share,
+            teacher_logprob=rounded(pair.logprob),
+            student_logprob=rounded(student.logprob) if student else None,
+            gap_logprob=measures.student_logprob,
+            teacher_top=measures.top,
+            rationale=measures.rationale,
+            teacher_rationale_logprob=measures.teacher_rationale_logprob,
+            student_rationale_logprob=measures.student_rationale_logprob,
+            confidence_gap=measures.confidence_gap,
+            reasoning_gap=measures.reasoning_gap,
+            attention_gap=measures.attention_gap,
+            teacher_attention=measures.teacher_attention,
+            student_attention=measures.student_attention,
             teacher_model=self._teacher.client.model,
+            prompt_tokens=spent.prompt,
+            completion_tokens=spent.completion,
+            saved_tokens=pair.saved_tokens,
             round=self._plan.number,
         )
 

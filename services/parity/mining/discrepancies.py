@@ -1,6 +1,6 @@
-"""What is measured of a kept pair beside the answers: how sure both are, why the teacher is right, where both look.
+"""What is measured of a kept pair besides the answers: confidence, the teacher's rationale, and attention.
 
-A model that cannot say costs the pair its value, never the pair.
+If a model cannot report a measure, the pair is kept without it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 from services.parity.endpoints.endpoint import RequestRefused, Upstream
 from services.parity.images.picture import Picture
-from services.parity.mining.annotator import Draft, first_text, mean_logprob, tokens_of
-from services.parity.mining.attention import AttentionMeter
+from services.parity.mining.annotator import first_text, mean_logprob
+from services.parity.mining.attention import AttentionMaps, AttentionMeter
+from services.parity.mining.pairs import NONE, Answered, Measures, Tokens
 from shared.client import image_question
 from shared.concurrency import run_all
 from shared.contracts import DiscrepancySpec, ScoreItem, ScoreRequest
 from shared.discrepancies import attention_gap, confidence_gap, reasoning_gap
 from shared.errors import UpstreamError
-from shared.sets import Row
 from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rationale:
-    """The teacher's sentence and its mean token log-probability, with the teacher's tokens that it cost."""
+    """The teacher's sentence with its mean token log-probability, and the tokens that the teacher spent on it."""
 
     text: str | None = None
     logprob: float | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    spent: Tokens = NONE
 
 
 class GapMeter:
@@ -40,41 +39,34 @@ class GapMeter:
     def __init__(self, teacher: Upstream, student: Upstream, spec: DiscrepancySpec) -> None:
         self._teacher, self._student, self._spec = teacher, student, spec
         self._attention = AttentionMeter(teacher, student, spec)
-        self._told = False
+        self._warned = False
 
-    async def measure(self, row: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
-        """``row`` with its columns filled in, teacher tokens added."""
-        row, attended = await run_all(
-            self._words(row, draft, picture, profile), self._looks(row, draft, picture, profile)
-        )
+    async def measure(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Measures:
+        """Everything that the spec asks for, rounded as it is stored."""
+        measured, maps = await run_all(self._words(pair, picture, profile), self._maps(pair, picture, profile))
+        known = maps.teacher is not None and maps.student is not None
+        gap = attention_gap(maps.teacher or (), maps.student or ()) if known else None
         return replace(
-            row,
-            teacher_attention=attended.teacher_attention,
-            student_attention=attended.student_attention,
-            attention_gap=attended.attention_gap,
+            measured, teacher_attention=maps.teacher, student_attention=maps.student, attention_gap=rounded(gap)
         )
 
-    async def _words(self, row: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
-        why = await self._rationale(draft, picture, profile) if self._spec.reasoning else Rationale()
-        row = replace(
-            row,
+    async def _words(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Measures:
+        """All but the attention."""
+        why = await self._rationale(pair, picture, profile) if self._spec.reasoning else Rationale()
+        answer_logprob, rationale_logprob = await self._ask_student(pair, why, picture, profile)
+        return Measures(
+            top=pair.top,
+            student_logprob=rounded(answer_logprob),
             rationale=why.text,
             teacher_rationale_logprob=rounded(why.logprob),
-            teacher_top=draft.top,
-            prompt_tokens=row.prompt_tokens + why.prompt_tokens,
-            completion_tokens=row.completion_tokens + why.completion_tokens,
-        )
-        label, reason = await self._student_thinks(draft, why, picture, profile)
-        return replace(
-            row,
-            gap_logprob=rounded(label),
-            student_rationale_logprob=rounded(reason),
-            confidence_gap=_between(confidence_gap, draft.logprob, label),
-            reasoning_gap=_between(reasoning_gap, why.logprob, reason),
+            student_rationale_logprob=rounded(rationale_logprob),
+            confidence_gap=_between(confidence_gap, pair.logprob, answer_logprob),
+            reasoning_gap=_between(reasoning_gap, why.logprob, rationale_logprob),
+            spent=why.spent,
         )
 
-    async def _rationale(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Rationale:
-        prompt = profile.explain_prompt(draft.question or "", draft.answer or "")
+    async def _rationale(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Rationale:
+        prompt = profile.explain_prompt(pair.question, pair.answer)
         if not prompt:
             return Rationale()
         request = image_question(
@@ -88,50 +80,43 @@ class GapMeter:
         try:
             response = (await self._teacher.chat(request, picture.rank)).response
         except (RequestRefused, UpstreamError) as error:
-            log.warning("No rationale of the teacher: %s", error.detail)
+            log.warning("A pair is kept without the teacher's rationale: %s", error.detail)
             return Rationale()
         text = " ".join(first_text(response).split())
         if not text or profile.is_refusal(text):
-            return Rationale(None, None, *tokens_of(response))
-        return Rationale(text, mean_logprob(response.choices[0]), *tokens_of(response))
+            return Rationale(spent=Tokens.of(response))
+        return Rationale(text, mean_logprob(response.choices[0]), Tokens.of(response))
 
-    async def _student_thinks(
-        self, draft: Draft, why: Rationale, picture: Picture, profile: TaskProfile
+    async def _ask_student(
+        self, pair: Answered, why: Rationale, picture: Picture, profile: TaskProfile
     ) -> tuple[float | None, float | None]:
         """The student's mean log-probabilities of the teacher's answer and of its rationale."""
-        question, answer = draft.question or "", draft.answer or ""
         asked: list[tuple[str, str]] = []
         if self._spec.confidence:
-            asked.append((profile.answer_prompt(question), answer))
+            asked.append((profile.answer_prompt(pair.question), pair.answer))
         if why.text:
-            asked.append((profile.explain_prompt(question, answer), why.text))
+            asked.append((profile.explain_prompt(pair.question, pair.answer), why.text))
         if not asked:
             return None, None
         items = [ScoreItem(image=picture.url, question=prompt, answers=[text]) for prompt, text in asked]
         try:
             scores = (await self._student.score(ScoreRequest(items=items), picture.rank)).scores
         except (RequestRefused, UpstreamError) as error:
-            if not self._told:
-                log.warning("The student scores no answers, so confidence and reasoning stay empty: %s", error.detail)
-                self._told = True
+            if not self._warned:
+                log.warning("The student cannot score answers, so confidence and reasoning stay null: %s", error.detail)
+                self._warned = True
             return None, None
         means = [one[0].mean_logprob for one in scores]
         return (means[0] if self._spec.confidence else None), (means[-1] if why.text else None)
 
-    async def _looks(self, row: Row, draft: Draft, picture: Picture, profile: TaskProfile) -> Row:
+    async def _maps(self, pair: Answered, picture: Picture, profile: TaskProfile) -> AttentionMaps:
         if not self._spec.attention:
-            return row
-        prompt = profile.answer_prompt(draft.question or "")
-        looks = await self._attention.measure(picture, prompt, draft.answer or "")
-        known = looks.teacher is not None and looks.student is not None
-        gap = attention_gap(looks.teacher or (), looks.student or ()) if known else None
-        return replace(
-            row, teacher_attention=looks.teacher, student_attention=looks.student, attention_gap=rounded(gap)
-        )
+            return AttentionMaps()
+        return await self._attention.measure(picture, profile.answer_prompt(pair.question), pair.answer)
 
 
 def rounded(value: float | None) -> float | None:
-    """Six decimals: the rest is noise of batching, and makes files of equal runs differ."""
+    """Six decimals. The rest is batching noise, which would make the files of equal runs differ."""
     return None if value is None else round(value, 6)
 
 

@@ -1,4 +1,4 @@
-"""Parity Identifier: who answers right? Keeps a pair iff the student is wrong and the teacher agrees with itself."""
+"""Parity Identifier: keeps a pair iff the student is wrong and the teacher agrees with its own answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from services.parity.endpoints.endpoint import RequestRefused, Upstream
 from services.parity.images.picture import Picture, derive_seed
-from services.parity.mining.annotator import Draft, first_text, mean_logprob, tokens_of
+from services.parity.mining.annotator import first_text, mean_logprob
+from services.parity.mining.pairs import NONE, Answered, Judged, StudentAnswer, Tokens
 from shared.client import image_question
 from shared.concurrency import run_all
 from shared.contracts import IdentifierSpec, Verdict
@@ -18,125 +19,96 @@ from shared.vqa.tasks import TaskProfile
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How a question ended. Tokens are the teacher's, for its verification; ``saved_tokens``: for one not asked."""
-
-    verdict: Verdict
-    reason: str = ""
-    student_answer: str | None = None
-    student_version: str | None = None
-    student_logprob: float | None = None
-    votes: tuple[str, ...] = ()
-    vote_share: float | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    saved_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class _Student:
-    answer: str
-    version: str | None
-    logprob: float | None
-
-
-@dataclass(frozen=True)
 class _Votes:
     answers: tuple[str, ...]
-    prompt_tokens: int
-    completion_tokens: int
+    spent: Tokens
 
 
 class Identifier:
-    """Asks one job's student and teacher. ``seed`` is the job's."""
+    """Asks the student and the teacher of one job. ``seed`` is the job's."""
 
     def __init__(self, teacher: Upstream, student: Upstream, spec: IdentifierSpec, seed: int) -> None:
         self._teacher, self._student, self._spec, self._seed = teacher, student, spec, seed
 
-    async def examine(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
-        """The verdict on a question that the teacher answered."""
+    async def judge(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Judged:
+        """The pair with its verdict."""
         try:
             if self._spec.verify == "all":
-                return await self._verify_all(draft, picture, profile)
-            return await self._verify_disagreements(draft, picture, profile)
+                student, votes = await run_all(
+                    self._ask_student(pair, picture, profile), self._ask_teacher_again(pair, picture, profile)
+                )
+                return await self._weigh(pair, student, votes, picture, profile)
+            return await self._verify_disagreement(pair, picture, profile)
         except RequestRefused as refusal:
-            return Finding(Verdict.REFUSED, refusal.detail)
+            return pair.judged(Verdict.REFUSED, refusal.detail)
 
-    async def _verify_disagreements(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
-        student = await self._ask_student(draft, picture, profile)
-        if self._agree(student.answer, draft, profile):
-            # One verification reads the prompt once and answers ``votes`` times, about as long as the answer known.
-            prompt, completion = draft.answer_cost
-            saved = prompt + self._spec.votes * completion
-            return replace(_found(Verdict.STUDENT_RIGHT, student), saved_tokens=saved)
-        unsure = self._unsure(draft)
+    async def _verify_disagreement(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Judged:
+        """Asks the teacher again only if the student disagrees with it."""
+        student = await self._ask_student(pair, picture, profile)
+        if self._agrees(student.text, pair, profile):
+            # A verification would read the prompt once and write ``votes`` answers of about the known length.
+            saved = pair.answer_cost.prompt + self._spec.votes * pair.answer_cost.completion
+            return replace(pair.judged(Verdict.STUDENT_RIGHT, student=student), saved_tokens=saved)
+        unsure = self._unsure(pair)
         if unsure:
-            return replace(_found(Verdict.TEACHER_INCONSISTENT, student), reason=unsure)
-        votes = await self._ask_teacher_again(draft, picture, profile)
-        return await self._checked(self._judge(student, votes, draft, profile), draft, picture, profile)
+            return pair.judged(Verdict.TEACHER_INCONSISTENT, unsure, student)
+        votes = await self._ask_teacher_again(pair, picture, profile)
+        return await self._weigh(pair, student, votes, picture, profile)
 
-    async def _verify_all(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
-        student, votes = await run_all(
-            self._ask_student(draft, picture, profile), self._ask_teacher_again(draft, picture, profile)
-        )
-        return await self._checked(self._judge(student, votes, draft, profile), draft, picture, profile)
+    async def _weigh(
+        self, pair: Answered, student: StudentAnswer, votes: _Votes, picture: Picture, profile: TaskProfile
+    ) -> Judged:
+        share = vote_share([self._agrees(vote, pair, profile) for vote in votes.answers])
+        verdict, reason = self._verdict(pair, student, share, len(votes.answers), profile)
+        spent = pair.spent + votes.spent
+        if verdict is Verdict.DISPARITY and self._spec.cross_check:
+            doubt, cost = await self._cross_check(pair, picture, profile)
+            spent += cost
+            if doubt:
+                verdict, reason = Verdict.TEACHER_INCONSISTENT, doubt
+        judged = pair.judged(verdict, reason, student)
+        return replace(judged, votes=votes.answers, vote_share=share, spent=spent)
 
-    def _unsure(self, draft: Draft) -> str:
-        """Why the teacher is not sure enough of its answer; "" if it is, or if it tells no log-probabilities."""
-        if draft.logprob is None or math.exp(draft.logprob) >= self._spec.min_confidence:
+    def _verdict(
+        self, pair: Answered, student: StudentAnswer, share: float, votes: int, profile: TaskProfile
+    ) -> tuple[Verdict, str]:
+        unsure = self._unsure(pair)
+        if unsure:
+            return Verdict.TEACHER_INCONSISTENT, unsure
+        if share < self._spec.threshold:
+            agreeing = f"{share:.0%} of its {votes} further answers"
+            reason = f"The teacher agrees with itself in {agreeing}, less than {self._spec.threshold:.0%}."
+            return Verdict.TEACHER_INCONSISTENT, reason
+        return (Verdict.STUDENT_RIGHT if self._agrees(student.text, pair, profile) else Verdict.DISPARITY), ""
+
+    def _unsure(self, pair: Answered) -> str:
+        """Why the teacher is not sure enough of its answer; "" if it is, or if it sends no log-probabilities."""
+        if pair.logprob is None or math.exp(pair.logprob) >= self._spec.min_confidence:
             return ""
         least = self._spec.min_confidence
-        return f"The teacher gives its own answer {math.exp(draft.logprob):.0%}, less than {least:.0%}."
+        return f"The teacher gives its own answer {math.exp(pair.logprob):.0%}, less than {least:.0%}."
 
-    async def _checked(self, finding: Finding, draft: Draft, picture: Picture, profile: TaskProfile) -> Finding:
-        """A kept pair after the teacher was asked, in a question of its own, whether its answer is right."""
-        prompt = profile.check_prompt(draft.question or "", draft.answer or "")
-        if finding.verdict is not Verdict.DISPARITY or not self._spec.cross_check or not prompt:
-            return finding
+    async def _cross_check(self, pair: Answered, picture: Picture, profile: TaskProfile) -> tuple[str, Tokens]:
+        """Asks the teacher in a separate question whether its answer is right. Returns why not, "" if it is."""
+        prompt = profile.check_prompt(pair.question, pair.answer)
+        if not prompt:
+            return "", NONE
         request = image_question(
             self._teacher.client.model, picture.url, prompt, max_tokens=profile.max_answer_tokens, temperature=0.0
         )
         response = (await self._teacher.chat(request, picture.rank)).response
-        prompt_tokens, completion_tokens = tokens_of(response)
         said = first_text(response)
-        finding = replace(
-            finding,
-            prompt_tokens=finding.prompt_tokens + prompt_tokens,
-            completion_tokens=finding.completion_tokens + completion_tokens,
-        )
-        if _says_yes(said):
-            return finding
-        reason = f"Asked whether its answer is right, the teacher says {said.strip()[:40]!r}."
-        return replace(finding, verdict=Verdict.TEACHER_INCONSISTENT, reason=reason)
+        doubt = f"Asked whether its answer is right, the teacher says {said.strip()[:40]!r}."
+        return ("" if _says_yes(said) else doubt), Tokens.of(response)
 
-    def _judge(self, student: _Student, votes: _Votes, draft: Draft, profile: TaskProfile) -> Finding:
-        share = vote_share(votes.answers, [self._agree(vote, draft, profile) for vote in votes.answers])
-        finding = replace(
-            _found(Verdict.DISPARITY, student),
-            votes=votes.answers,
-            vote_share=share,
-            prompt_tokens=votes.prompt_tokens,
-            completion_tokens=votes.completion_tokens,
-        )
-        unsure = self._unsure(draft)
-        if unsure:
-            return replace(finding, verdict=Verdict.TEACHER_INCONSISTENT, reason=unsure)
-        if share < self._spec.threshold:
-            agreeing = f"{share:.0%} of its {len(votes.answers)} further answers"
-            reason = f"The teacher agrees with itself in {agreeing}, less than {self._spec.threshold:.0%}."
-            return replace(finding, verdict=Verdict.TEACHER_INCONSISTENT, reason=reason)
-        if self._agree(student.answer, draft, profile):
-            return replace(finding, verdict=Verdict.STUDENT_RIGHT)
-        return finding
+    def _agrees(self, prediction: str, pair: Answered, profile: TaskProfile) -> bool:
+        return match(prediction, pair.answer, mode=self._spec.match, metric=profile.metric)
 
-    def _agree(self, prediction: str, draft: Draft, profile: TaskProfile) -> bool:
-        return match(prediction, draft.answer or "", mode=self._spec.match, metric=profile.metric)
-
-    async def _ask_student(self, draft: Draft, picture: Picture, profile: TaskProfile) -> _Student:
+    async def _ask_student(self, pair: Answered, picture: Picture, profile: TaskProfile) -> StudentAnswer:
         request = image_question(
             self._student.client.model,
             picture.url,
-            profile.answer_prompt(draft.question or ""),
+            profile.answer_prompt(pair.question),
             max_tokens=profile.max_answer_tokens,
             temperature=0.0,
             logprobs=True,
@@ -144,37 +116,28 @@ class Identifier:
         reply = await self._student.chat(request, picture.rank)
         answer = profile.clean_answer(first_text(reply.response))
         logprob = mean_logprob(reply.response.choices[0]) if reply.response.choices else None
-        return _Student(answer, reply.checkpoint or reply.response.system_fingerprint, logprob)
+        return StudentAnswer(answer, reply.checkpoint or reply.response.system_fingerprint, logprob)
 
-    async def _ask_teacher_again(self, draft: Draft, picture: Picture, profile: TaskProfile) -> _Votes:
+    async def _ask_teacher_again(self, pair: Answered, picture: Picture, profile: TaskProfile) -> _Votes:
         sampled = self._spec.vote_temperature > 0
         request = image_question(
             self._teacher.client.model,
             picture.url,
-            profile.answer_prompt(draft.question or ""),
+            profile.answer_prompt(pair.question),
             n=self._spec.votes if sampled else 1,
             max_tokens=profile.max_answer_tokens,
             temperature=self._spec.vote_temperature,
-            seed=derive_seed(self._seed, picture.sha256, profile.name, "vote", draft.slot),
+            seed=derive_seed(self._seed, picture.sha256, profile.name, "vote", pair.slot),
         )
         response = (await self._teacher.chat(request, picture.rank)).response
         answers = tuple(profile.clean_answer(choice.message.content or "") for choice in response.choices)
-        return _Votes(answers if sampled else answers * self._spec.votes, *tokens_of(response))
+        return _Votes(answers if sampled else answers * self._spec.votes, Tokens.of(response))
+
+
+def vote_share(agreeing: Sequence[bool]) -> float:
+    """Fraction of the votes that agree; 0 if there are none."""
+    return sum(agreeing) / len(agreeing) if agreeing else 0.0
 
 
 def _says_yes(text: str) -> bool:
     return re.match(r"\W*yes\b", text.lower()) is not None
-
-
-def vote_share(answers: Sequence[str], agreeing: Sequence[bool]) -> float:
-    """Fraction of the answers that agree; 0 where none came."""
-    return sum(agreeing) / len(answers) if answers else 0.0
-
-
-def _found(verdict: Verdict, student: _Student) -> Finding:
-    return Finding(
-        verdict,
-        student_answer=student.answer,
-        student_version=student.version,
-        student_logprob=student.logprob,
-    )

@@ -1,4 +1,4 @@
-"""What is asked about an image in a round: how many questions of each task, which are old, and an example to follow."""
+"""What a round asks about an image: how many questions per task, which ones are old, and an example to follow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from shared.vqa.answers import normalise_question
 
 
 @dataclass(frozen=True)
-class Asking:
-    """One image and task in one round. ``asked``: where each question of former rounds was asked, normalised."""
+class ImagePlan:
+    """One image and task in one round.
+
+    ``asked``: the normalised questions of earlier rounds, with where each was asked. ``example``: a question that the
+    teacher is asked to imitate, or "".
+    """
 
     questions: int
     asked: Mapping[str, str] = field(default_factory=dict)
@@ -24,7 +28,11 @@ class Asking:
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """A round of one shard. ``counts`` holds the questions of (image index, task) where the spec's do not apply."""
+    """A round of one shard.
+
+    ``last``: the round before. ``counts``: questions per (image index, task), where they differ from the spec's.
+    ``asked``: per (image index, task), the questions of earlier rounds.
+    """
 
     spec: JobSpec
     number: int = 1
@@ -34,13 +42,13 @@ class RoundPlan:
 
     @property
     def seed(self) -> int:
-        """The job's seed in round 1, and another one in each later round, so that other questions are sampled."""
+        """The job's seed in round 1, and a different one in each later round, so that it samples new questions."""
         return self.spec.seed if self.number == 1 else derive_seed(self.spec.seed, "round", self.number)
 
-    def asking(self, index: int, sha256: str | None, task: str) -> Asking:
-        """What is asked about one image; ``sha256`` of its content chooses the example."""
+    def for_image(self, index: int, sha256: str | None, task: str) -> ImagePlan:
+        """What is asked about one image. The ``sha256`` of its content selects the example."""
         questions = self.counts.get((index, task), self.spec.annotator.questions_per_image)
-        return Asking(questions, self.asked.get((index, task), {}), self._example(sha256 or "", task))
+        return ImagePlan(questions, self.asked.get((index, task), {}), self._example(sha256 or "", task))
 
     def _example(self, sha256: str, task: str) -> str:
         failed = self.last.failed_questions.get(task, []) if self.last is not None and self.spec.rounds.steer else []
@@ -50,10 +58,11 @@ class RoundPlan:
 def questions_each(
     entries: Sequence[ManifestEntry], questions: int, shares: Mapping[str, TaskShare]
 ) -> dict[tuple[int, str], int]:
-    """Questions of every (image index, task) of a whole manifest, more for tasks with a high disparity rate.
+    """Questions per (image index, task) of a whole manifest: more for tasks with a high disparity rate.
 
-    Each gets one, and the rest of the ``questions`` of all of them is shared out by rate, so the total stays the same
-    to within one question a task. Rates are smoothed (Laplace), so that a task nobody could check keeps some.
+    Each image and task gets one question. The others, ``questions`` - 1 per image and task on average, are distributed
+    by rate, so the total stays the same to within one question per task. Rates are smoothed (Laplace), so that a task
+    without checked pairs keeps some.
     """
     images = Counter(task for entry in entries for task in entry.tasks)
     rates = {task: _rate(shares.get(task, TaskShare())) for task in images}
@@ -72,14 +81,17 @@ def questions_each(
 def asked_before(
     store: Store, job_id: str, part: int, shards: int, number: int
 ) -> dict[tuple[int, str], dict[str, str]]:
-    """The questions that rounds before ``number`` asked about the images of a part, with where, by (image, task)."""
+    """The questions that rounds before ``number`` asked about the images of shard ``part`` of each round.
+
+    By (image index, task): each normalised question, with where it was asked.
+    """
     asked: dict[tuple[int, str], dict[str, str]] = {}
-    for former in range(1, number):
-        rows = read_shard(store, job_id, (former - 1) * shards + part)
+    for earlier in range(1, number):
+        rows = read_shard(store, job_id, (earlier - 1) * shards + part)
         for row in rows.select(["image_index", "task", "slot", "question"]).to_pylist():
             if row["question"]:
                 known = asked.setdefault((row["image_index"], row["task"]), {})
-                known.setdefault(normalise_question(row["question"]), f"slot {row['slot']} of round {former}")
+                known.setdefault(normalise_question(row["question"]), f"slot {row['slot']} of round {earlier}")
     return asked
 
 

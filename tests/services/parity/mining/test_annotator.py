@@ -13,7 +13,8 @@ import pytest
 from services.parity.endpoints.endpoint import Patience, Upstream
 from services.parity.endpoints.limiter import Throttle
 from services.parity.images.picture import Picture
-from services.parity.mining.annotator import Annotator, Draft
+from services.parity.mining.annotator import Annotator
+from services.parity.mining.pairs import Draft, Judged
 from shared.client import ChatClient
 from shared.contracts import AnnotatorSpec, Verdict
 from shared.images import to_data_url
@@ -67,8 +68,15 @@ def picture(number: int = 1) -> Picture:
     return Picture(str(number), to_data_url(png(number)))
 
 
-def pairs(drafts: list[Draft]) -> list[tuple[str | None, str | None]]:
-    return [(draft.question, draft.answer) for draft in drafts]
+def pairs(drafts: list[Draft | Judged]) -> list[tuple[str, str | None]]:
+    return [(draft.question, draft.answer) for draft in drafts if isinstance(draft, Draft)]
+
+
+def judged(drafts: list[Draft | Judged]) -> list[Judged]:
+    """The drafts, all of which must have ended."""
+    ended = [draft for draft in drafts if isinstance(draft, Judged)]
+    assert ended and len(ended) == len(drafts)
+    return ended
 
 
 TWO = [("what is 0?", None), ("what is 1?", None)]
@@ -123,7 +131,7 @@ async def test_an_image_that_is_refused_says_nothing_about_forms(bench: Bench) -
     for wanted in (bad, first_picture, bad, first_picture):
         drafts = await annotator.propose(wanted, CHART)
         if wanted is bad:
-            assert {d.verdict for d in drafts} == {Verdict.REFUSED} and "bad image" in drafts[0].reason
+            assert {d.verdict for d in judged(drafts)} == {Verdict.REFUSED} and "bad image" in judged(drafts)[0].reason
         else:
             assert pairs(drafts) == TWO
     assert bench.forms == ["question", None, "question", "question", None, "question"]
@@ -139,7 +147,7 @@ async def test_no_form_where_the_profile_or_the_job_wants_none(
 
 async def test_json_that_is_cut_off_is_unparsable_and_says_so(bench: Bench) -> None:
     bench.model.script = lambda body: ['{"question": "what is the val'] * body.get("n", 1)
-    drafts = await bench.annotator().propose(picture(), CHART)
+    drafts = judged(await bench.annotator().propose(picture(), CHART))
     assert {draft.verdict for draft in drafts} == {Verdict.UNPARSABLE}
     assert "what is the val" in drafts[0].reason
 
@@ -147,7 +155,7 @@ async def test_json_that_is_cut_off_is_unparsable_and_says_so(bench: Bench) -> N
 async def test_refused_forms_cost_no_tokens(bench: Bench) -> None:
     bench.model.refusal = lambda body: "no json_schema" if "response_format" in body else None
     drafts = await bench.annotator().propose(picture(), CHART)
-    assert sum(draft.prompt_tokens for draft in drafts) == 10
+    assert sum(draft.spent.prompt for draft in drafts) == 10
 
 
 def test_all_built_in_tasks_have_a_schema_and_words_for_it() -> None:

@@ -304,10 +304,10 @@ def test_an_example_is_given_where_the_prompt_has_a_place_for_it() -> None:
     failed = {"chartqa": ["how many {bars}?", "what is the sum?"]}
     last = RoundReport(round=1, student="base", pairs=1, verdicts={}, failed_questions=failed)
     plan = RoundPlan(spec, 2, last)
-    chosen = {plan.asking(0, f"image-{n}", "chartqa").example for n in range(20)}
+    chosen = {plan.for_image(0, f"image-{n}", "chartqa").example for n in range(20)}
     assert chosen == set(failed["chartqa"])
-    assert plan.asking(0, "image", "textvqa").example == ""
-    assert replace(plan, spec=base).asking(0, "image-1", "chartqa").example == "", "only where it is asked for"
+    assert plan.for_image(0, "image", "textvqa").example == ""
+    assert replace(plan, spec=base).for_image(0, "image-1", "chartqa").example == "", "only where it is asked for"
     for profile in BUILT_IN:
         for as_json in (False, True):
             for prompt in (profile.ask_prompt, profile.ask_and_answer_prompt):

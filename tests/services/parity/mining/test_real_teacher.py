@@ -19,8 +19,9 @@ from demo.world.generator import pile
 from services.parity.endpoints.endpoint import Upstream
 from services.parity.endpoints.limiter import Throttle
 from services.parity.images.picture import Picture, prepare
-from services.parity.mining.annotator import Annotator, Draft
+from services.parity.mining.annotator import Annotator
 from services.parity.mining.collector import Models, ShardCollector
+from services.parity.mining.pairs import Draft, Judged
 from shared.client import ChatClient
 from shared.contracts import AnnotatorSpec, JobSpec, ManifestEntry, Verdict
 from shared.images import ImageLimits
@@ -156,15 +157,19 @@ async def test_a_teacher_that_cannot_write_json_does_when_it_is_held_to_a_schema
         },
     )
     free = await propose(teacher, files, held, mode=mode, structured="off")
-    assert {draft.verdict for draft in free} == {Verdict.UNPARSABLE}
+    assert {ended(draft) for draft in free} == {Verdict.UNPARSABLE}
     drafts = await propose(teacher, files, held, mode=mode, structured="auto")
-    assert {draft.verdict for draft in drafts} <= {None, Verdict.DUPLICATE}
+    assert {ended(draft) for draft in drafts} <= {None, Verdict.DUPLICATE}
     assert {draft.question for draft in drafts} <= {"what is this?", "what colour is it?"}
     if mode == "one_shot":
         assert {draft.answer for draft in drafts} <= set(COLOURS["enum"])
 
 
-async def propose(teacher: ChatClient, files: list[Path], profile: TaskProfile, **spec: str) -> list[Draft]:
+def ended(draft: Draft | Judged) -> Verdict | None:
+    return draft.verdict if isinstance(draft, Judged) else None
+
+
+async def propose(teacher: ChatClient, files: list[Path], profile: TaskProfile, **spec: str) -> list[Draft | Judged]:
     upstream = Upstream("teacher", teacher, Throttle("teacher", 8), asyncio.Event())
     annotator = Annotator(upstream, AnnotatorSpec.model_validate({"questions_per_image": 2, **spec}), seed=4)
     found = await asyncio.gather(*(annotator.propose(picture(path), profile) for path in files[:4]))
