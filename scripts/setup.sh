@@ -12,7 +12,11 @@ readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 # Named by vLLM, tied to CUDA or unused on CPUs; constraints.txt leaves them out.
 readonly UNWANTED=(torchvision torchaudio torchcodec triton)
 
-say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
+say() {
+  local bold='' plain=''
+  [[ -t 2 && -z ${NO_COLOR:-} ]] && bold=$'\033[1m' plain=$'\033[0m'
+  printf '%s[setup]%s %s\n' "$bold" "$plain" "$*" >&2
+}
 die() { say "error: $*"; exit 1; }
 
 # Retries outlast a registry's bad minute; the rest of pip's configuration is the machine's own.
