@@ -26,6 +26,8 @@ async def test_a_job_ends_with_a_better_checkpoint_serving(
     system: System, data_dir: Path, pile: Path, labelled: Path
 ) -> None:
     load = ClientLoad(system.endpoints["student"], sorted(labelled.glob("*/*.png"))[:8], gentle_pause=0.1)
+    async with StudentClient(system.endpoints["student"], model="student") as student:
+        before = (await student.checkpoints()).active
     async with ParityClient(system.endpoints["parity"]) as client:
         gate = {"held_out_fraction": 0.25, "tolerance": 1.0, "min_gain": 0.0}
         train = {"max_steps": 60, "batch_size": 24, "learning_rate": 1e-3, "save_every_steps": 30}
@@ -54,7 +56,7 @@ async def test_a_job_ends_with_a_better_checkpoint_serving(
     store = Store((data_dir / "store").as_uri())
     folder = store.open_local(f"checkpoints/student/job-{job.id}")
     card = json.loads((folder / "mpa_card.json").read_text())
-    assert (card["base"], card["set_digest"]) == (card["base"], report.set_digest)
+    assert (card["base"], card["set_digest"]) == (before, report.set_digest)
     assert job.outcome in (Outcome.PROMOTED, Outcome.KEPT)
     async with StudentClient(system.endpoints["student"], model="student") as student:
         serving = (await student.checkpoints()).active

@@ -44,13 +44,19 @@ async def test_a_killed_worker_changes_nothing_in_the_set(system: System, pile: 
         assert without_ids(await all_pairs(client, job.id)) == without_ids(await all_pairs(client, calm.id))
 
 
-async def test_a_killed_training_resumes(system: System, pile: Path) -> None:
+async def test_a_killed_training_resumes(system: System, data_dir: Path, pile: Path) -> None:
+    """The lines of its first steps, which tell how fast each was, are still those that the killed process wrote."""
     train = {"max_steps": 60, "batch_size": 16, "learning_rate": 5e-4, "save_every_steps": 10}
     async with ParityClient(system.endpoints["parity"]) as client:
         job = await client.submit(small_job(pile, gate=QUIET, train=train, name="killed training"))
         job = await until(client, job, lambda j: j.state is JobState.TRAINING and j.training and j.training.step >= 20)
+        progress = data_dir / "store" / "training" / job.id / "progress.jsonl"
+        before = progress.read_text().splitlines()[:10]
         os.kill(find_descendant(system.process.pid, "services.trainer.run"), signal.SIGKILL)
         job = await finish(client, job)
+    steps = progress.read_text().splitlines()
+    assert (len(before), len(steps)) == (10, 60)
+    assert steps[:10] == before
     assert job.outcome is Outcome.KEPT
     assert job.checkpoint == f"job-{job.id}"
 

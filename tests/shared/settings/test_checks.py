@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,24 @@ from shared.settings.checks import check_file, check_secrets_folder, check_setti
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "words"),
     [
-        ("log_level", "LOUD"),
-        ("redis_url", "localhost:6379"),
-        ("redis_url", "http://redis:6379"),
-        ("redis_url", "redis://host:port/0"),
-        ("teacher_url", "teacher:8101"),
-        ("teacher_url", "redis://x"),
-        ("teacher_url", ""),
-        ("student_port", 65536),
-        ("store", "ftpx://bucket"),
-        ("lease", timedelta(0)),
-        ("call_timeout", timedelta(0)),
-        ("student_max_wait", timedelta(seconds=-1)),
+        ("log_level", "LOUD", "'LOUD' is no level: use one of DEBUG"),
+        ("redis_url", "localhost:6379", "write redis://host:port"),
+        ("redis_url", "http://redis:6379", "write redis://host:port"),
+        ("redis_url", "redis://host:port/0", "'redis://host:port/0' is no URL"),
+        ("teacher_url", "teacher:8101", "write http://host:port"),
+        ("teacher_url", "redis://x", "write http://host:port"),
+        ("teacher_url", "", "write http://host:port"),
+        ("student_port", 65536, "no port 65536"),
+        ("store", "ftpx://bucket", "ftpx:// is unknown: use file://"),
+        ("lease", timedelta(0), "longer than 0 s"),
+        ("call_timeout", timedelta(0), "longer than 0 s"),
+        ("student_max_wait", timedelta(seconds=-1), "cannot be negative"),
     ],
 )
-def test_refused(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=r"."):
+def test_what_is_refused_is_told_with_what_to_write(name: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
         check_setting(name, value)
 
 
