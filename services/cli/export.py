@@ -49,7 +49,7 @@ def _write_llava(pairs: list[Pair], path: Path) -> None:
 
 
 def _write_parquet(pairs: list[Pair], path: Path) -> None:
-    import pyarrow as pa  # only this format needs pyarrow, which a CLI-only installation lacks
+    import pyarrow as pa  # installed with the extra `queue`; only this format needs it
     import pyarrow.parquet as pq
 
     pq.write_table(pa.Table.from_pylist([p.model_dump(mode="json") for p in pairs]), path)

@@ -26,6 +26,7 @@ from services.cli.session import (
     Exit,
     err,
     fail,
+    need,
     out,
     parity_client,
     read_spec,
@@ -57,6 +58,7 @@ class ExportFormat(StrEnum):
 @app.command()
 def up() -> None:
     """Run all services and Redis on this machine until Ctrl-C."""
+    need("all", "fastapi", "celery", "torch", "transformers")
     os.execv(sys.executable, [sys.executable, "-m", "services"])
 
 
@@ -234,6 +236,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a job's pairs to one file for other tools."""
+    if format is ExportFormat.PARQUET:
+        need("queue", "pyarrow")
 
     async def call(settings: ClientSettings) -> int:
         async with parity_client(settings) as client:

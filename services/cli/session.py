@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,6 +18,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from shared.client import ParityClient, StudentClient
 from shared.errors import MPAError, NotFound, Unavailable, UpstreamError
@@ -79,8 +81,16 @@ def show_json(value: BaseModel | list[Any] | dict[str, Any]) -> None:
 
 
 def fail(message: str, code: Exit) -> NoReturn:
-    err.print(f"[bold red]error:[/] {_one_line(message)}", soft_wrap=True)
+    """Print one line on stderr and exit."""
+    err.print(f"[bold red]error:[/] {escape(_one_line(message))}", soft_wrap=True)
     raise typer.Exit(int(code))
+
+
+def need(extra: str, *modules: str) -> None:
+    """Fail with one line unless ``modules`` are installed; ``extra`` is the extra of the package that brings them."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        fail(f"this needs {', '.join(missing)}: run pip install 'mpa[{extra}]'.", Exit.ERROR)
 
 
 def read_spec(path: Path) -> dict[str, Any]:

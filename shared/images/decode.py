@@ -7,11 +7,13 @@ import binascii
 import io
 import warnings
 from dataclasses import dataclass
-
-from PIL import Image, ImageOps, UnidentifiedImageError
+from typing import TYPE_CHECKING
 
 from shared.errors import InvalidInput, MPAError
 from shared.settings import ImageSettings
+
+if TYPE_CHECKING:  # Pillow is imported on first use: the command line is installed without it
+    from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _MIME = {
@@ -47,6 +49,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
 
     Raises UnreadableImage for empty, oversized, unknown, truncated, animated, CMYK and degenerate images.
     """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     if not data:
         raise UnreadableImage("The file is empty (0 bytes).")
     if len(data) > limits.max_bytes:
@@ -85,6 +89,8 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         flat = Image.new("RGB", rgba.size, (255, 255, 255))

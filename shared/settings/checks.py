@@ -65,6 +65,7 @@ def _check_store(value: str) -> None:
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        raise ValueError(f"{scheme}:// needs a package that is not installed here: {error}") from None
+        fix = "pip install 'mpa[s3]'" if scheme in ("s3", "s3a") else str(error)
+        raise ValueError(f"{scheme}:// needs a package that is not installed here: {fix}") from None
     except ValueError:
         raise ValueError(f"{scheme}:// is unknown: use file://, s3://, gs:// or memory://") from None

@@ -14,7 +14,7 @@ import typer
 from services.cli.benchmark.labelled import load_benchmark
 from services.cli.benchmark.runner import WITH_SERVER, answer_all, compare, score, submission
 from services.cli.benchmark.serving import served
-from services.cli.session import Exit, fail, run
+from services.cli.session import Exit, fail, need, run
 from shared.client import ChatClient
 from shared.errors import InvalidInput
 from shared.settings import ClientSettings
@@ -43,6 +43,10 @@ def evaluate(
 
     The endpoint's key is read from MPA_EVALUATE_API_KEY.
     """
+    if not predict_only:
+        need("evaluate", "numpy")
+    if checkpoint is not None:
+        need("student", "fastapi", "torch", "transformers")
     asked_with = prompt or _prompt_of(benchmark)
     if checkpoint is not None and endpoint is not None:
         fail("give --endpoint or --checkpoint, not both.", Exit.BAD_INPUT)
@@ -94,6 +98,7 @@ def compare_runs(
     second: Annotated[Path, typer.Argument(help="Folder of the run after.")],
 ) -> None:
     """Whether two runs over the same questions differ (paired permutation test)."""
+    need("evaluate", "numpy")
     try:
         read = [json.loads((folder / "scores.json").read_text(encoding="utf-8")) for folder in (first, second)]
         typer.echo(json.dumps(compare(read[0], read[1])))

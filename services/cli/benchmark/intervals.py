@@ -1,9 +1,11 @@
-"""How sure a mean over questions is, and whether two runs over the same questions differ."""
+"""How sure a mean over questions is, and whether two runs over the same questions differ.
+
+NumPy is imported on first use: the other commands work without it, and the parity service's image does not have it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 
 from shared.errors import InvalidInput
 
@@ -16,7 +18,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the mean, questions resampled. Raises InvalidInput without scores."""
     if not scores:
         raise InvalidInput("There is no score: an interval needs at least one question.")
-    np = _numpy()
+    import numpy as np
+
     values, rng = np.asarray(scores, dtype=float), np.random.default_rng(seed)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -32,17 +35,9 @@ def paired_p_value(
     """
     if len(first) != len(second) or not first:
         raise InvalidInput("A paired test needs the same questions, at least one, in both runs.")
-    np = _numpy()
+    import numpy as np
+
     differences = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
     rng, observed = np.random.default_rng(seed), abs(differences.mean()) - 1e-12
     flipped = [abs((differences * rng.choice((-1.0, 1.0), len(differences))).mean()) for _ in range(resamples)]
     return float((1 + sum(bool(value >= observed) for value in flipped)) / (1 + resamples))
-
-
-def _numpy() -> ModuleType:
-    """The command line works without NumPy (the parity image has none); only this part of it does not."""
-    try:
-        import numpy
-    except ImportError as error:
-        raise InvalidInput("Intervals and tests need NumPy: pip install 'mpa[evaluate]'.") from error
-    return numpy
