@@ -50,7 +50,7 @@ configuration: setup ## Write docs/configuration.md, docs/cli.md and the default
 	@$(PY) scripts/cli_reference.py
 
 compose-test: setup ## Build the images, run the whole system in containers, kill parts of it, and see a job through
-	@$(OFFLINE) $(PY) deploy/compose_test.py
+	@$(OFFLINE) $(PY) -m deploy.compose_test
 
 format: setup ## Format the code and fix what can be fixed
 	.venv/bin/ruff format .
