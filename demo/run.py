@@ -26,7 +26,7 @@ from demo.driver.client_load import ClientLoad, LoadResult
 from demo.driver.labels import label_accuracy
 from demo.driver.result import build_result, print_result, write_result
 from demo.driver.system import DemoError, System, refuse_if_running, start
-from services.cli.render import job_panel
+from services.cli.jobs.render import job_panel
 from shared.client import ParityClient
 from shared.contracts import JobReport, JobState, JobStatus, Pair, Verdict
 

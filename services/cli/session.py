@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import httpx
 import typer
@@ -27,6 +27,7 @@ from shared.settings import ClientSettings, read_settings
 out = Console()
 err = Console(stderr=True, highlight=False)
 T = TypeVar("T")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Exit(IntEnum):
@@ -132,6 +133,11 @@ def _failures_as_exit_codes(hint: str) -> Iterator[None]:
         fail(problems, Exit.BAD_INPUT)
     except KeyboardInterrupt:
         fail("interrupted; a submitted job goes on: see `mpa jobs`.", Exit.ERROR)
+
+
+def caller() -> str:
+    """Who changes something, for the records."""
+    return f"cli:{os.environ.get('USER', 'unknown')}"
 
 
 def _key(settings: ClientSettings) -> str | None:

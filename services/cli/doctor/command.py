@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from services.cli.doctor.diagnosis import CHECKS, diagnose
-from services.cli.session import Exit, err, fail, out, run, show_json
+from services.cli.session import Exit, Json, err, fail, out, run, show_json
 from shared.contracts import Diagnosis, FindingState
 
 MARKS = {
@@ -24,7 +24,7 @@ def doctor(
     skip: Annotated[
         list[str] | None, typer.Option(help=f"Leave a check out; may be repeated: {', '.join(CHECKS)}.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a deployment from the outside, and say what to fix. Exit code 1: something is broken."""
     chosen = skip or []

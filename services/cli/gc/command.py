@@ -9,7 +9,7 @@ import typer
 
 from services.cli.gc.inventory import sweep, take_stock
 from services.cli.gc.rules import Removal, garbage, total_bytes
-from services.cli.session import Exit, fail, run, show_json
+from services.cli.session import Exit, Json, fail, run, show_json
 from shared.settings import ClientSettings
 from shared.state import JobStore
 from shared.store import Store
@@ -21,7 +21,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only shown.")] = False,
     older_than: Annotated[str, typer.Option(help="Only what is older, as 12h or 7d; an hour at least.")] = "7d",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what no job needs any more (docs/storage.md). Needs MPA_STORE and MPA_REDIS_URL, not the services.
 

@@ -1,4 +1,4 @@
-"""Job statuses, pairs and checkpoints as a person reads them in a terminal."""
+"""Job statuses and pairs as a person reads them in a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.contracts import (
-    CheckpointList,
     Evaluation,
     JobState,
     JobStatus,
@@ -68,20 +67,6 @@ def pairs_table(page: PairPage) -> Table:
         table.add_row(
             image, pair.task, pair.verdict.value, question, pair.teacher_answer or "", pair.student_answer or "", share
         )
-    return table
-
-
-def checkpoints_table(found: CheckpointList) -> Table:
-    table = Table("", "version", "base", "job", "agreement", "created", "digest", box=None, pad_edge=False)
-    for item in found.checkpoints:
-        mark = "[green]●[/]" if item.active else ("[dim]○[/]" if item.version == found.previous else " ")
-        gain = (
-            "-"
-            if item.agreement_after is None
-            else f"{_percent(item.agreement_before)} → {_percent(item.agreement_after)}"
-        )
-        created = item.created_at.strftime("%Y-%m-%d %H:%M") if item.created_at else "-"
-        table.add_row(mark, item.version, item.base or "-", item.job_id or "-", gain, created, item.digest[:12])
     return table
 
 

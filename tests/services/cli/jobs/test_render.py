@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from services.cli.render import job_panel
+from services.cli.jobs.render import job_panel
 from shared.contracts import Evaluation, JobState, JobStatus, RoundReport, StageCount, TaskScore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

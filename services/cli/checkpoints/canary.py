@@ -1,36 +1,21 @@
-"""`mpa rollout` and `mpa canary`: what serves on which replica, and a candidate beside it."""
+"""`mpa canary`: serve a candidate beside the active version."""
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
-from services.cli.render_rollout import canary_panel, rollout_panel
-from services.cli.session import Exit, fail, out, run, show_json, student_client
-from shared.contracts import CanaryReport, CanaryRequest, CanaryRule, RolloutView, SwapResult
+from services.cli.checkpoints.command import read_rollout, show_swap
+from services.cli.checkpoints.render import canary_panel
+from services.cli.session import Exit, Json, caller, fail, out, run, show_json, student_client
+from shared.contracts import CanaryReport, CanaryRequest, CanaryRule, SwapResult
 from shared.settings import ClientSettings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 canary = typer.Typer(
     help="Serve a candidate beside the active version to a share of the requests.", no_args_is_help=True
 )
-
-
-def add_commands(app: typer.Typer) -> None:
-    app.command("rollout")(rollout)
-    app.add_typer(canary, name="canary")
-
-
-def rollout(as_json: Json = False) -> None:
-    """Show all replicas with the version each serves, and the canary."""
-    view = _view()
-    if as_json:
-        show_json(view)
-    else:
-        out.print(rollout_panel(view))
 
 
 @canary.command()
@@ -63,7 +48,7 @@ def start(
             promote=promote,
         )
         request = CanaryRequest(
-            version=version, share=share, compare=compare, rule=limits if rule else None, by=_caller()
+            version=version, share=share, compare=compare, rule=limits if rule else None, by=caller()
         )
         async with student_client(settings) as client:
             return await client.start_canary(request)
@@ -74,7 +59,7 @@ def start(
 @canary.command()
 def status(as_json: Json = False) -> None:
     """Show the latest canary with its counts."""
-    report = _view().canary
+    report = read_rollout().canary
     if report is None:
         fail("there was no canary yet: start one with `mpa canary start VERSION`.", Exit.NOT_FOUND)
     _show(report, as_json)
@@ -86,13 +71,9 @@ def promote(reason: Reason = "by call", as_json: Json = False) -> None:
 
     async def call(settings: ClientSettings) -> SwapResult:
         async with student_client(settings) as client:
-            return await client.promote_canary(_caller(), reason)
+            return await client.promote_canary(caller(), reason)
 
-    result = run(call)
-    if as_json:
-        show_json(result)
-    else:
-        typer.echo(f"{result.previous} → {result.version} in {result.seconds:.2f} s")
+    show_swap(run(call), as_json)
 
 
 @canary.command()
@@ -101,17 +82,9 @@ def abort(reason: Reason = "by call", as_json: Json = False) -> None:
 
     async def call(settings: ClientSettings) -> CanaryReport:
         async with student_client(settings) as client:
-            return await client.abort_canary(_caller(), reason)
+            return await client.abort_canary(caller(), reason)
 
     _show(run(call), as_json)
-
-
-def _view() -> RolloutView:
-    async def call(settings: ClientSettings) -> RolloutView:
-        async with student_client(settings) as client:
-            return await client.rollout()
-
-    return run(call)
 
 
 def _show(report: CanaryReport, as_json: bool) -> None:
@@ -119,7 +92,3 @@ def _show(report: CanaryReport, as_json: bool) -> None:
         show_json(report)
     else:
         out.print(canary_panel(report))
-
-
-def _caller() -> str:
-    return f"cli:{os.environ.get('USER', 'unknown')}"

@@ -1,4 +1,4 @@
-"""The rollout and the canary as a person reads them in a terminal."""
+"""Checkpoints, the rollout and the canary as a person reads them in a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shared.contracts import CanaryReport, CanaryState, ReplicaInfo, RolloutView, VersionStats
+from shared.contracts import (
+    CanaryReport,
+    CanaryState,
+    CheckpointList,
+    ReplicaInfo,
+    RolloutView,
+    SwapResult,
+    VersionStats,
+)
 
 STATE_COLOURS = {
     CanaryState.RUNNING: "cyan",
@@ -14,6 +22,24 @@ STATE_COLOURS = {
     CanaryState.PROMOTED: "green",
     CanaryState.ABORTED: "red",
 }
+
+
+def checkpoints_table(found: CheckpointList) -> Table:
+    table = Table("", "version", "base", "job", "agreement", "created", "digest", box=None, pad_edge=False)
+    for item in found.checkpoints:
+        mark = "[green]●[/]" if item.active else ("[dim]○[/]" if item.version == found.previous else " ")
+        change = (item.agreement_before, item.agreement_after)
+        gain = "-" if change[1] is None else " → ".join("-" if value is None else f"{value:.1%}" for value in change)
+        created = item.created_at.strftime("%Y-%m-%d %H:%M") if item.created_at else "-"
+        table.add_row(mark, item.version, item.base or "-", item.job_id or "-", gain, created, item.digest[:12])
+    return table
+
+
+def swap_line(result: SwapResult) -> str:
+    """What a swap changed."""
+    if not result.changed:
+        return f"{result.version} is already active"
+    return f"{result.previous} → {result.version} in {result.seconds:.2f} s"
 
 
 def rollout_panel(view: RolloutView) -> RenderableType:

@@ -1,0 +1,1 @@
+"""`mpa submit`, `mpa status` and the other commands about jobs."""

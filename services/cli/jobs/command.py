@@ -1,0 +1,190 @@
+"""The commands about jobs: each asks the job API and shows the answer to a person or, with --json, to a program."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.jobs.export import export_set
+from services.cli.jobs.render import job_panel, jobs_table, pairs_table
+from services.cli.jobs.watch import watch_to_end
+from services.cli.session import Exit, Json, err, fail, need, out, parity_client, read_spec, run, show_json
+from shared.client import ParityClient
+from shared.contracts import JobState, JobStatus, PairPage, Verdict
+from shared.settings import ClientSettings
+
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+class ExportFormat(StrEnum):
+    LLAVA = "llava"
+    PARQUET = "parquet"
+
+
+def submit(
+    spec: Annotated[Path | None, typer.Argument(help="Job spec (YAML or JSON).")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Folder, glob, .jsonl/.parquet manifest or .zip to upload.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Task profile; may be repeated.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end with a progress display.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit a job: a spec file, options, or options over a spec file."""
+    body: dict[str, Any] = read_spec(spec) if spec else {}
+    body |= {key: value for key, value in (("tasks", task), ("name", name)) if value}
+    if not body.get("images") and not images:
+        fail("no images: give a spec file or --images FOLDER (and --task NAME).", Exit.BAD_INPUT)
+
+    async def call(settings: ClientSettings) -> JobStatus:
+        async with parity_client(settings) as client:
+            if images:
+                body["images"] = [await _source_of(client, images)]
+            job = await client.submit(body, idempotency_key)
+            if wait:
+                err.print(f"job {job.id}")
+                job = await watch_to_end(client, job, quiet=as_json)
+            return job
+
+    job = run(call)
+    if as_json:
+        show_json(job)
+    elif not wait:
+        typer.echo(job.id)
+    _exit_with_outcome(job if wait else None)
+
+
+def jobs(as_json: Json = False) -> None:
+    """List jobs, newest first."""
+
+    async def call(settings: ClientSettings) -> list[JobStatus]:
+        async with parity_client(settings) as client:
+            return (await client.jobs(limit=100)).jobs
+
+    found = run(call)
+    if as_json:
+        show_json([job.model_dump(mode="json") for job in found])
+    else:
+        out.print(jobs_table(found) if found else "no jobs yet: submit one with `mpa submit`.")
+
+
+def status(
+    job_id: JobId,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow until the job ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a job's status; with --watch follow it to its end."""
+
+    async def call(settings: ClientSettings) -> JobStatus:
+        async with parity_client(settings) as client:
+            job = await client.job(job_id)
+            return await watch_to_end(client, job, quiet=as_json) if watch else job
+
+    job = run(call)
+    if as_json:
+        show_json(job)
+    elif not watch:
+        out.print(job_panel(job))
+    _exit_with_outcome(job if watch else None)
+
+
+def pairs(
+    job_id: JobId,
+    verdict: Annotated[Verdict | None, typer.Option(help="Only this verdict.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Continue after an earlier page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List a job's pairs and their verdicts."""
+
+    async def call(settings: ClientSettings) -> PairPage:
+        async with parity_client(settings) as client:
+            return await client.pairs(
+                job_id, verdict=verdict.value if verdict else None, task=task, cursor=cursor, limit=limit
+            )
+
+    page = run(call)
+    if as_json:
+        show_json(page)
+        return
+    out.print(pairs_table(page))
+    if page.next_cursor:
+        err.print(f"more: --cursor {page.next_cursor}")
+
+
+def cancel(job_id: JobId, as_json: Json = False) -> None:
+    """Cancel a job."""
+
+    async def call(settings: ClientSettings) -> JobStatus:
+        async with parity_client(settings) as client:
+            return await client.cancel(job_id)
+
+    job = run(call)
+    if as_json:
+        show_json(job)
+    else:
+        typer.echo(f"{job.id} {job.state.value}")
+
+
+def retry(job_id: JobId, as_json: Json = False) -> None:
+    """Run a failed or cancelled job again; finished shards are kept."""
+
+    async def call(settings: ClientSettings) -> JobStatus:
+        async with parity_client(settings) as client:
+            return await client.retry(job_id)
+
+    job = run(call)
+    if as_json:
+        show_json(job)
+    else:
+        typer.echo(f"{job.id} {job.state.value}")
+
+
+def export(
+    job_id: JobId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    format: Annotated[ExportFormat, typer.Option("--format", help="llava (JSON) or parquet.")] = ExportFormat.LLAVA,
+    verdict: Annotated[Verdict, typer.Option(help="Which pairs.")] = Verdict.DISPARITY,
+    as_json: Json = False,
+) -> None:
+    """Write a job's pairs to one file for other tools."""
+    if format is ExportFormat.PARQUET:
+        need("queue", "pyarrow")
+
+    async def call(settings: ClientSettings) -> int:
+        async with parity_client(settings) as client:
+            return await export_set(client, job_id, output, format.value, verdict)
+
+    count = run(call)
+    if as_json:
+        show_json({"pairs": count, "output": str(output)})
+    else:
+        typer.echo(f"{count} pairs → {output}")
+
+
+async def _source_of(client: ParityClient, images: str) -> dict[str, Any]:
+    """The image source that a path on the command line stands for."""
+    path = Path(images)
+    if path.suffix in (".jsonl", ".parquet"):
+        return {"kind": "manifest", "path": str(path.absolute())}
+    if path.suffix == ".zip":
+        if not path.is_file():
+            fail(f"{path} does not exist.", Exit.BAD_INPUT)
+        receipt = await client.upload(path)
+        return {"kind": "upload", "upload_id": receipt.upload_id}
+    if any(c in images for c in "*?["):
+        return {"kind": "glob", "pattern": str(path.absolute())}
+    return {"kind": "folder", "path": images if "://" in images else str(path.absolute())}
+
+
+def _exit_with_outcome(job: JobStatus | None) -> None:
+    if job is not None and job.state is JobState.FAILED:
+        fail(f"job {job.id} failed: {job.last_error or job.reason}", Exit.JOB_FAILED)
+    if job is not None and job.state is JobState.CANCELLED:
+        fail(f"job {job.id} was cancelled", Exit.JOB_CANCELLED)
