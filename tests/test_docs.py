@@ -14,12 +14,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 INDEX = DOCS / "index.md"
+CONFIGURATION = DOCS / "configuration.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 MAX_README_LINES = 250
 _FENCE = re.compile(r"^(\s*)(```|~~~).*?^\s*\2\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?<![\w/])(?:services|shared|tests)/[\w./{},*<>-]+")
+_MODULE = re.compile(r"-m ((?:services|shared|demo|benchmarks|tests)(?:\.\w+)*)(?![\w.])")
+_COMMAND = re.compile(r"(?<!-n )(?<![\w./-])mpa ([a-z]+)(?: (start|status|promote|abort)\b)?")
+_SETTING = re.compile(r"MPA_[A-Z]+(?:_[A-Z]+)*(?![\w*])")
 
 
 def name(page: Path) -> str:
@@ -63,12 +67,26 @@ def broken(page: Path, target: str) -> str | None:
     return None
 
 
+def code_of(page: Path) -> list[str]:
+    """What the page shows as code: in backticks, in fenced blocks and in indented ones."""
+    text = page.read_text(encoding="utf-8")
+    fenced = [match[0] for match in _FENCE.finditer(text)]
+    return [*_CODE.findall(prose(page)), *fenced, *re.findall(r"^ {4}\S.*$", prose(page), re.MULTILINE)]
+
+
 def named_paths(page: Path) -> Iterator[str]:
-    """Paths of modules and tests that the page names in backticks, braces spelled out, without placeholders."""
-    for code in _CODE.findall(prose(page)):
+    """Paths of modules and tests that the page names as code, braces spelled out, without placeholders."""
+    for code in code_of(page):
         for path in _PATH.findall(code):
             if "<" not in path:
                 yield from _spelled_out(path.rstrip("."))
+
+
+@cache
+def known_settings() -> frozenset[str]:
+    """Every environment variable that the services, the command line or Compose reads."""
+    files = [*ROOT.glob("services/**/*.py"), *ROOT.glob("shared/**/*.py"), ROOT / "docker-compose.yml", CONFIGURATION]
+    return frozenset(found for file in files for found in _SETTING.findall(file.read_text(encoding="utf-8")))
 
 
 def _spelled_out(path: str) -> Iterator[str]:
@@ -88,6 +106,21 @@ def test_relative_links_resolve(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_named_modules_and_tests_exist(page: Path) -> None:
     assert not [path for path in named_paths(page) if not list(ROOT.glob(path))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_modules_that_are_run_exist(page: Path) -> None:
+    files = [ROOT / module.replace(".", "/") for code in code_of(page) for module in _MODULE.findall(code)]
+    assert not [file for file in files if not (file.with_suffix(".py").exists() or (file / "__main__.py").exists())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_and_settings_exist(page: Path) -> None:
+    known = set(re.findall(r"^## mpa (.+)$", (DOCS / "cli.md").read_text(encoding="utf-8"), re.MULTILINE))
+    text = "\n".join(code_of(page))
+    commands = {" ".join(filter(None, words)) if words[0] == "canary" else words[0] for words in _COMMAND.findall(text)}
+    assert commands <= known
+    assert set(_SETTING.findall(text)) <= known_settings()
 
 
 def test_the_index_lists_every_page_once() -> None:
