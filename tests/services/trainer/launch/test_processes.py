@@ -23,6 +23,7 @@ from shared.errors import InvalidInput
 from shared.store import Store
 from tests.polling import async_wait_until
 from tests.processes import command_line
+from tests.services.trainer.resumption import check_resumed, saved_progress
 from tests.services.trainer.small_set import run_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -110,12 +111,10 @@ async def test_two_processes_that_are_killed_resume_where_they_were(
 
     with pytest.raises(TrainingCrashed):
         await run_phase(killed, "train", kill_one, {})
-    saved = last_complete_step(killed.step_folder)
-    assert saved is not None
-    assert 4 <= int(saved.name.split("-")[1]) < 30
     await async_wait_until(lambda: _gone(killed), timeout=20)
+    kept = saved_progress(killed.folder)
     await run_phase(killed, "train", nothing, {})
-    assert [line.step for line in read_progress(killed.progress_file)] == list(range(1, 31))
+    check_resumed(killed.folder, kept, 30)
     assert losses(killed) == pytest.approx(losses(undisturbed), rel=1e-3)
     assert close(undisturbed, killed, atol=1e-3)
     assert not (killed.folder / "features").exists()
@@ -173,7 +172,9 @@ async def test_sharded_weights_are_trained_resumed_and_saved_whole(
     assert saved is not None
     assert (saved / "pytorch_model_fsdp.bin").exists()
     await async_wait_until(lambda: _gone(sharded), timeout=20)
+    kept = saved_progress(sharded.folder)
     await run_phase(sharded, "train", nothing, environment)
+    check_resumed(sharded.folder, kept, 12)
     assert losses(sharded) == pytest.approx(losses(alone), rel=1e-3)
     assert close(alone, sharded, atol=1e-3)
 

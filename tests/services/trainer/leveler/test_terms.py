@@ -28,6 +28,7 @@ from shared.store import Store
 from shared.vlm.attention import image_attention, load_probe
 from shared.vlm.prompting import question_prompt
 from tests.services.trainer.full_set import EVERYTHING, config_for, make_full_set
+from tests.services.trainer.resumption import check_resumed, saved_progress
 from tests.services.trainer.small_set import Counts, picture
 
 
@@ -75,7 +76,10 @@ def test_a_resumed_training_with_all_terms_ends_the_same(tmp_path: Path, full_se
     for path in (halted.step_folder / "checkpoint-4").rglob("*"):
         if path.is_file():
             path.unlink()
+    kept = saved_progress(halted.folder)
+    assert len(kept) == 2
     run_training(halted)
+    check_resumed(halted.folder, kept, 4)
     assert all(torch.equal(one, weights(halted)[name]) for name, one in weights(whole).items())
 
 
