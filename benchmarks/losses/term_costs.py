@@ -23,7 +23,7 @@ from benchmarks.serving.report import report
 from demo.ablation.arms import Pairs
 from demo.ablation.mining import draw, mine, write_set
 from demo.world.vocabulary import FAMILIES
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig
 from shared.contracts import FolderSource, JobSpec, TrainSpec
 from shared.sets import set_digest

@@ -78,8 +78,8 @@ class Clock:
 
 def run_ours(name: str, plan: Plan) -> Outcome:
     """Through the same function as a job's training; only the start of the clock is moved behind the loading."""
-    from services.trainer.leveler.meter import Meter
-    from services.trainer.run import __main__ as run
+    from services.trainer.leveler.callbacks.progress import ProgressFile
+    from services.trainer.run import train as run
     from services.trainer.run_config import read_progress
 
     store = Store((plan.work / "store").as_uri())
@@ -107,17 +107,17 @@ def run_ours(name: str, plan: Plan) -> Outcome:
         threads=torch.get_num_threads(),
     )
     clock = Clock()
-    begin, step_done = run.train, Meter.step_done
+    begin, on_step_end = run.train, ProgressFile.on_step_end
 
     def train_from_here(*args: Any, **kwargs: Any) -> Any:
         clock.start()
         return begin(*args, **kwargs)
 
-    def step_done_by(meter: Meter, step: int) -> None:
-        step_done(meter, step)
+    def end_step(progress: ProgressFile, *args: Any, **kwargs: Any) -> None:
+        on_step_end(progress, *args, **kwargs)
         clock.step()
 
-    run.train, Meter.step_done = train_from_here, step_done_by  # type: ignore[method-assign]
+    run.train, ProgressFile.on_step_end = train_from_here, end_step  # type: ignore[method-assign]
     run.run_training(config)
     lines = read_progress(config.progress_file)[-10:]
     return clock.outcome(name, plan, sum(line.loss for line in lines) / len(lines))

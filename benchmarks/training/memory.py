@@ -31,7 +31,7 @@ from demo.world.pictures import Picture
 from demo.world.vocabulary import Split as World
 from services.trainer.estimate.architecture import read_architecture
 from services.trainer.estimate.memory import Load, estimate
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, load, save
 from shared.contracts import FolderSource, JobSpec, Split, TrainSpec, Verdict
 from shared.sets import Row, set_digest, write_shard

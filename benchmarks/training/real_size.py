@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, TrainerCallback
 
 from benchmarks.serving.report import report
 from services.trainer.data.dataset import Sample, TrainingSet
@@ -26,7 +26,7 @@ from services.trainer.data.sampler import PlanSampler
 from services.trainer.estimate.architecture import KNOWN
 from services.trainer.leveler import Leveler
 from services.trainer.leveler.arguments import TrainFolders, TrainPlace, training_arguments
-from services.trainer.leveler.meter import peak_memory
+from services.trainer.leveler.callbacks.progress import peak_memory
 from services.trainer.leveler.models import language_model
 from services.trainer.losses import IGNORE
 from shared.contracts import TrainSpec
@@ -119,6 +119,18 @@ def operations(model: Any, made_up: MadeUp, shape: Shape) -> float:
     return 6.0 * (text * made_up.length + head * shape.answer + vision * made_up.patches) + attention
 
 
+class StepClock(TrainerCallback):
+    """When each step ended, in seconds."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.monotonic())
+
+
 def measure(name: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One model, one process, ``given.steps`` steps after the first WARM_UP."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -146,21 +158,11 @@ def measure(name: str, given: argparse.Namespace, folder: Path) -> dict[str, Any
         data=data,
         collator=made_up,  # type: ignore[arg-type]
         sampler=PlanSampler(data.plan(spec, 0), WARM_UP + given.steps),
-        spec=spec,
-        progress=folders.progress,
     )
-    ends: list[float] = []
-    done = trainer.meter.step_done
-
-    def step_done(step: int) -> None:
-        done(step)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        ends.append(time.monotonic())
-
-    trainer.meter.step_done = step_done  # type: ignore[method-assign]
+    clock = StepClock()
+    trainer.add_callback(clock)
     trainer.train()
-    rate = given.steps * given.batch_size / (ends[-1] - ends[WARM_UP - 1])
+    rate = given.steps * given.batch_size / (clock.ends[-1] - clock.ends[WARM_UP - 1])
     needed = operations(model, made_up, shape)
     return {
         "model": name + (" (shrunk)" if given.shrink else ""),

@@ -1,4 +1,4 @@
-"""Opens the pictures of a set again, and makes sure that they are the ones the teacher was asked about."""
+"""Opens the images of a set again, and makes sure that they are the ones that the teacher was asked about."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import hashlib
 
 from PIL import Image
 
-from services.trainer.data.dataset import Sample
 from shared.errors import InvalidInput
 from shared.images import ImageLimits, UnreadableImage, decode_image
 from shared.images.files import ImageFiles
 
 
-class Pictures:
+class CheckedImages:
     """Reads within the same limits as the collection did."""
 
     def __init__(self, files: ImageFiles, limits: ImageLimits) -> None:
         self._files, self._limits = files, limits
 
     def read(self, image: str, sha256: str | None = None) -> bytes:
-        """The file's bytes; raises InvalidInput if it is gone or not the file it was."""
+        """The file's bytes. Raises InvalidInput if the file is gone, or is not the one with ``sha256``."""
         try:
             data = self._files.read(image)
         except UnreadableImage as error:
@@ -33,10 +32,9 @@ class Pictures:
             )
         return data
 
-    def open(self, sample: Sample) -> Image.Image:
-        """The sample's picture, RGB; raises InvalidInput."""
-        data = self.read(sample.image, sample.image_sha256)
+    def open(self, image: str, sha256: str | None = None) -> Image.Image:
+        """The image, RGB; raises InvalidInput."""
         try:
-            return decode_image(data, self._limits)
+            return decode_image(self.read(image, sha256), self._limits)
         except UnreadableImage as error:
-            raise InvalidInput(f"{sample.image} cannot be decoded: {error.detail}") from error
+            raise InvalidInput(f"{image} cannot be decoded: {error.detail}") from error

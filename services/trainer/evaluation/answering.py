@@ -7,16 +7,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from PIL import Image
-
-from services.trainer.data.images import Pictures
+from services.trainer.data.dataset import Sample
+from services.trainer.data.images import CheckedImages
 from shared.backoff import Backoff
 from shared.client import ChatClient, image_question
 from shared.errors import InvalidInput, MPAError, Unavailable, UpstreamError
-from shared.images import ImageLimits, UnreadableImage, decode_image, to_data_url
+from shared.images import to_data_url
 from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import question_prompt
+from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling
 from shared.vqa.tasks import TaskProfile
 
@@ -28,42 +27,46 @@ _BACKOFF = Backoff(1.0, 60.0)
 
 @dataclass(frozen=True)
 class Question:
+    """``text`` about ``image``, whose file must have ``image_sha256`` where that is known."""
+
     image: str
     task: str
     text: str
     image_sha256: str | None = None
 
 
+def question_of(sample: Sample) -> Question:
+    return Question(sample.image, sample.task, sample.question, sample.image_sha256)
+
+
 class Asker:
     """Questions of any tasks, each asked with its task's prompt and answer limit."""
 
-    def __init__(self, pictures: Pictures, limits: ImageLimits, profiles: Mapping[str, TaskProfile]) -> None:
-        self._pictures, self._limits, self._profiles = pictures, limits, profiles
+    def __init__(self, images: CheckedImages, profiles: Mapping[str, TaskProfile]) -> None:
+        self.images, self.profiles = images, profiles
 
     def prompt(self, question: Question) -> str:
         """The user's turn, as every server is asked it."""
         return self.profile(question.task).answer_prompt(question.text)
 
     def profile(self, task: str) -> TaskProfile:
-        if task not in self._profiles:
+        if task not in self.profiles:
             raise InvalidInput(
                 f"The task {task!r} is not known here: give the trainer the same MPA_TASKS_FILE as the others."
             )
-        return self._profiles[task]
+        return self.profiles[task]
 
-    def picture(self, question: Question) -> Image.Image:
-        data = self._pictures.read(question.image, question.image_sha256)
-        try:
-            return decode_image(data, self._limits)
-        except UnreadableImage as error:
-            raise InvalidInput(f"{question.image} cannot be decoded: {error.detail}") from error
+    def student_prompt(self, loaded: LoadedModel, question: Question) -> Prompt:
+        """What the student service makes of the question; raises InvalidInput for a bad image."""
+        image = self.images.open(question.image, question.image_sha256)
+        return question_prompt(loaded, image, self.prompt(question))
 
     def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str]:
         """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``."""
         answers: list[str] = []
         for start in range(0, len(questions), batch_size):
             batch = questions[start : start + batch_size]
-            prompts = [question_prompt(loaded, self.picture(item), self.prompt(item)) for item in batch]
+            prompts = [self.student_prompt(loaded, question) for question in batch]
             samplings = [Sampling(max_tokens=self.profile(item.task).max_answer_tokens) for item in batch]
             made = generate(loaded, prompts, samplings)
             answers += [self.profile(q.task).clean_answer(a.text) for q, a in zip(batch, made, strict=True)]
@@ -83,7 +86,7 @@ class Asker:
     async def _ask(self, teacher: ChatClient, question: Question, gate: asyncio.Semaphore) -> str:
         profile = self.profile(question.task)
         async with gate:
-            data = await asyncio.to_thread(self._pictures.read, question.image, question.image_sha256)
+            data = await asyncio.to_thread(self.images.read, question.image, question.image_sha256)
             request = image_question(
                 teacher.model,
                 to_data_url(data),

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from PIL import Image
 
 from services.trainer.data.dataset import Sample
-from services.trainer.evaluation.answering import Asker, Question
+from services.trainer.evaluation.answering import Asker, Question, question_of
 from services.trainer.evaluation.benchmark import Labelled
 from services.trainer.run_config import EvaluationResult
 from shared.checkpoints import SMOKE_TOKENS
+from shared.concurrency import run_all
 from shared.contracts import Evaluation, IdentifierSpec, SmokeAnswer, TaskScore
 from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import question_prompt
 from shared.vlm.sampling import Sampling
 from shared.vqa.answers import match
 from shared.vqa.metrics import metric_for
 
 Load = Callable[[], LoadedModel]
+AskTeacher = Callable[[Sequence[Question]], Coroutine[Any, Any, list[str] | None]]
 
 
 class Scores:
@@ -44,7 +45,7 @@ class Scores:
         return sum(len(values) for t, values in self.by_task.items() if task in (None, t))
 
 
-def evaluate(
+async def evaluate(
     asker: Asker,
     load_base: Load,
     load_candidate: Load,
@@ -53,33 +54,38 @@ def evaluate(
     match_mode: IdentifierSpec,
     *,
     batch_size: int,
-    ask_teacher: Callable[[Sequence[Question]], list[str] | None],
+    ask_teacher: AskTeacher,
     new: Sequence[Sample] = (),
 ) -> EvaluationResult:
     """Scores of both checkpoints (loaded one after the other) and the candidate's smoke answer.
 
-    ``new``: held-out pairs of a later round, which are scored apart.
-    The teacher is asked the benchmark at the same time, on a thread of its own: it has its own processor.
+    ``new``: held-out pairs of a later round, which are scored apart. The teacher is asked the benchmark at the same
+    time, for it has its own processor; no more of it is asked once a checkpoint failed.
     """
-    questions = [Question(s.image, s.task, s.question, s.image_sha256) for s in (*held_out, *new)]
-    labelled = [Question(b.image, b.task, b.question) for b in benchmark]
-    teacher = _Background(lambda: ask_teacher(labelled)) if labelled else None
-    answers: list[list[str]] = []
-    smoke = None
-    for load in (load_base, load_candidate):
-        loaded = load()
-        answers.append(asker.student_answers(loaded, [*questions, *labelled], batch_size))
-        if load is load_candidate and questions:
-            smoke = _smoke(asker, loaded, questions[0])
-        del loaded
+    questions = [question_of(sample) for sample in (*held_out, *new)]
+    labelled = [Question(item.image, item.task, item.question) for item in benchmark]
+
+    def ask_students() -> tuple[list[list[str]], SmokeAnswer | None]:
+        answers, smoke = [], None
+        for load in (load_base, load_candidate):
+            loaded = load()
+            answers.append(asker.student_answers(loaded, [*questions, *labelled], batch_size))
+            if load is load_candidate and questions:
+                smoke = _smoke(asker, loaded, questions[0])
+            del loaded
+        return answers, smoke
+
+    if labelled:
+        (answers, smoke), of_teacher = await run_all(asyncio.to_thread(ask_students), ask_teacher(labelled))
+    else:
+        (answers, smoke), of_teacher = await asyncio.to_thread(ask_students), None
     agreement = [_agreement(asker, held_out, given[: len(held_out)], match_mode) for given in answers]
     accuracy = [_accuracy(asker, benchmark, given[len(questions) :]) for given in answers]
-    told = teacher.result() if teacher else None
-    of_teacher = _accuracy(asker, benchmark, told) if told is not None else Scores()
-    tasks = sorted({s.task for s in held_out} | {b.task for b in benchmark})
-    scores: Mapping[str, TaskScore] = {t: _score(agreement, accuracy, of_teacher, t) for t in tasks}
+    teacher = _accuracy(asker, benchmark, of_teacher) if of_teacher is not None else Scores()
+    tasks = sorted({sample.task for sample in held_out} | {item.task for item in benchmark})
+    scores = {task: _score(agreement, accuracy, teacher, task) for task in tasks}
     return EvaluationResult(
-        Evaluation(overall=_score(agreement, accuracy, of_teacher, None), tasks=dict(scores)),
+        Evaluation(overall=_score(agreement, accuracy, teacher, None), tasks=scores),
         smoke,
         _on_new(asker, new, [given[len(held_out) : len(questions)] for given in answers], match_mode) if new else None,
     )
@@ -120,35 +126,12 @@ def _score(agreement: Sequence[Scores], accuracy: Sequence[Scores], teacher: Sco
 
 def _smoke(asker: Asker, loaded: LoadedModel, question: Question) -> SmokeAnswer:
     """The answer, raw, to the first held-out question as the student service will be asked it."""
-    picture, text = asker.picture(question), asker.prompt(question)
-    (made,) = generate(loaded, [question_prompt(loaded, picture, text)], [Sampling(max_tokens=SMOKE_TOKENS)])
-    return SmokeAnswer(question=text, answer=made.text, image_png_base64=_png(picture))
+    image = asker.images.open(question.image, question.image_sha256)
+    (made,) = generate(loaded, [asker.student_prompt(loaded, question)], [Sampling(max_tokens=SMOKE_TOKENS)])
+    return SmokeAnswer(question=asker.prompt(question), answer=made.text, image_png_base64=_png(image))
 
 
-def _png(picture: Image.Image) -> str:
+def _png(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-class _Background:
-    """One call on a thread, in the caller's trace; ``result`` waits for it and raises what it raised."""
-
-    def __init__(self, call: Callable[[], list[str] | None]) -> None:
-        self._value: list[str] | None = None
-        self._error: BaseException | None = None
-        context = copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run, call), daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[[], list[str] | None]) -> None:
-        try:
-            self._value = call()
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> list[str] | None:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._value

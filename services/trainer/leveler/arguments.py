@@ -71,7 +71,7 @@ def training_arguments(
         logging_strategy="steps" if place.report_to else "no",
         logging_steps=max(1, steps // _CURVE_POINTS),
         logging_nan_inf_filter=False,
-        report_to=list(place.report_to),
+        report_to="none",  # the callbacks add reporters, in their order
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=0,

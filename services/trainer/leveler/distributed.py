@@ -11,11 +11,12 @@ from torch import nn
 from transformers import Trainer
 
 from services.trainer.launch.ranks import Ranks
-from services.trainer.leveler.meter import Gather
 from shared.errors import InvalidInput
 
 S = TypeVar("S")
 T = TypeVar("T")
+Gather = Callable[[list[float]], list[list[float]]]
+"""From a row of numbers of this process to the rows of all processes."""
 
 
 def gather_rows(accelerator: Any) -> Gather:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from services.trainer.data.collator import Encoder, concatenated
+from services.trainer.data.collator import concatenated
 from services.trainer.data.dataset import Sample
-from services.trainer.data.texts import answer_row
+from services.trainer.data.encoder import Encoder
+from services.trainer.data.targets import answer_target
 from services.trainer.launch.ranks import ALONE, Ranks
 from services.trainer.leveler.distributed import everyone
 from services.trainer.leveler.feature_cache import FeatureShelf
@@ -80,7 +81,7 @@ def compute_features(
 
 @torch.no_grad()
 def _features(model: Any, encoder: Encoder, samples: Sequence[Sample]) -> list[Tensor] | None:
-    encoded = [encoder.encode(answer_row(sample)) for sample in samples]
+    encoded = [encoder.encode(answer_target(sample)) for sample in samples]
     inputs = {}
     for name in encoded[0].images:
         together = concatenated([item.images[name] for item in encoded]).to(model.device)

@@ -6,33 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.trainer.data.collator import Encoder
 from services.trainer.data.dataset import TrainingSet
+from services.trainer.data.encoder import Encoder
+from services.trainer.data.targets import TargetMaker
 from services.trainer.data.teacher_tokens import TeacherTokens
-from services.trainer.data.texts import RowMaker
 from services.trainer.leveler.attention import StudentMaps
 from shared.loss_spec import Alignment
 
 
 @dataclass(frozen=True)
-class Aids:
+class TermInputs:
     """What an alignment with terms beside the answer needs; all None for one that has none."""
 
-    maker: RowMaker | None = None
+    maker: TargetMaker | None = None
     tops: TeacherTokens | None = None
     maps: StudentMaps | None = None
 
 
-def aids_of(
+def prepare_terms(
     alignment: Alignment, model: Any, encoder: Encoder, data: TrainingSet, can_explain: Callable[[str], bool]
-) -> Aids:
+) -> TermInputs:
     """Raises InvalidInput where the set lacks what the alignment asks for."""
     if alignment == Alignment():
-        return Aids()
+        return TermInputs()
     tops = TeacherTokens(encoder.loaded, encoder.answer_ids)
-    maker = RowMaker(alignment, tops.has, can_explain)
+    maker = TargetMaker(alignment, tops.has, can_explain)
     maker.check(data)
     if alignment.attention <= 0:
-        return Aids(maker, tops)
+        return TermInputs(maker, tops)
     model.set_attn_implementation("eager")  # the only kind that shows its weights
-    return Aids(maker, tops, StudentMaps(encoder.loaded))
+    return TermInputs(maker, tops, StudentMaps(encoder.loaded))

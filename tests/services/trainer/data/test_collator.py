@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from services.trainer.data.collator import Collator, Encoder, concatenated
+from services.trainer.data.collator import Collator, concatenated
 from services.trainer.data.dataset import Sample
-from services.trainer.data.texts import answer_row
+from services.trainer.data.encoder import Encoder
+from services.trainer.data.targets import answer_target
 from services.trainer.losses import IGNORE
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.errors import InvalidInput
@@ -32,7 +33,7 @@ def picture(item: Sample) -> Image.Image:
 
 
 def encoder(loaded: LoadedModel, cache_bytes: int = 1 << 30) -> Encoder:
-    return Encoder(loaded, lambda row: row.sample.question, picture, cache_bytes=cache_bytes)
+    return Encoder(loaded, lambda target: target.sample.question, picture, cache_bytes=cache_bytes)
 
 
 def test_the_prompt_part_is_what_the_student_service_sees(loaded: LoadedModel) -> None:
@@ -45,14 +46,14 @@ def test_the_prompt_part_is_what_the_student_service_sees(loaded: LoadedModel) -
         ],
     )
     served = encode(loaded, render(loaded, [message], [picture(item)]))
-    trained = encoder(loaded).encode(answer_row(item))
+    trained = encoder(loaded).encode(answer_target(item))
     assert trained.prompt == served.length
     assert trained.tokens["input_ids"][: trained.prompt].tolist() == served.features["input_ids"][0].tolist()
     assert torch.equal(trained.images["pixel_values"], served.features["pixel_values"])
 
 
 def test_the_answer_part_decodes_to_the_answer_and_ends(loaded: LoadedModel) -> None:
-    trained = encoder(loaded).encode(answer_row(sample(0, answer="seven 7")))
+    trained = encoder(loaded).encode(answer_target(sample(0, answer="seven 7")))
     tail = trained.tokens["input_ids"][trained.prompt :].tolist()
     assert tail[-1] in loaded.eos_ids
     assert loaded.tokenizer.decode(tail[:-1]) == "seven 7"
@@ -70,7 +71,7 @@ def test_a_template_that_begins_answers_with_a_space_is_followed(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaded.processor, "chat_template", SPACED)
-    trained = encoder(loaded).encode(answer_row(sample(0, answer="red")))
+    trained = encoder(loaded).encode(answer_target(sample(0, answer="red")))
     learned = trained.tokens["input_ids"][trained.prompt :].tolist()
     assert loaded.tokenizer.decode(learned) == " red<end_of_utterance>"
 
@@ -110,22 +111,22 @@ def test_the_cache_changes_nothing_but_time(loaded: LoadedModel) -> None:
     opened: list[str] = []
     counting = Encoder(
         loaded,
-        lambda row: row.sample.question,
+        lambda target: target.sample.question,
         lambda item: opened.append(item.image) or picture(item),
         cache_bytes=1 << 30,
     )
     for _ in range(3):
         for number in range(4):
-            one, other = cached.encode(answer_row(sample(number))), uncached.encode(answer_row(sample(number)))
+            one, other = cached.encode(answer_target(sample(number))), uncached.encode(answer_target(sample(number)))
             assert all(torch.equal(one.tokens[name], other.tokens[name]) for name in other.tokens)
             assert all(torch.equal(one.images[name], other.images[name]) for name in other.images)
-            counting.encode(answer_row(sample(number)))
+            counting.encode(answer_target(sample(number)))
     assert len(opened) == 4
 
 
 def test_an_answer_without_tokens_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(InvalidInput, match="no tokens"):
-        encoder(loaded).encode(answer_row(sample(0, answer="")))
+        encoder(loaded).encode(answer_target(sample(0, answer="")))
 
 
 def test_pictures_of_different_sizes_are_padded_with_absent_ones() -> None:

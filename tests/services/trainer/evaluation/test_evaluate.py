@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from services.trainer.data.dataset import read_held_out
-from services.trainer.data.images import Pictures
+from services.trainer.data.images import CheckedImages
 from services.trainer.evaluation.answering import Asker, Question
 from services.trainer.evaluation.benchmark import Labelled
 from services.trainer.evaluation.evaluate import evaluate
@@ -33,14 +34,18 @@ from tests.services.trainer.small_set import QUESTION, TASKS_FILE
 @pytest.fixture
 def asker(small_set: Store) -> Asker:
     files = ImageFiles(small_set, roots=None, max_bytes=1 << 20, allow_urls=False)
-    return Asker(Pictures(files, ImageLimits()), ImageLimits(), load_profiles(TASKS_FILE))
+    return Asker(CheckedImages(files, ImageLimits()), load_profiles(TASKS_FILE))
 
 
 def right_answers(questions: Sequence[Question]) -> list[str]:
     return [Path(q.image).stem.split("-")[1] for q in questions]
 
 
-def test_scores_follow_from_the_answers(
+async def know_everything(questions: Sequence[Question]) -> list[str]:
+    return right_answers(questions)
+
+
+async def test_scores_follow_from_the_answers(
     asker: Asker, small_set: Store, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held_out = read_held_out(small_set, "j1")
@@ -51,7 +56,7 @@ def test_scores_follow_from_the_answers(
     def load() -> LoadedModel:
         return load_model(tiny_student)
 
-    result = evaluate(
+    result = await evaluate(
         asker,
         load,
         lambda: load(),
@@ -59,7 +64,7 @@ def test_scores_follow_from_the_answers(
         labelled,
         IdentifierSpec(),
         batch_size=2,
-        ask_teacher=lambda questions: right_answers(questions),
+        ask_teacher=know_everything,
     )
     overall = result.evaluation.overall
     colours = right_answers([Question(s.image, s.task, QUESTION) for s in held_out])
@@ -73,9 +78,11 @@ def test_scores_follow_from_the_answers(
     assert result.evaluation.tasks["text"].agreement_before is None
 
 
-def test_the_smoke_answer_is_what_the_checkpoint_says_again(asker: Asker, small_set: Store, tiny_student: Path) -> None:
+async def test_the_smoke_answer_is_what_the_checkpoint_says_again(
+    asker: Asker, small_set: Store, tiny_student: Path
+) -> None:
     held_out = read_held_out(small_set, "j1")
-    result = evaluate(
+    result = await evaluate(
         asker,
         lambda: load_model(tiny_student),
         lambda: load_model(tiny_student),
@@ -83,7 +90,7 @@ def test_the_smoke_answer_is_what_the_checkpoint_says_again(asker: Asker, small_
         [],
         IdentifierSpec(),
         batch_size=3,
-        ask_teacher=lambda _: None,
+        ask_teacher=know_everything,
     )
     assert result.smoke is not None
     picture = Image.open(io.BytesIO(base64.b64decode(result.smoke.image_png_base64))).convert("RGB")
@@ -99,6 +106,26 @@ def test_batches_do_not_change_answers(asker: Asker, small_set: Store, tiny_stud
     questions = [Question(s.image, s.task, s.question) for s in read_held_out(small_set, "j1")]
     loaded = load_model(tiny_student)
     assert asker.student_answers(loaded, questions, 1) == asker.student_answers(loaded, questions, 4)
+
+
+async def test_the_teacher_is_asked_no_more_once_a_checkpoint_failed(asker: Asker, small_set: Store) -> None:
+    held_out = read_held_out(small_set, "j1")
+    stopped = asyncio.Event()
+
+    def broken() -> LoadedModel:
+        raise InvalidInput("This checkpoint cannot be loaded.")
+
+    async def take_long(_: Sequence[Question]) -> list[str]:
+        try:
+            return await asyncio.Event().wait() and []
+        finally:
+            stopped.set()
+
+    labelled = [Labelled(held_out[0].image, "text", QUESTION, ("red",))]
+    with pytest.raises(InvalidInput, match="cannot be loaded"):
+        async with asyncio.timeout(20):
+            await evaluate(asker, broken, broken, [], labelled, IdentifierSpec(), batch_size=2, ask_teacher=take_long)
+    assert stopped.is_set()
 
 
 async def test_a_teacher_that_cannot_be_asked_leaves_only_its_number_out(

@@ -15,7 +15,7 @@ import pytest
 
 from services.trainer.launch.nodes import check_nodes
 from services.trainer.launch.rendezvous import Place, Together
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import last_progress, read_progress
 from services.trainer.worker.flow import TrainingFlow
 from services.trainer.worker.workspace import Workspace

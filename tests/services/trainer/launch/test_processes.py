@@ -16,7 +16,7 @@ from services.trainer.errors import TrainingCrashed
 from services.trainer.launch import command as launch
 from services.trainer.launch.child import run_phase
 from services.trainer.leveler import last_complete_step
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, TrainResult, last_progress, load, read_progress
 from shared.contracts import LoraSpec, TrainSpec
 from shared.errors import InvalidInput

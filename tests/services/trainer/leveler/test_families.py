@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText
 from services.trainer.data.collator import Collator
 from services.trainer.data.dataset import Sample
 from services.trainer.leveler.models import add_lora, save_candidate, training_dtype
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, read_progress
 from shared.checkpoints import read_tensor_table
 from shared.contracts import LoraSpec, TrainSpec

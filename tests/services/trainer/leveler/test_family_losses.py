@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from services.trainer.data.collator import Collator, Encoder
+from services.trainer.data.collator import Collator
 from services.trainer.data.dataset import Sample
+from services.trainer.data.encoder import Encoder
 from services.trainer.leveler.attention import StudentMaps
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import read_progress
 from shared.store import Store
 from shared.vlm.attention import image_attention, load_probe
@@ -52,7 +53,7 @@ def test_maps_of_padded_batches_are_the_probes(base: Path) -> None:
         for number, name in enumerate(pictures)
     ]
     encoder = Encoder(
-        loaded, lambda row: row.sample.question, lambda sample: pictures[sample.image], cache_bytes=1 << 26
+        loaded, lambda target: target.sample.question, lambda sample: pictures[sample.image], cache_bytes=1 << 26
     )
     batch = Collator(encoder, maps=True)(samples)
     labels, row, stored = (batch.pop(name) for name in ("labels", "sample", "teacher_maps"))

@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText
 from services.trainer.errors import TrainingDiverged
 from services.trainer.leveler.image_features import freeze_vision
 from services.trainer.leveler.models import add_lora, language_model, save_candidate
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import EvaluationResult, read_progress
 from services.trainer.worker.promotion import publish
 from shared.checkpoints import CheckpointRegistry, build_card, read_tensor_table, verify_folder, verify_loadable

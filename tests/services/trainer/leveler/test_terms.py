@@ -11,14 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.trainer.data.collator import Collator, Encoder
+from services.trainer.data.collator import Collator
 from services.trainer.data.dataset import Sample, TrainingSet, read_training_set
+from services.trainer.data.encoder import Encoder
+from services.trainer.data.targets import TargetMaker
 from services.trainer.data.teacher_tokens import TeacherTokens
-from services.trainer.data.texts import RowMaker
 from services.trainer.leveler.attention import StudentMaps
 from services.trainer.losses import Kind
 from services.trainer.losses.attention import jensen_shannon
-from services.trainer.run.__main__ import run_training
+from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, read_progress
 from shared.contracts import DiscrepancySpec, LossSpec, TrainSpec
 from shared.errors import InvalidInput
@@ -128,9 +129,9 @@ def test_a_set_that_changed_since_the_training_began_is_refused(
         run_training(config)
 
 
-def rows_for(alignment: Alignment, sample: Sample, has_top: bool = False) -> list[tuple[Kind, str]]:
-    maker = RowMaker(alignment, lambda _: has_top, lambda task: task == "chart")
-    return [(row.kind, row.text) for row in maker.rows(sample)]
+def targets_for(alignment: Alignment, sample: Sample, has_top: bool = False) -> list[tuple[Kind, str]]:
+    maker = TargetMaker(alignment, lambda _: has_top, lambda task: task == "chart")
+    return [(target.kind, target.text) for target in maker.targets(sample)]
 
 
 SAMPLE = Sample(
@@ -138,17 +139,17 @@ SAMPLE = Sample(
 )
 
 
-def test_rows_are_what_the_terms_ask_for() -> None:
+def test_targets_are_what_the_terms_ask_for() -> None:
     answer = (Kind.ANSWER, "red")
     candidates = [(Kind.CANDIDATE, "blue"), (Kind.CANDIDATE, "pink")]
     every = Alignment(consistency=0.1, rationale=0.1)
-    assert rows_for(Alignment(), SAMPLE) == [answer]
-    assert rows_for(every, SAMPLE) == [answer, *candidates, (Kind.RATIONALE, "it is red")]
-    assert rows_for(every, SAMPLE, has_top=True) == [answer, (Kind.RATIONALE, "it is red")]
-    assert rows_for(replace(every, consistency_by="candidates"), SAMPLE, has_top=True)[1:3] == candidates
-    assert rows_for(replace(every, consistency_by="top_k"), SAMPLE) == [answer, (Kind.RATIONALE, "it is red")]
-    assert rows_for(every, replace(SAMPLE, is_replay=True)) == [answer]
-    assert rows_for(every, replace(SAMPLE, task="know"))[-1][0] == Kind.CANDIDATE
+    assert targets_for(Alignment(), SAMPLE) == [answer]
+    assert targets_for(every, SAMPLE) == [answer, *candidates, (Kind.RATIONALE, "it is red")]
+    assert targets_for(every, SAMPLE, has_top=True) == [answer, (Kind.RATIONALE, "it is red")]
+    assert targets_for(replace(every, consistency_by="candidates"), SAMPLE, has_top=True)[1:3] == candidates
+    assert targets_for(replace(every, consistency_by="top_k"), SAMPLE) == [answer, (Kind.RATIONALE, "it is red")]
+    assert targets_for(every, replace(SAMPLE, is_replay=True)) == [answer]
+    assert targets_for(every, replace(SAMPLE, task="know"))[-1][0] == Kind.CANDIDATE
 
 
 def test_teacher_tokens_are_read_only_where_the_tokenizers_agree(tmp_path: Path, tiny_student: Path) -> None:
@@ -156,7 +157,7 @@ def test_teacher_tokens_are_read_only_where_the_tokenizers_agree(tmp_path: Path,
     store = Store((tmp_path / "store").as_uri())
     make_full_set(store, tiny_student, tmp_path / "images")
     data = read_training_set(store, "j1")
-    encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+    encoder = Encoder(loaded, lambda target: target.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
     tokens = TeacherTokens(loaded, encoder.answer_ids)
     known = [tokens.has(sample) for sample in data.samples[: data.disparity]]
     assert known == [False, True] * (data.disparity // 2)
@@ -184,7 +185,7 @@ def test_training_maps_are_the_probes(tmp_path: Path, tiny_student: Path) -> Non
         Sample(f"p{n}", "image", None, "chart", question, "red", teacher_attention=tuple([1 / 16] * 16))
         for n, question in enumerate(["what colour?", "what colour is the whole of this picture?"])
     ]
-    encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+    encoder = Encoder(loaded, lambda target: target.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
     batch = Collator(encoder, maps=True)(samples)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "pixel_attention_mask")}
     output = loaded.model(**inputs, use_cache=False, output_attentions=True)
@@ -205,7 +206,7 @@ def test_the_maps_gradient_survives_gradient_checkpointing(tmp_path: Path, tiny_
         loaded.model.requires_grad_(True).train()
         if checkpointing:
             loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        encoder = Encoder(loaded, lambda row: row.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
+        encoder = Encoder(loaded, lambda target: target.sample.question, lambda _: _open(tmp_path), cache_bytes=1 << 26)
         batch = Collator(encoder, maps=True)([sample])
         labels, row, stored = (batch.pop(name) for name in ("labels", "sample", "teacher_maps"))
         inputs = {name: batch[name] for name in batch if name not in ("is_replay", "weights", "kind")}

@@ -11,16 +11,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerState
 
 from services.trainer.errors import TrainingCrashed
 from services.trainer.launch.child import run_phase
-from services.trainer.leveler import last_complete_step
-from services.trainer.leveler.meter import Meter
-from services.trainer.run.__main__ import run_training
+from services.trainer.leveler.callbacks.progress import ProgressFile
+from services.trainer.run.train import run_training
 from services.trainer.run_config import Failure, RunConfig, TrainResult, last_progress, load, read_progress, save
 from shared.contracts import TrainSpec
 from shared.errors import InvalidInput
@@ -96,7 +97,7 @@ def test_interrupted_and_resumed_ends_in_the_same_weights(
     run_training(undisturbed)
     broken = run_config(tmp_path, tiny_student, spec, folder="broken")
     with monkeypatch.context() as patched:
-        patched.setattr(Meter, "step_done", _interrupt_at(12, Meter.step_done))
+        patched.setattr(ProgressFile, "on_step_end", _interrupt_at(12))
         with pytest.raises(KeyboardInterrupt):
             run_training(broken)
     assert not broken.candidate.exists()
@@ -107,13 +108,15 @@ def test_interrupted_and_resumed_ends_in_the_same_weights(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def _interrupt_at(step: int, original: Callable[[Meter, int], None]) -> Callable[[Meter, int], None]:
-    def step_done(meter: Meter, now: int) -> None:
-        if now == step:
-            raise KeyboardInterrupt
-        original(meter, now)
+def _interrupt_at(step: int) -> Callable[..., None]:
+    original = ProgressFile.on_step_end
 
-    return step_done
+    def on_step_end(progress: ProgressFile, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
+        if state.global_step == step:
+            raise KeyboardInterrupt
+        original(progress, args, state, control, **more)
+
+    return on_step_end
 
 
 @pytest.mark.slow
@@ -176,19 +179,6 @@ async def test_a_child_that_dies_without_a_word_is_a_crash(
 
     with pytest.raises(TrainingCrashed, match="signal 9"):
         await run_phase(config, "train", watch, {})
-
-
-def test_half_written_steps_are_not_resumed_from(tmp_path: Path) -> None:
-    for step, whole in ((5, True), (10, True), (15, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if whole:
-            (folder / "complete").touch()
-    found = last_complete_step(tmp_path)
-    assert found is not None
-    assert found.name == "checkpoint-10"
-    assert not (tmp_path / "checkpoint-15").exists()
-    assert last_complete_step(tmp_path / "none") is None
 
 
 def test_the_run_configuration_survives_json(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a sample to the rows that are trained on: its answer, and what the loss's terms ask for beside it."""
+"""From a sample to the texts that are trained on: its answer, and what the terms of the loss ask for beside it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One text of a sample. ``share``: the teacher's probability of it among the candidates; NaN: it is none."""
+class Target:
+    """A text that the student learns for a sample. ``share``: the teacher's probability of it among the candidate
+    answers; NaN if it is not one of them."""
 
     sample: Sample
     kind: Kind
@@ -26,11 +27,11 @@ class Row:
     share: float = math.nan
 
 
-def answer_row(sample: Sample) -> Row:
-    return Row(sample, Kind.ANSWER, sample.answer)
+def answer_target(sample: Sample) -> Target:
+    return Target(sample, Kind.ANSWER, sample.answer)
 
 
-class RowMaker:
+class TargetMaker:
     """Expands samples as one alignment asks.
 
     ``has_top`` says whether the teacher's top tokens of a sample can be used with the student's tokenizer, and
@@ -42,10 +43,10 @@ class RowMaker:
     ) -> None:
         self._alignment, self._has_top, self._can_explain = alignment, has_top, can_explain
 
-    def rows(self, sample: Sample) -> list[Row]:
+    def targets(self, sample: Sample) -> list[Target]:
         """The answer first. Replay samples have nothing else: they are there to keep what the student knows."""
         if sample.is_replay:
-            return [answer_row(sample)]
+            return [answer_target(sample)]
         return [*self._answers(sample), *self._rationale(sample)]
 
     def uses_top(self, sample: Sample) -> bool:
@@ -81,20 +82,20 @@ class RowMaker:
         on = self._alignment.consistency > 0 and self._alignment.consistency_by != "top_k"
         return on and bool(sample.votes) and not self.uses_top(sample)
 
-    def _answers(self, sample: Sample) -> list[Row]:
+    def _answers(self, sample: Sample) -> list[Target]:
         if not self._has_candidates(sample):
-            return [answer_row(sample)]
+            return [answer_target(sample)]
         shares = vote_shares(sample.answer, sample.votes, sample.student_answer)
         if len(shares) < 2:
-            return [answer_row(sample)]
+            return [answer_target(sample)]
         (_, first), *others = shares.items()
-        rest = [Row(sample, Kind.CANDIDATE, text, share) for text, share in others]
-        return [Row(sample, Kind.ANSWER, sample.answer, first), *rest]
+        rest = [Target(sample, Kind.CANDIDATE, text, share) for text, share in others]
+        return [Target(sample, Kind.ANSWER, sample.answer, first), *rest]
 
-    def _rationale(self, sample: Sample) -> list[Row]:
+    def _rationale(self, sample: Sample) -> list[Target]:
         if self._alignment.rationale <= 0 or not sample.rationale or not self._can_explain(sample.task):
             return []
-        return [Row(sample, Kind.RATIONALE, sample.rationale)]
+        return [Target(sample, Kind.RATIONALE, sample.rationale)]
 
 
 _LACKS = {

@@ -1,0 +1,36 @@
+"""``failure.json``: why a training process gave up, in words that the job's status shows."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from services.trainer.launch.failures import failure_of
+from services.trainer.run_config import Failure, RunConfig, save
+from shared.errors import MPAError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def report_failure(config: RunConfig, phase: str) -> Iterator[None]:
+    """Leave the reason of any error of step ``phase`` in the run's folder, and let the error pass."""
+    try:
+        yield
+    except Exception as error:
+        failure = failure_of(error, phase)
+        save_failure(config, failure)
+        logger.error("%s", failure.detail, exc_info=not isinstance(error, MPAError))
+        raise
+
+
+def save_failure(config: RunConfig, failure: Failure) -> None:
+    """Only the first of several processes to fail gives the reason: the others fail because it is gone."""
+    path = config.folder / "failure.json"
+    own = path.with_name(f".tmp-failure-{os.getpid()}.json")
+    save(own, failure)
+    with suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()
