@@ -11,6 +11,7 @@ from services.trainer.data.dataset import Sample
 from services.trainer.data.images import CheckedImages
 from shared.backoff import Backoff
 from shared.client import ChatClient, image_question
+from shared.concurrency import run_all
 from shared.errors import InvalidInput, MPAError, Unavailable, UpstreamError
 from shared.images import to_data_url
 from shared.vlm.generation import generate
@@ -78,7 +79,7 @@ class Asker:
         """
         gate = asyncio.Semaphore(calls)
         try:
-            return list(await asyncio.gather(*(self._ask(teacher, question, gate) for question in questions)))
+            return list(await run_all(*(self._ask(teacher, question, gate) for question in questions)))
         except MPAError as error:
             logger.warning("the teacher's accuracy is left out: %s", error.detail)
             return None

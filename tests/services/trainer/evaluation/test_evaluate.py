@@ -137,6 +137,18 @@ async def test_a_teacher_that_cannot_be_asked_leaves_only_its_number_out(
         assert await asker.teacher_answers(teacher, questions, 2) is None
 
 
+async def test_no_question_goes_on_after_another_failed(asker: Asker, small_set: Store) -> None:
+    """Each of them would cost money, for a number that is left out."""
+    (sample, *_) = read_held_out(small_set, "j1")
+    asked = [Question(sample.image, sample.task, sample.question), Question("gone.png", sample.task, sample.question)]
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with silent, ChatClient(url, model="teacher", timeout=60.0) as teacher:
+        assert await asker.teacher_answers(teacher, asked, 2) is None
+        left = [task for task in asyncio.all_tasks() if "_ask" in repr(task.get_coro())]
+        assert left == []
+
+
 def test_an_unknown_task_is_named(asker: Asker) -> None:
     with pytest.raises(InvalidInput, match="'novel' is not known"):
         asker.prompt(Question("x.png", "novel", "q"))
