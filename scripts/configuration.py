@@ -1,7 +1,7 @@
-"""Write what the code says about its settings: docs/configuration.md whole, and the defaults in k8s/base/settings.env.
+"""Write docs/configuration.md, and the defaults in k8s/base/settings.env, from the settings classes.
 
-``python scripts/configuration.py`` writes, ``--check`` only compares (exit code 1: they differ). In settings.env the
-lines that set something stay; what is commented out is a setting with its default.
+``python scripts/configuration.py`` writes them; ``--check`` only compares (exit code 1: they differ). In settings.env
+the lines that set something stay; every other setting is a comment with its default.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ INTRODUCTION = f"""# Configuration
 
 <!-- Written by `make configuration` from shared/settings/; CI fails when it is out of date. -->
 
-Every setting is an environment variable. A service reads the groups that its own group names, and ignores the rest, so
-one file serves all of them ([k8s/base/settings.env](../k8s/base/settings.env)). Durations are seconds (`30`) or ISO
-8601 (`PT30S`); sizes are bytes or `25MB`, `1GiB`; lists are JSON. Whatever the environment does not set may come from a
-file named like the variable in lower case (`mpa_api_key`) in the folder that `{SECRETS_DIR_VARIABLE}` names, which is
-the way for keys. A service that finds bad values says all of them and does not start.
+Every setting is an environment variable. A service reads its own group and the groups that this one names, and ignores
+the rest, so one file serves all of them ([k8s/base/settings.env](../k8s/base/settings.env)). Durations are seconds
+(`30`) or ISO 8601 (`PT30S`); sizes are bytes or `25MB`, `1GiB`; lists are JSON. A setting that the environment does not
+have can come from a file named like the variable in lower case (`mpa_api_key`) in the folder that
+`{SECRETS_DIR_VARIABLE}` names. Use that for keys. A service that finds bad values reports all of them and does not
+start.
 """
 
 
