@@ -6,6 +6,7 @@ writer names the bytes it read. Counters are never stored: they are sums over th
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -53,7 +54,10 @@ class WorkStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a shard (``shard`` None: the training) until ``expires``, seconds since the epoch."""
+    """The right to work on a shard (``shard`` None: the training) until ``expires``, seconds since the epoch.
+
+    ``ending`` is set by the call that ends the lease; nobody renews it after that.
+    """
 
     job_id: str
     shard: int | None
@@ -61,6 +65,7 @@ class Lease:
     token: str
     expires: float
     attempt: int
+    ending: asyncio.Event = field(default_factory=asyncio.Event, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class ShardLeases:
         def step(record: ShardRecord, _now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.finish(record), progress=None, result=result), None, True
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
 
     async def release(self, lease: Lease) -> None:
         """Give the shard back, the attempt uncounted (the worker is stopping). Raises LeaseLost."""
@@ -86,7 +86,7 @@ class ShardLeases:
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.give_back(record, now), progress=None), None, True
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
 
     async def postpone(self, lease: Lease, waiting_for: str, pause: float) -> None:
         """Give the shard back, the attempt uncounted; due in ``pause``, as what it needs is taken. Raises LeaseLost."""
@@ -94,7 +94,7 @@ class ShardLeases:
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.postpone(record, waiting_for, now, pause), progress=None), None, True
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
 
     async def fail(self, lease: Lease, error: str, max_attempts: int) -> bool:
         """The attempt failed; True if it was the last one. Raises LeaseLost."""
@@ -103,7 +103,7 @@ class ShardLeases:
             failed = replace(leases.fail(record, error, now, max_attempts), progress=None)
             return failed, failed.status is WorkStatus.FAILED, True
 
-        return await self._guarded(lease, step)
+        return await self._guarded(lease, step, ends=True)
 
     async def claim_due(
         self, job_id: str, indices: list[int], patience: float, queue_is_short: bool, max_attempts: int
@@ -129,8 +129,12 @@ class ShardLeases:
 
         return await self._hash.update(job_id, names, decide)
 
-    async def _guarded(self, lease: Lease, step: Callable[[ShardRecord, float], tuple[ShardRecord, T, bool]]) -> T:
+    async def _guarded(
+        self, lease: Lease, step: Callable[[ShardRecord, float], tuple[ShardRecord, T, bool]], *, ends: bool = False
+    ) -> T:
         assert lease.shard is not None
+        if ends:
+            lease.ending.set()
         field = shard_field(lease.shard)
         what = f"shard {lease.shard} of job {lease.job_id}"
 

@@ -104,7 +104,7 @@ class TrainingLeases:
             info = replace(_noted(info, rounds=rounds), round=len(rounds) + 1, base_images=0, last_error=None)
             return _Next(TrainingRecord(), JobState.COLLECTING, info.entered(JobState.COLLECTING, now))
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
 
     async def finish(
         self,
@@ -125,7 +125,7 @@ class TrainingLeases:
             info = replace(info.entered(JobState.SUCCEEDED, now), outcome=str(outcome), reason=reason)
             return _Next(leases.finish(training), JobState.SUCCEEDED, info)
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
 
     async def release(self, lease: Lease) -> None:
         """Give the training back, the attempt uncounted (the trainer is stopping). Raises LeaseLost."""
@@ -133,7 +133,7 @@ class TrainingLeases:
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
             return _Next(leases.give_back(training, now), state, info)
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
 
     async def fail(self, lease: Lease, error: str, max_attempts: int) -> bool:
         """The attempt failed; on the last one the job fails, and True is returned. Raises LeaseLost."""
@@ -146,7 +146,7 @@ class TrainingLeases:
                 return _Next(failed, state, info)
             return _Next(failed, JobState.FAILED, replace(info.entered(JobState.FAILED, now), reason=error))
 
-        await self._guarded(lease, step)
+        await self._guarded(lease, step, ends=True)
         return given_up
 
     async def claim_due(self, job_id: str, patience: float, queue_is_short: bool, max_attempts: int) -> bool:
@@ -170,7 +170,9 @@ class TrainingLeases:
 
         return await self._hash.update(job_id, ["state", "info", "training"], decide)
 
-    async def _guarded(self, lease: Lease, step: _Step) -> None:
+    async def _guarded(self, lease: Lease, step: _Step, *, ends: bool = False) -> None:
+        if ends:
+            lease.ending.set()
         what = f"the training of job {lease.job_id}"
 
         def decide(fields: Fields, now: float) -> Change[None]:

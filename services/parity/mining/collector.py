@@ -59,9 +59,10 @@ class ShardCollector:
         limits: ImageLimits,
         plan: RoundPlan | None = None,
         trace_every: int = 1,
+        changed: asyncio.Event | None = None,
     ) -> None:
         self.rows: list[Row] = []
-        self.changed = asyncio.Event()
+        self.changed = changed or asyncio.Event()
         teacher_calls = models.teacher_calls or Throttle("teacher", models.calls_in_flight)
         student_calls = models.student_calls or Throttle("student", models.calls_in_flight)
         self._teacher = Upstream("teacher", models.teacher, teacher_calls, self.changed, models.patience)

@@ -1,4 +1,4 @@
-"""One message from the queue: take the shard's lease, collect under its heartbeat, publish, and move the job on."""
+"""The work behind one message: take the shard's lease, keep it while collecting, publish, and move the job on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from celery import Celery
@@ -19,23 +19,24 @@ from services.parity.metrics import WorkerMetrics
 from services.parity.mining.collector import Models, ShardCollector
 from services.parity.mining.question_plan import RoundPlan
 from services.parity.worker.job_inputs import JobInputs
+from shared.concurrency import end_loops
 from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
 from shared.images import ImageLimits
 from shared.images.files import ImageFiles
-from shared.sets import Row, read_shard, shard_key, summarise, tally, write_shard
+from shared.sets import read_shard, shard_key, summarise, tally, write_shard
 from shared.state import JobStore, Lease, ShardResult
+from shared.state.keeping import keep_lease
 from shared.store import Store
 from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY = 1.0
 REDIS_RETRY = 0.5
 
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Everything that shards are worked on with. ``lease`` in seconds; ``private_student`` of (job id, version)."""
+    """Does shards, with all they need. ``lease`` in seconds; ``private_student`` takes a job id and a version."""
 
     jobs: JobStore
     store: Store
@@ -54,15 +55,15 @@ class ShardWork:
     traced_images: int = 50
 
     async def run(self, job_id: str, shard: int) -> None:
-        """Do what the message hints at, if it is (still) to be done. A cancelled run gives its lease back."""
+        """Do the shard, unless it is done or somebody else has it. A cancelled run gives its lease back."""
         try:
             lease = await self.jobs.shards.acquire(job_id, shard, self.owner, self.lease, self.shard_attempts)
         except NotFound:
-            # Redis lost the record: the reconciler rebuilds it and sends a new message.
+            # Redis lost the record. The reconciler rebuilds it and sends a new message.
             log.info("No record of the job; leaving the shard.", extra={"job_id": job_id, "shard": shard})
             return
         except NewerSchema as error:
-            # A newer worker takes it: the reconciler sends its message again.
+            # A newer worker takes it, because the reconciler sends the message again.
             log.warning("Left to a newer worker: %s", error.detail, extra={"job_id": job_id, "shard": shard})
             return
         if lease is None:
@@ -86,38 +87,46 @@ class ShardWork:
             await self._fail(lease, error)
 
     async def _work(self, lease: Lease) -> None:
-        result = await self._finished(lease) or await self._collect(lease)
-        await self._until_redis_answers(lease, result)
+        news = _News()
+
+        async def renew() -> None:
+            await self.jobs.shards.heartbeat(lease, self.lease, *news.now())
+
+        async with keep_lease(lease, self.lease, renew, news.changed):
+            result = await asyncio.to_thread(self._published, lease) or await self._collect(lease, news)
+            await self._complete(lease, result)
         log.info("Shard done: %s", result.verdicts, extra={"job_id": lease.job_id, "shard": lease.shard})
         await settle(self.jobs, self.store, self.celery, lease.job_id, self.lease, self.train_attempts)
 
-    async def _finished(self, lease: Lease) -> ShardResult | None:
-        """The result of a file that an earlier holder published without living to say so."""
+    def _published(self, lease: Lease) -> ShardResult | None:
+        """The result of a file that an earlier holder published before it could record that. Blocks."""
         assert lease.shard is not None
-        if not await asyncio.to_thread(self.store.exists, shard_key(lease.job_id, lease.shard)):
+        if not self.store.exists(shard_key(lease.job_id, lease.shard)):
             return None
-        return summarise(await asyncio.to_thread(read_shard, self.store, lease.job_id, lease.shard))
+        return summarise(read_shard(self.store, lease.job_id, lease.shard))
 
-    async def _collect(self, lease: Lease) -> ShardResult:
+    async def _collect(self, lease: Lease, news: _News) -> ShardResult:
         assert lease.shard is not None
         started = time.monotonic()
         job = await asyncio.to_thread(self.inputs.get, lease.job_id)
         plan = await asyncio.to_thread(self.inputs.plan, lease.job_id, lease.shard)
+        entries = await asyncio.to_thread(job.shard, lease.shard)
         async with self._models_of(lease.job_id, plan) as models:
-            collector = ShardCollector(
+            news.collector = ShardCollector(
                 lease.job_id,
                 lease.shard,
                 job.spec,
-                job.shard(lease.shard),
+                entries,
                 models=models,
                 profiles=self.profiles,
                 files=self.files,
                 limits=self.limits,
                 plan=plan,
                 trace_every=trace_every(len(job.lines), self.traced_images),
+                changed=news.changed,
             )
-            rows = await self._collected(lease, collector)
-        # The last look before the write: whoever lost the lease publishes nothing.
+            rows = await news.collector.run()
+        # The last look before the write: a worker that lost the lease publishes nothing.
         await self.jobs.shards.heartbeat(lease, self.lease, tally(rows))
         result = await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
         self.metrics.collected(rows, result, started)
@@ -131,54 +140,16 @@ class ShardWork:
             return
         assert plan.last.candidate is not None
         async with self.private_student(job_id, plan.last.candidate) as student:
-            await student.admitted(self.lease / 2)  # nobody renews the lease yet
+            # Not for long: a wait during the collection shows up in the job's status, this one does not.
+            await student.admitted(self.lease / 2)
             keeping = asyncio.create_task(student.keep())
             try:
                 yield replace(self.models, student=student)
             finally:
-                keeping.cancel()
-                await asyncio.gather(keeping, return_exceptions=True)
+                await end_loops({keeping})
 
-    async def _collected(self, lease: Lease, collector: ShardCollector) -> list[Row]:
-        """The shard's rows, under its heartbeat."""
-        over = asyncio.Event()
-        heartbeat = asyncio.create_task(self._heartbeat(lease, collector, over))
-        collecting = asyncio.create_task(collector.run())
-        try:
-            await asyncio.wait({heartbeat, collecting}, return_when=asyncio.FIRST_COMPLETED)
-            if heartbeat.done():
-                heartbeat.result()
-            return await collecting
-        finally:
-            over.set()
-            for task in (heartbeat, collecting):
-                task.cancel()
-            await asyncio.gather(heartbeat, collecting, return_exceptions=True)
-
-    async def _heartbeat(self, lease: Lease, collector: ShardCollector, over: asyncio.Event) -> None:
-        """Renew well before the lease ends, and tell progress at most every second. Ends by LeaseLost or ``over``.
-
-        ``over`` makes sure of that even where a library on the way swallows the cancellation.
-        """
-        told, renewed = None, time.monotonic()
-        while not over.is_set():
-            with suppress(TimeoutError):
-                # Not wait_for: until Python 3.12 it swallows a cancellation that comes together with the event.
-                async with asyncio.timeout(self.lease / 4):
-                    await collector.changed.wait()
-            collector.changed.clear()
-            news = (tally(collector.rows), collector.waiting_for)
-            try:
-                if news != told or time.monotonic() - renewed >= self.lease / 4:
-                    await self.jobs.shards.heartbeat(lease, self.lease, *news)
-                    told, renewed = news, time.monotonic()
-            except (RedisError, OSError) as error:
-                if time.monotonic() - renewed > self.lease:
-                    raise LeaseLost(f"Redis is away for longer than the lease: {error}.") from error
-            await asyncio.sleep(min(TELL_EVERY, self.lease / 4))
-
-    async def _until_redis_answers(self, lease: Lease, result: ShardResult) -> None:
-        """The file is published, so the record follows as soon as Redis lets it."""
+    async def _complete(self, lease: Lease, result: ShardResult) -> None:
+        """The file is published, so the record follows as soon as Redis is available."""
         deadline = time.monotonic() + self.lease
         while True:
             try:
@@ -194,13 +165,13 @@ class ShardWork:
             await self.jobs.shards.release(lease)
             log.info("Gave the shard back.", extra={"job_id": lease.job_id, "shard": lease.shard})
         except (MPAError, RedisError, OSError) as error:
-            log.warning("Could not give the shard back; it is free when its lease ends: %s", error)
+            log.warning("Could not give the shard back; it becomes free when its lease expires: %s", error)
 
     async def _postpone(self, lease: Lease, error: NoPlace) -> None:
         try:
             await self.jobs.shards.postpone(lease, f"the student: {error.detail}", POSTPONED)
         except (MPAError, RedisError, OSError) as problem:
-            log.warning("Could not postpone the shard; it is free when its lease ends: %s", problem)
+            log.warning("Could not postpone the shard; it becomes free when its lease expires: %s", problem)
 
     async def _fail(self, lease: Lease, error: Exception) -> None:
         words = in_words(error)
@@ -211,16 +182,31 @@ class ShardWork:
                 message = f"Shard {lease.shard} failed {lease.attempt} times: {words}"
                 await self.jobs.fail(lease.job_id, message)
         except (MPAError, RedisError, OSError) as problem:
-            log.warning("Could not record the failure; the shard is free when its lease ends: %s", problem, extra=where)
+            log.warning(
+                "Could not record the failure; the shard becomes free when its lease expires: %s", problem, extra=where
+            )
+
+
+class _News:
+    """What the heartbeat of one shard tells. ``changed`` is set when there is something new."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.collector: ShardCollector | None = None
+
+    def now(self) -> tuple[ShardResult | None, str | None]:
+        if self.collector is None:
+            return None, None
+        return tally(self.collector.rows), self.collector.waiting_for
 
 
 def trace_every(images: int, traced: int) -> int:
-    """Every how many images one is traced, so that no more than ``traced`` of a job's are; 0: none."""
+    """N where every Nth image of a job is traced, so that at most ``traced`` images are; 0: none."""
     return -(-images // traced) if traced else 0
 
 
 def in_words(error: BaseException) -> str:
-    """What went wrong, for a user: our own errors speak for themselves, of a group the first one is told."""
+    """What went wrong, for a user: the detail of our own errors, and the first error of a group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error.detail if isinstance(error, MPAError) else f"{type(error).__name__}: {error}"

@@ -19,8 +19,8 @@ from services.trainer.run_config import (
     last_progress,
     load,
 )
-from services.trainer.worker.held import HeldTraining
 from services.trainer.worker.promotion import publish
+from services.trainer.worker.training import HeldTraining
 from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobSpec, JobState, TrainingProgress

@@ -21,9 +21,9 @@ from services.trainer.launch.rendezvous import Together
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.worker.candidate import CandidateMaker
 from services.trainer.worker.gate import decide
-from services.trainer.worker.held import HeldTraining, while_held
 from services.trainer.worker.promotion import promote
 from services.trainer.worker.rounds import judged, mined, trained
+from services.trainer.worker.training import HeldTraining
 from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry, owner_of
@@ -34,6 +34,7 @@ from shared.sets import read_set
 from shared.sets.rounds import publish_round, read_rounds
 from shared.settings import TrainerSettings
 from shared.state import JobStore, Lease
+from shared.state.keeping import keep_lease
 from shared.store import Store
 from shared.telemetry.tracing import span
 from shared.vqa.tasks import load_profiles
@@ -76,10 +77,15 @@ class TrainingFlow:
         if lease is None:
             logger.info("there is nothing to train, or another trainer does it", extra={"job_id": job_id})
             return
-        held = HeldTraining(self._jobs, lease, ttl)
+        held = HeldTraining(lease)
+
+        async def renew() -> None:
+            await self._jobs.trainings.heartbeat(lease, ttl, held.progress, held.waiting_for)
+
         try:
             with self._metrics.job():
-                await while_held(held, self._work(held, job_id))
+                async with keep_lease(lease, ttl, renew, held.changed):
+                    await self._work(held, job_id)
             self._metrics.ended("done")
         except LeaseLost as error:
             self._metrics.ended("lease_lost")
@@ -114,7 +120,6 @@ class TrainingFlow:
         data = await asyncio.to_thread(read_training_set, self._store, job_id)
         if data.disparity == 0:
             await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
-            held.last_step()
             await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, NOTHING_TO_LEARN)
             return
         serving = await _serving_version(held, registry)
@@ -132,10 +137,8 @@ class TrainingFlow:
         await self._jobs.trainings.advance(held.lease, JobState.EVALUATING, rounds=rounds)
         final = judged(rounds)
         if rounds[-1].goes_on:
-            held.last_step()
             await self._jobs.trainings.next_round(held.lease, rounds)
         elif final is None or final.candidate is None or final.evaluation is None:
-            held.last_step()
             await self._jobs.trainings.finish(held.lease, Outcome.NO_GAP, NOTHING_TO_LEARN)
         else:
             await self._decide(held, registry, spec, final.evaluation, final.candidate)
@@ -175,7 +178,6 @@ class TrainingFlow:
         known = {"evaluation": evaluation, "checkpoint": version, "checkpoint_url": registry.url(version)}
         logger.info("gate: %s", decision.reason, extra={"job_id": job_id, "checkpoint": version})
         if not decision.promote:
-            held.last_step()
             await self._jobs.trainings.finish(held.lease, Outcome.KEPT, decision.reason, **known)  # type: ignore[arg-type]
             return
         await self._jobs.trainings.advance(held.lease, JobState.PROMOTING, **known)  # type: ignore[arg-type]
@@ -193,7 +195,6 @@ class TrainingFlow:
                     swap_timeout=self._settings.student_swap_timeout.total_seconds(),
                     say_waiting=held.wait_for,
                 )
-        held.last_step()
         await self._jobs.trainings.finish(held.lease, Outcome.PROMOTED, decision.reason, **known)  # type: ignore[arg-type]
 
     def _check_inputs(self, spec: JobSpec) -> None:
@@ -223,8 +224,8 @@ async def _serving_version(held: HeldTraining, registry: CheckpointRegistry) -> 
         try:
             version = (await asyncio.to_thread(registry.active)).version
         except NotFound as error:
-            await held.wait_for(error.detail)
+            held.wait_for(error.detail)
             await asyncio.sleep(REGISTRY_PAUSE)
         else:
-            await held.wait_for(None)
+            held.wait_for(None)
             return version

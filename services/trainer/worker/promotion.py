@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from services.trainer.run_config import EvaluationResult, RunConfig, TrainResult
 from shared.backoff import Backoff
@@ -63,7 +63,7 @@ async def promote(
     by: str,
     *,
     swap_timeout: float,
-    say_waiting: Callable[[str | None], Awaitable[None]],
+    say_waiting: Callable[[str | None], None],
 ) -> None:
     """Have the student check and serve ``version``, then make it the registry's active one.
 
@@ -83,7 +83,7 @@ async def promote(
             reason = error.detail
             delay = max(delay, error.retry_after or 0.0)
         logger.warning("checkpoint %s waits for the student: %s", version, reason, extra={"checkpoint": version})
-        await say_waiting(f"the student service, to promote {version}: {reason}")
+        say_waiting(f"the student service, to promote {version}: {reason}")
         await asyncio.sleep(delay)
-    await say_waiting(None)
+    say_waiting(None)
     await asyncio.to_thread(registry.set_active, version, by)
