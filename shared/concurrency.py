@@ -30,18 +30,18 @@ async def run_all(*coroutines: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
     raise first  # outside the handler, so that it keeps its own cause and context
 
 
-async def end_loops(loops: Iterable[asyncio.Task[Any]]) -> None:
+async def end_loops(loops: Iterable[asyncio.Task[Any]], again: float | None = None) -> None:
     """Cancel tasks and wait until they have ended. Their errors are dropped.
 
     Cancels repeatedly, because one cancellation is not enough: the Redis client writes with ``asyncio.wait_for``, which
     before Python 3.12 swallows a cancellation that arrives just as the write finishes, and the loop would run forever.
-    Only for tasks without lengthy clean-up, which the next cancellation would interrupt.
+    The next cancellation, ``again`` seconds later (default: AGAIN_SECONDS), interrupts a longer clean-up.
     """
     left = set(loops)
     while left:
         for loop in left:
             loop.cancel()
-        done, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+        done, left = await asyncio.wait(left, timeout=AGAIN_SECONDS if again is None else again)
         for loop in done:
             if not loop.cancelled():
                 loop.exception()  # retrieved, or asyncio would log that nobody did

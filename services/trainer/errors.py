@@ -17,10 +17,6 @@ class TrainingCrashed(MPAError):
     status, slug, title = 500, "training-crashed", "The training process died"
 
 
-class Stopping(Exception):
-    """The worker was asked to stop; the training goes on elsewhere, from its last saved step."""
-
-
 _FINAL = (TrainingDiverged, BadCheckpoint, InvalidInput)
 
 

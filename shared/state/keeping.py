@@ -99,7 +99,7 @@ class _Keeper:
             except (RedisError, OSError, Unavailable) as error:
                 if time() >= expires:
                     what = f"the lease on job {self._lease.job_id} ran out"
-                    raise LeaseLost(f"Redis cannot be reached, so {what}: {error or type(error).__name__}.") from error
+                    raise LeaseLost(f"Redis cannot be reached, so {what}: {error!r}.") from error
                 await asyncio.sleep(min(SOONEST, pause))
                 continue
             expires = begun + self._ttl

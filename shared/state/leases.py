@@ -1,7 +1,10 @@
-"""Pure steps of leased work: each maps a record to its successor, or raises LeaseLost."""
+"""The steps of leased work, as pure functions: each maps a record to its successor, or raises LeaseLost."""
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,8 +16,13 @@ W = TypeVar("W", bound=Work)
 RETRIES = Backoff(1.0, 60.0)
 
 
+def new_owner() -> str:
+    """A name for this process as a holder of leases, which tells people where it runs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
 def take(work: W, owner: str, token: str, expires: float) -> W:
-    """Lease ``work``; the attempt counts from now on."""
+    """Lease ``work``. The attempt counts from now on."""
     return replace(
         work,
         status=WorkStatus.LEASED,
@@ -29,7 +37,7 @@ def take(work: W, owner: str, token: str, expires: float) -> W:
 
 
 def check_token(work: Work, token: str, what: str) -> None:
-    """Raises LeaseLost unless ``token`` holds ``work``. An expired lease that nobody else took is still ours."""
+    """Raises LeaseLost unless ``token`` holds ``work``. An expired lease stays valid until somebody else takes it."""
     if work.status is not WorkStatus.LEASED or work.token != token:
         raise LeaseLost(f"The lease on {what} was lost: another worker has it, or the job was cancelled.")
 
@@ -39,24 +47,24 @@ def finish(work: W) -> W:
 
 
 def give_back(work: W, now: float) -> W:
-    """The worker stops for a reason that is not the work's fault: the attempt does not count, and it is due at once."""
+    """The worker stops for a reason outside the work: the attempt does not count, and the work is due at once."""
     return replace(_idle(work), attempts=max(0, work.attempts - 1), due=now)
 
 
 def postpone(work: W, waiting_for: str, now: float, pause: float) -> W:
-    """Something that the work needs is taken: somebody may try again after ``pause``, the attempt does not count."""
+    """Something that the work needs is in use: it is due after ``pause``, and the attempt does not count."""
     return replace(give_back(work, now), due=now + pause, waiting_for=waiting_for)
 
 
 def fail(work: W, error: str, now: float, max_attempts: int) -> W:
-    """The attempt failed: due again after a growing pause, or failed for good."""
+    """The attempt failed: the work is due again after a growing pause, or has failed for good."""
     given_up = work.attempts >= max_attempts
     status = WorkStatus.FAILED if given_up else WorkStatus.PENDING
     return replace(_idle(work), status=status, due=now + RETRIES.delay(work.attempts), error=error, error_at=now)
 
 
 def mark_queued(work: W, due: float) -> W:
-    """A message is being sent; another one is due at ``due`` if nobody takes the work until then."""
+    """A message is being sent. Another one is due at ``due``, unless somebody takes the work before."""
     waiting_for = work.waiting_for if work.status is WorkStatus.PENDING else None
     return replace(_idle(work), queued=True, due=due, waiting_for=waiting_for)
 

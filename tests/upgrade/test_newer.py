@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -14,9 +15,7 @@ import redis
 
 from services.parity.jobs.rebuild import rebuild_all
 from services.parity.jobs.submission import spec_key
-from services.parity.worker import tasks as parity_tasks
 from services.parity.worker.shard import ShardWork
-from services.trainer.worker import tasks as trainer_tasks
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.files import parse_card
 from shared.client import ParityClient
@@ -25,6 +24,8 @@ from shared.compatibility import check_schema, read_stored
 from shared.contracts import CheckpointCard, JobState, StoredSpec
 from shared.errors import BadCheckpoint, NewerSchema
 from shared.queue import COLLECT_QUEUE, COLLECT_TASK, TRAIN_TASK, check_message, enqueue_shard, make_celery
+from shared.queue.work_loop import Work, WorkLoop
+from shared.queue.worker import register
 from shared.sets import read_shard, shard_key
 from shared.settings import ParitySettings
 from shared.state import JobStore
@@ -95,22 +96,27 @@ async def test_a_job_of_a_newer_schema_is_not_rebuilt_with_less_than_it_had(
 
 
 @pytest.mark.parametrize(
-    ("module", "task", "arguments"), [(parity_tasks, COLLECT_TASK, ["j", 1]), (trainer_tasks, TRAIN_TASK, ["j"])]
+    ("task", "ids", "arguments"), [(COLLECT_TASK, ["job_id", "shard"], ["j", 1]), (TRAIN_TASK, ["job_id"], ["j"])]
 )
-def test_messages(module: Any, task: str, arguments: list[Any], settings: ParitySettings) -> None:
+def test_messages(task: str, ids: list[str], arguments: list[Any], settings: ParitySettings) -> None:
     ran: list[tuple[Any, ...]] = []
 
-    async def work(*given: Any) -> None:
-        ran.append(given)
+    @asynccontextmanager
+    async def open_work() -> AsyncIterator[Work]:
+        async def work(*given: Any) -> None:
+            ran.append(given)
+
+        yield work
 
     app = make_celery(settings)
-    module.register(app, module.Runner(work))
-    taken = app.tasks[task]
-    taken.apply(args=arguments, throw=True)
-    taken.apply(args=arguments, kwargs={"later": 1}, headers={"mpa_schema": OWN}, throw=True)
-    assert ran == [tuple(arguments)] * 2
-    taken.apply(args=arguments, headers={"mpa_schema": OWN + 1, "mpa_release": "9.0"}, throw=True)
-    assert len(ran) == 2
+    with WorkLoop(open_work) as loop:
+        register(app, task, ids, loop)
+        taken = app.tasks[task]
+        taken.apply(args=arguments, throw=True)
+        taken.apply(args=arguments, kwargs={"later": 1}, headers={"mpa_schema": OWN}, throw=True)
+        assert ran == [tuple(arguments)] * 2
+        taken.apply(args=arguments, headers={"mpa_schema": OWN + 1, "mpa_release": "9.0"}, throw=True)
+        assert len(ran) == 2
 
 
 def test_a_message_says_its_schema_and_release(settings: ParitySettings, redis_url: str) -> None:

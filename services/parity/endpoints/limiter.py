@@ -1,6 +1,6 @@
-"""How many calls may be in flight to a model server, found out by trying: additive increase, multiplicative decrease.
+"""How many calls to a model server may be in flight, found by trying: additive increase, multiplicative decrease.
 
-One Throttle is shared by all shards of a worker process, which run in threads with event loops of their own.
+All shards of a worker process share one Throttle for each server, on one event loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import heapq
 import itertools
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 FIRST_LIMIT = 4.0
 DECREASE = 0.5
-TIMER_SLACK = 0.001  # a timer may fire a little early, and nobody would look again
+TIMER_SLACK = 0.001  # a timer may fire slightly early, and there is no second look
 
 
 @dataclass(order=True)
@@ -28,14 +27,11 @@ class _Waiter:
 
     rank: float
     number: int
-    loop: asyncio.AbstractEventLoop = field(compare=False)
     turn: asyncio.Future[None] = field(compare=False)
-    granted: bool = field(default=False, compare=False)
-    gone: bool = field(default=False, compare=False)
 
 
 class Slot:
-    """The right to one call. Say how it ended, where that tells something about the server's load."""
+    """The right to one call. Call ``answered`` or ``overloaded`` if its end tells something about the server's load."""
 
     def __init__(self, throttle: Throttle, number: int) -> None:
         self._throttle, self._number = throttle, number
@@ -47,18 +43,18 @@ class Slot:
         self._throttle._answered(self._number, time.monotonic() - self.began)
 
     def overloaded(self, pause: float | None) -> None:
-        """The server refused for want of capacity, or cannot be reached. ``pause``: seconds that it asked for."""
+        """The server had no capacity, or cannot be reached. ``pause``: seconds that it asked to wait."""
         self.outcome = "overloaded"
         self._throttle._overloaded(self._number, pause)
 
 
 class Throttle:
-    """Grows by one call for each round of answers; halves when the server is overloaded, once a round.
+    """Grows by one call for each round of answers; halves when the server is overloaded, at most once a round.
 
-    After a halving it grows by one for each answer up to half of what was too much, so that an outage, in which it
-    falls to 1, does not leave the server idle afterwards. ``most`` bounds it. A call that takes longer than ``slow``
-    seconds counts as overload too: a server that queues without end must not be filled until calls time out.
-    ``on_call`` is told of each call's outcome and seconds.
+    After a halving it grows by one for each answer up to half of what was too much. So an outage, in which it falls to
+    1, does not leave the server idle afterwards. ``most`` is the upper bound. A call that takes longer than ``slow``
+    seconds counts as overload too: a server that queues without limit must not be filled until calls time out.
+    ``on_call`` receives the outcome and the seconds of each call.
     """
 
     def __init__(self, name: str, most: int, slow: float = float("inf")) -> None:
@@ -67,7 +63,6 @@ class Throttle:
         self.in_flight = 0
         self._slow = slow
         self._threshold = float(most)
-        self._lock = threading.Lock()
         self._waiters: list[_Waiter] = []
         self._arrivals = itertools.count()
         self._calls = 0
@@ -78,67 +73,53 @@ class Throttle:
 
     @asynccontextmanager
     async def slot(self, rank: float = 0.0) -> AsyncIterator[Slot]:
-        """Wait for a turn; lower ranks come first."""
-        number = await self._acquire(rank)
-        slot = Slot(self, number)
+        """Wait for a turn. Lower ranks come first."""
+        await self._turn(rank)
+        self._calls += 1
+        slot = Slot(self, self._calls)
         try:
             yield slot
         finally:
             self.on_call(slot.outcome, time.monotonic() - slot.began)
-            with self._lock:
-                self.in_flight -= 1
-            self._grant()
+            self._leave()
 
-    async def _acquire(self, rank: float) -> int:
-        loop = asyncio.get_running_loop()
-        waiter = _Waiter(rank, next(self._arrivals), loop, loop.create_future())
-        with self._lock:
-            heapq.heappush(self._waiters, waiter)
-            closed_for = self._opens_at - time.monotonic()
-        if closed_for > 0:
-            loop.call_later(closed_for + TIMER_SLACK, self._grant)
+    async def _turn(self, rank: float) -> None:
+        waiter = _Waiter(rank, next(self._arrivals), asyncio.get_running_loop().create_future())
+        heapq.heappush(self._waiters, waiter)
         self._grant()
         try:
             await waiter.turn
         except asyncio.CancelledError:
-            with self._lock:
-                waiter.gone = True
-                self.in_flight -= waiter.granted
-            self._grant()
+            if not waiter.turn.cancelled():  # the turn was granted in the same moment
+                self._leave()
             raise
-        with self._lock:
-            self._calls += 1
-            return self._calls
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        self._grant()
 
     def _grant(self) -> None:
-        """Give turns to as many as may go now. Safe from any thread."""
-        with self._lock:
-            while self._waiters and self.in_flight < int(self.limit) and time.monotonic() >= self._opens_at:
-                waiter = heapq.heappop(self._waiters)
-                if waiter.gone:
-                    continue
-                waiter.granted = True
+        """Give turns to as many as may go now."""
+        while self._waiters and self.in_flight < int(self.limit) and time.monotonic() >= self._opens_at:
+            turn = heapq.heappop(self._waiters).turn
+            if not turn.cancelled():
                 self.in_flight += 1
-                waiter.loop.call_soon_threadsafe(_take_turn, waiter.turn)
+                turn.set_result(None)
 
     def _answered(self, number: int, seconds: float) -> None:
-        with self._lock:
-            self._answered_since_cut = True
-            if seconds > self._slow:
-                self._cut(number, f"a call took {seconds:.0f} s")
-            elif self.in_flight >= int(self.limit):  # else nothing shows that more calls would be answered too
-                self.limit += 1.0 if self.limit < self._threshold else 1.0 / self.limit
-                self.limit = min(self.limit, float(self.most))
+        self._answered_since_cut = True
+        if seconds > self._slow:
+            self._cut(number, f"a call took {seconds:.0f} s")
+        elif self.in_flight >= int(self.limit):  # otherwise nothing shows that more calls would be answered too
+            self.limit += 1.0 if self.limit < self._threshold else 1.0 / self.limit
+            self.limit = min(self.limit, float(self.most))
         self._grant()
 
     def _overloaded(self, number: int, pause: float | None) -> None:
-        with self._lock:
-            self._cut(number, "it is overloaded or away")
-            if pause is not None and pause > 0:
-                self._opens_at = max(self._opens_at, time.monotonic() + pause)
-                for waiter in self._waiters:
-                    if not waiter.gone:
-                        waiter.loop.call_soon_threadsafe(waiter.loop.call_later, pause + TIMER_SLACK, self._grant)
+        self._cut(number, "it is overloaded or cannot be reached")
+        if pause is not None and pause > 0:
+            self._opens_at = max(self._opens_at, time.monotonic() + pause)
+            asyncio.get_running_loop().call_later(pause + TIMER_SLACK, self._grant)
 
     def _cut(self, number: int, why: str) -> None:
         """Halve, unless this call began before the last halving: then it says nothing about the present limit."""
@@ -147,11 +128,6 @@ class Throttle:
         before, self.limit = self.limit, max(1.0, self.limit * DECREASE)
         if self._answered_since_cut:
             self._threshold = self.limit
-            log.info("At most %d calls to the %s at once, not %d: %s.", self.limit, self.name, before, why)
+            log.info("At most %d calls to the %s at once, down from %d: %s.", self.limit, self.name, before, why)
         self._last_cut = self._calls
         self._answered_since_cut = False
-
-
-def _take_turn(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import signal
-import socket
 from collections.abc import Sequence
 
 from torch.distributed import DistError
@@ -24,6 +22,7 @@ from shared.contracts import JobState
 from shared.errors import InvalidInput, MPAError
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
+from shared.state.leases import new_owner
 from shared.store import Store
 from shared.telemetry import setup_logging
 
@@ -81,8 +80,7 @@ async def _train(settings: TrainerSettings, job_id: str, together: Together) -> 
     it is over.
     """
     store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    jobs = JobStore.from_url(settings.redis_url)
+    owner, jobs = new_owner(), JobStore.from_url(settings.redis_url)
     try:
         while not (status := await jobs.get(job_id)).state.is_final:
             await TrainingFlow(settings, store, jobs, owner, together=together).run(job_id)

@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from services.trainer.app import make_app
-from services.trainer.worker.tasks import Runner, Stopping
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobState, StoredSpec, TrainingProgress, TrainSpec
 from shared.queue import enqueue_training, make_celery
@@ -131,17 +130,3 @@ async def test_the_worker_takes_jobs_from_the_queue_and_ends_on_sigterm(
     worker.send_signal(signal.SIGTERM)
     assert wait_until(lambda: worker.poll() is not None, timeout=20)
     assert worker.returncode == 0
-
-
-def test_a_stopped_runner_takes_no_more_work() -> None:
-    seen: list[str] = []
-
-    async def work(job_id: str) -> None:
-        seen.append(job_id)
-
-    runner = Runner(work)
-    runner.run("one")
-    runner.stop()
-    with pytest.raises(Stopping):
-        runner.run("two")
-    assert seen == ["one"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -200,18 +199,6 @@ async def test_a_cancelled_wait_takes_nothing_with_it() -> None:
     assert throttle.in_flight == 0
     async with asyncio.timeout(5), throttle.slot():
         assert throttle.in_flight == 1
-
-
-def test_threads_with_loops_of_their_own_share_one_limit(start: Start) -> None:
-    small = SmallServer(capacity=4)
-    throttle = Throttle("teacher", most=4)
-    url = start(small).url
-    threads = [threading.Thread(target=lambda: asyncio.run(ask(url, throttle, 40))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert (small.served, small.refused, throttle.in_flight) == (120, 0, 0)
 
 
 class LimitMachine(RuleBasedStateMachine):

@@ -6,11 +6,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.parity.endpoints.limiter import Throttle
-from services.parity.worker.__main__ import make_worker
+from services.parity.worker.__main__ import open_worker
 from services.parity.worker.shard import ShardWork
 from shared.contracts import JobState
+from shared.queue import make_celery
+from shared.queue.work_loop import WorkLoop
 from shared.sets import set_digest
 from shared.settings import ParitySettings
 from shared.state import JobStore
@@ -26,8 +29,9 @@ async def test_the_shards_of_a_worker_share_the_limit_of_calls(
 ) -> None:
     job_id = await submit(spec())
     teacher[0].delay = student[0].delay = 0.02
-    _, runner = make_worker(settings.model_copy(update={"calls_in_flight": 3}))
-    await asyncio.gather(*(asyncio.to_thread(runner.run, job_id, shard) for shard in range(4)))
+    fewer = settings.model_copy(update={"calls_in_flight": 3})
+    with WorkLoop(lambda: open_worker(fewer, make_celery(fewer), CollectorRegistry()), threads=4) as loop:
+        await asyncio.gather(*(asyncio.to_thread(loop.run, job_id, shard) for shard in range(4)))
     assert (await jobs.get(job_id)).state is JobState.TRAINING
     assert 1 < teacher[0].most_in_flight <= 3
     assert 1 < student[0].most_in_flight <= 3

@@ -1,13 +1,12 @@
-"""The Celery app: JSON only, acknowledged late, results off. Messages are hints; the job record is the truth.
+"""The Celery app and its messages: JSON only, acknowledged late, no results.
 
-Services send to each other by task name, so that none has to import another.
+Messages are hints; the job record is the truth. Services send to each other by task name, so that they need not import
+each other.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,8 +23,8 @@ MESSAGE_SCHEMA = 1
 """Raised only when workers of earlier releases would misunderstand a message."""
 COLLECT_TASK, COLLECT_QUEUE = "parity.collect_shard", "collect"
 TRAIN_TASK, TRAIN_QUEUE = "trainer.train_job", "train"
-# Work is leased and re-sent by the reconciler, so a redelivery by the broker is only a last resort: it comes late on
-# purpose, because a task that outlives the visibility timeout would be delivered again while it runs.
+# Work is leased and the reconciler sends it again, so a redelivery by the broker is only a last resort. It is late on
+# purpose: a task that outlives the visibility timeout would be delivered again while it runs.
 VISIBILITY_TIMEOUT = timedelta(hours=6)
 RESTORE_EVERY_POLLS = 10
 SENT_HEADER = "mpa_sent_at"
@@ -68,37 +67,19 @@ def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
 
 
 def enqueue_shard(app: Celery, job_id: str, shard: int, trace: str | None = None) -> None:
-    """Ask a parity worker to collect a shard. Raises kombu's OperationalError if the broker stays away."""
+    """Ask a parity worker to collect a shard. Raises kombu's OperationalError if the broker stays unreachable."""
     app.send_task(COLLECT_TASK, args=[job_id, shard], queue=COLLECT_QUEUE, headers=_headers(trace))
 
 
 def enqueue_training(app: Celery, job_id: str, trace: str | None = None) -> None:
-    """Ask a trainer to train a job. Raises kombu's OperationalError if the broker stays away."""
+    """Ask a trainer to train a job. Raises kombu's OperationalError if the broker stays unreachable."""
     app.send_task(TRAIN_TASK, args=[job_id], queue=TRAIN_QUEUE, headers=_headers(trace))
 
 
-def work_off(app: Celery, queue: str, *, name: str, threads: int, log_level: str) -> None:
-    """Be a worker of this queue until the process is told to end. What Celery says past the log is left out."""
-    sys.__stdout__ = None  # type: ignore[misc]  # its farewells go there, in lines that are no JSON
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "--pool=threads",
-            f"--concurrency={threads}",
-            f"--queues={queue}",
-            f"--hostname={name}-{os.getpid()}@%h",
-            f"--loglevel={log_level}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
-    )
-
-
 def check_message(headers: Mapping[str, Any] | None) -> None:
-    """Raises NewerSchema for a message that a worker of this release would misunderstand; one without a number is of
-    schema 1.
+    """Raises NewerSchema for a message that a worker of this release would misunderstand.
+
+    A message without a number has schema 1.
     """
     sent = headers or {}
     number = sent.get(SCHEMA_HEADER, 1)
@@ -107,13 +88,13 @@ def check_message(headers: Mapping[str, Any] | None) -> None:
 
 
 def trace_of(task: Task) -> str | None:
-    """The traceparent that the message being worked on came with."""
+    """The traceparent that the task's message carries."""
     found = getattr(task.request, TRACE_HEADER, None) or (task.request.headers or {}).get(TRACE_HEADER)
     return str(found) if found else None
 
 
 def queue_depth(app: Celery, queue: str) -> int:
-    """Messages waiting in a queue, without those a worker has taken."""
+    """The number of messages that wait in a queue, without those that a worker has taken."""
     with app.connection_for_write() as connection:
         try:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
@@ -122,9 +103,9 @@ def queue_depth(app: Celery, queue: str) -> int:
 
 
 def oldest_message_age(app: Celery, queue: str) -> float:
-    """Seconds that the oldest waiting message has waited; 0 for an empty queue.
+    """Seconds that the oldest message has waited; 0 for an empty queue.
 
-    A message that does not say when it was sent (of an older release, or not ours) counts as just sent.
+    A message without the time when it was sent (from an older release, or from another program) counts as just sent.
     """
     with app.connection_for_write() as connection:
         raw = connection.default_channel.client.lindex(queue, -1)
@@ -134,6 +115,6 @@ def oldest_message_age(app: Celery, queue: str) -> float:
 
 
 def _headers(trace: str | None) -> dict[str, Any]:
-    """In headers, because workers of every release ignore those that they do not know."""
+    """Sent as headers, because workers of every release ignore headers that they do not know."""
     known: dict[str, Any] = {SCHEMA_HEADER: MESSAGE_SCHEMA, RELEASE_HEADER: RELEASE, SENT_HEADER: time.time()}
     return known | ({TRACE_HEADER: trace} if trace else {})
