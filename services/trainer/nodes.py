@@ -2,7 +2,7 @@
 
 import sys
 
-from services.trainer.launch.nodes import main
+from services.trainer.worker.nodes import main
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.launch.nodes import check_nodes
 from services.trainer.launch.rendezvous import Place, Together
 from services.trainer.run.train import run_training
 from services.trainer.run_config import last_progress, read_progress
 from services.trainer.worker.flow import TrainingFlow
+from services.trainer.worker.nodes import check_nodes
 from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import GateSpec, JobState, Outcome, TrainSpec
