@@ -128,6 +128,12 @@ def test_the_index_lists_every_page_once() -> None:
     assert listed == [page.name for page in PAGES[2:] if page != INDEX]
 
 
+def test_every_room_is_described() -> None:
+    rooms = [init.parent for init in (*ROOT.glob("services/*/*/__init__.py"), *ROOT.glob("shared/*/__init__.py"))]
+    described = set(named_paths(ROOT / "CONTRIBUTING.md"))
+    assert not [name(room) for room in rooms if name(room) not in described]
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < MAX_README_LINES
 
