@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -18,13 +17,11 @@ from shared.state.records import (
     ShardResult,
     Snapshot,
     TrainingRecord,
+    Work,
     WorkStatus,
     check_transition,
-    dump,
-    load_info,
-    load_shard,
-    load_training,
     past,
+    replace,
     shards_of_round,
 )
 from shared.state.redis_hash import ACTIVE, JOBS, Change, Clock, Fields, JobHash
@@ -81,12 +78,12 @@ class JobStore:
         fields, now = await self._hash.read_all(job_id)
         if "spec" not in fields:
             raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
-        shards = {int(name[6:]): load_shard(text) for name, text in fields.items() if name.startswith("shard:")}
+        shards = {int(name[6:]): ShardRecord.load(text) for name, text in fields.items() if name.startswith("shard:")}
         return Snapshot(
             stored=read_shown(StoredSpec, fields["spec"]),
             state=JobState(fields["state"]),
-            info=load_info(fields.get("info")),
-            training=load_training(fields.get("training")),
+            info=JobInfo.load(fields.get("info")),
+            training=TrainingRecord.load(fields.get("training")),
             shards=shards,
             version=int(fields.get("version", 0)),
             updated=float(fields.get("updated", 0.0)),
@@ -138,8 +135,8 @@ class JobStore:
         def decide(fields: Fields, now: float) -> Change[bool]:
             if fields["state"] != current:
                 return Change(False)
-            info = replace(load_info(fields["info"]).entered(to, now), **changes)
-            return Change(True, {"state": to, "info": dump(info)})
+            info = replace(JobInfo.load(fields["info"]).entered(to, now), **changes)
+            return Change(True, {"state": to, "info": info.dump()})
 
         return await self._hash.update(job_id, ["state", "info"], decide)
 
@@ -149,8 +146,8 @@ class JobStore:
         def decide(fields: Fields, now: float) -> Change[bool]:
             if JobState(str(fields["state"])).is_final:
                 return Change(False)
-            info = replace(load_info(fields["info"]).entered(JobState.FAILED, now), last_error=error, reason=error)
-            return Change(True, {"state": JobState.FAILED, "info": dump(info)})
+            info = replace(JobInfo.load(fields["info"]).entered(JobState.FAILED, now), last_error=error, reason=error)
+            return Change(True, {"state": JobState.FAILED, "info": info.dump()})
 
         return await self._hash.update(job_id, ["state", "info"], decide)
 
@@ -171,8 +168,8 @@ class JobStore:
                 raise Conflict(f"Job {job_id} is being promoted: let it finish, then roll the student back.")
             if state.is_final:
                 raise Conflict(f"Job {job_id} has {state} already: there is nothing to cancel.")
-            info = load_info(fields["info"]).entered(JobState.CANCELLED, now)
-            new = {"state": str(JobState.CANCELLED), "info": dump(replace(info, reason="Cancelled by request."))}
+            info = JobInfo.load(fields["info"]).entered(JobState.CANCELLED, now)
+            new = {"state": str(JobState.CANCELLED), "info": replace(info, reason="Cancelled by request.").dump()}
             return Change(None, new | _idle_work(fields))
 
         await self._hash.update(job_id, names, decide)
@@ -188,16 +185,16 @@ class JobStore:
             state = JobState(str(fields["state"]))
             if state not in (JobState.FAILED, JobState.CANCELLED):
                 raise Conflict(f"Job {job_id} is {state}: only failed or cancelled jobs can be retried.")
-            shards = {name: load_shard(text) for name, text in fields.items() if name.startswith("shard:")}
+            shards = {name: ShardRecord.load(text) for name, text in fields.items() if name.startswith("shard:")}
             done = {name: shard for name, shard in shards.items() if shard.result is not None}
-            before = load_info(fields["info"])
+            before = JobInfo.load(fields["info"])
             to = JobState.COLLECTING if done else JobState.QUEUED
             here = {shard_field(index) for index in shards_of_round(before.round, snapshot.stored.shards)}
             images = sum(shard.result.images for name, shard in done.items() if name in here and shard.result)
             kept = JobInfo(history=before.history, base_images=images, round=before.round, rounds=before.rounds)
             info = kept.entered(to, now)
-            new = {name: dump(ShardRecord()) for name in shards if name not in done}
-            return Change(None, new | {"state": str(to), "info": dump(info), "training": "{}"}, active=True)
+            new = {name: ShardRecord().dump() for name in shards if name not in done}
+            return Change(None, new | {"state": str(to), "info": info.dump(), "training": "{}"}, active=True)
 
         await self._hash.update(job_id, names, decide)
 
@@ -209,8 +206,8 @@ class JobStore:
         def decide(fields: Fields, _now: float) -> Change[bool]:
             if not JobState(str(fields["state"])).is_final:
                 return Change(False)
-            info = load_info(fields["info"])
-            return Change(not info.reported, {"info": dump(replace(info, reported=True))}, visible=False, active=False)
+            info = JobInfo.load(fields["info"])
+            return Change(not info.reported, {"info": replace(info, reported=True).dump()}, visible=False, active=False)
 
         return await self._hash.update(job_id, ["state", "info"], decide)
 
@@ -238,7 +235,7 @@ def _first_fields(stored: StoredSpec, created: float, rebuilt: Rebuilt | None) -
     new: dict[str, str] = {}
     if rebuilt is not None:
         done = ShardRecord(status=WorkStatus.DONE)
-        new = {shard_field(i): dump(replace(done, result=result)) for i, result in rebuilt.shards.items()}
+        new = {shard_field(i): replace(done, result=result).dump() for i, result in rebuilt.shards.items()}
         rounds = past(rebuilt.rounds)
         if rebuilt.final is not None:
             state, info = rebuilt.final.state, replace(_info_of(rebuilt.final, created), rounds=rounds)
@@ -247,8 +244,8 @@ def _first_fields(stored: StoredSpec, created: float, rebuilt: Rebuilt | None) -
             here = shards_of_round(rebuilt.round, stored.shards)
             images = sum(result.images for index, result in rebuilt.shards.items() if index in here)
             info = replace(info.entered(state, created), base_images=images, round=rebuilt.round, rounds=rounds)
-    fields = {"spec": stored.model_dump_json(), "state": str(state), "info": dump(info), "updated": repr(created)}
-    return new | fields | {"training": dump(TrainingRecord()), "version": "0"}
+    fields = {"spec": stored.model_dump_json(), "state": str(state), "info": info.dump(), "updated": repr(created)}
+    return new | fields | {"training": TrainingRecord().dump(), "version": "0"}
 
 
 def _info_of(final: JobStatus, created: float) -> JobInfo:
@@ -269,10 +266,9 @@ def _idle_work(fields: Fields) -> dict[str, str]:
     """All leased work of a job taken from its holders; finished work stays."""
     idle: dict[str, str] = {}
     for name, text in fields.items():
-        loader: Callable[[str | None], ShardRecord | TrainingRecord]
-        loader = load_training if name == "training" else load_shard
         if name == "training" or name.startswith("shard:"):
-            work = loader(text)
+            kind: type[Work] = TrainingRecord if name == "training" else ShardRecord
+            work = kind.load(text)
             if work.status is WorkStatus.LEASED:
-                idle[name] = dump(replace(work, status=WorkStatus.PENDING, token="", owner="", waiting_for=None))
+                idle[name] = replace(work, status=WorkStatus.PENDING, token="", owner="", waiting_for=None).dump()
     return idle

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from dataclasses import replace
 from typing import TypeVar
 
 from shared.backoff import Backoff
 from shared.errors import LeaseLost
-from shared.state.records import Work, WorkStatus
+from shared.state.records import Work, WorkStatus, replace
 
 W = TypeVar("W", bound=Work)
 RETRIES = Backoff(1.0, 60.0)

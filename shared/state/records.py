@@ -1,17 +1,19 @@
-"""What is known about a job while it runs: plain records, and which state may follow which.
+"""The records of a running job, and which state may follow which.
 
 A job is one Redis hash. Its fields are the JSON of these records, so a record is also the unit of compare-and-set: a
-writer names the bytes it read. Counters are never stored: they are sums over the shard records.
+writer names the bytes that it read. Counters are never stored: they are sums over the shard records.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from shared.contracts import JobState, RoundReport, StoredSpec
 from shared.discrepancies import Histogram
@@ -68,9 +70,43 @@ class Lease:
     ending: asyncio.Event = field(default_factory=asyncio.Event, compare=False, repr=False)
 
 
-@dataclass(frozen=True)
-class Work:
-    """A piece of leased work. ``queued``: its message is believed to be in the broker; ``due``: when to send one."""
+class Record(BaseModel):
+    """Base of the records. Fields that a later release has written are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
+
+    @classmethod
+    def load(cls, text: str | None) -> Self:
+        """The record of a field of the hash; a new one if the field is missing. Raises ValueError."""
+        return cls.model_validate_json(text or "{}")
+
+    def dump(self) -> str:
+        """JSON without default values: equal records are equal bytes."""
+        defaults = _new(type(self)).__dict__
+        return self.model_dump_json(exclude={name for name, value in self.__dict__.items() if value == defaults[name]})
+
+
+R = TypeVar("R", bound=Record)
+
+
+def replace(record: R, **changes: Any) -> R:
+    """A copy of the record with other values. Raises TypeError for a field that it does not have."""
+    unknown = changes.keys() - type(record).model_fields.keys()
+    if unknown:
+        raise TypeError(f"{type(record).__name__} has no field {', '.join(sorted(unknown))}")
+    return record.model_copy(update=changes)
+
+
+@cache
+def _new(kind: type[R]) -> R:
+    return kind()
+
+
+class Work(Record):
+    """A piece of leased work. ``queued``: its message should be in the broker. ``due``: when to send one.
+
+    Times are in seconds since the epoch.
+    """
 
     status: WorkStatus = WorkStatus.PENDING
     attempts: int = 0
@@ -82,11 +118,9 @@ class Work:
     error: str | None = None
     error_at: float = 0.0
     waiting_for: str | None = None
-    unknown: dict[str, Any] = field(default_factory=dict)
-    """Fields that a later release has written: kept as they are."""
 
     def held(self, now: float) -> bool:
-        """Whether somebody works on it at ``now``."""
+        """Whether somebody is working on it at ``now``."""
         return self.status is WorkStatus.LEASED and self.expires > now
 
     def is_free(self, now: float) -> bool:
@@ -99,42 +133,40 @@ class Work:
         return self.status is WorkStatus.PENDING and self.due <= now and (not self.queued or queue_is_short)
 
 
-@dataclass(frozen=True)
-class ShardResult:
-    """What a shard yielded; sums over its rows. ``train_disparity``: disparity pairs outside the held-out images.
+class ShardResult(BaseModel):
+    """Sums over the rows of a shard. ``train_disparity``: disparity pairs outside the held-out images.
 
     ``gaps``: the discrepancies of its pairs by name.
     """
 
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
     images: int = 0
-    verdicts: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[str, int] = {}
     prompt_tokens: int = 0
     completion_tokens: int = 0
     saved_tokens: int = 0
     train_disparity: int = 0
-    gaps: dict[str, Histogram] = field(default_factory=dict)
+    gaps: dict[str, Histogram] = {}
 
 
-@dataclass(frozen=True)
 class ShardRecord(Work):
-    """``progress`` is the live count of a shard in work; ``result`` the final one."""
+    """``progress``: the live sums of a shard that is being collected. ``result``: the final ones."""
 
     progress: ShardResult | None = None
     result: ShardResult | None = None
 
 
-@dataclass(frozen=True)
 class TrainingRecord(Work):
     """The training of a job; ``progress`` holds the fields of contracts.TrainingProgress."""
 
     progress: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class JobInfo:
-    """What happened to the job as a whole. ``history``: (state, since); ``base_images``: done before this run.
+class JobInfo(Record):
+    """The job as a whole. ``history``: (state, since). ``base_images``: images that were done before this run.
 
-    ``round`` is the present one; ``rounds`` holds the fields of contracts.RoundReport of those that are over.
+    ``round``: the present round. ``rounds``: the fields of contracts.RoundReport of the rounds that are over.
     """
 
     history: tuple[tuple[str, float], ...] = ()
@@ -148,7 +180,6 @@ class JobInfo:
     reported: bool = False
     round: int = 1
     rounds: tuple[dict[str, Any], ...] = ()
-    unknown: dict[str, Any] = field(default_factory=dict)
 
     def entered(self, state: JobState, now: float) -> JobInfo:
         return replace(self, history=(*self.history, (str(state), now)))
@@ -176,12 +207,12 @@ class Snapshot:
         return self.shards.get(index, ShardRecord())
 
     def round_shards(self) -> dict[int, ShardRecord]:
-        """The shards of the present round by number, those that nobody has touched too."""
+        """The shards of the present round by number, including those without a record."""
         return {index: self.shard(index) for index in shards_of_round(self.info.round, self.stored.shards)}
 
 
 def past(rounds: Iterable[RoundReport]) -> tuple[dict[str, Any], ...]:
-    """Rounds for JobInfo, without what only the store has to know: the record is read at every step of every shard."""
+    """Rounds for JobInfo. Their questions are left out, because every step of every shard reads this record."""
     return tuple(report.model_dump(mode="json", exclude={"failed_questions"}) for report in rounds)
 
 
@@ -193,55 +224,3 @@ def shards_of_round(round_: int, shards: int) -> range:
 def round_of_shard(shard: int, shards: int) -> int:
     """The round, from 1, that a shard number belongs to."""
     return shard // shards + 1
-
-
-def dump(record: Work | JobInfo) -> str:
-    """Canonical JSON without default values: equal records are equal bytes."""
-    return json.dumps(_without_defaults(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _without_defaults(record: Work | JobInfo) -> dict[str, Any]:
-    empty = asdict(type(record)())
-    known = {name: value for name, value in asdict(record).items() if value != empty[name]}
-    kept: dict[str, Any] = known.pop("unknown", {})
-    return kept | known
-
-
-def load_shard(text: str | None) -> ShardRecord:
-    raw = _load(text, ShardRecord)
-    for name in ("progress", "result"):
-        if raw.get(name) is not None:
-            raw[name] = _shard_result(raw[name])
-    return ShardRecord(**raw)
-
-
-def _shard_result(raw: dict[str, Any]) -> ShardResult:
-    gaps = {name: Histogram(tuple(one["bins"]), one["total"]) for name, one in raw.pop("gaps", {}).items()}
-    known = {one.name for one in fields(ShardResult)}
-    return ShardResult(**{name: value for name, value in raw.items() if name in known}, gaps=gaps)
-
-
-def load_training(text: str | None) -> TrainingRecord:
-    return TrainingRecord(**_load(text, TrainingRecord))
-
-
-def load_info(text: str | None) -> JobInfo:
-    raw = _split(text, JobInfo)
-    raw["history"] = tuple((str(name), float(at)) for name, at in raw.get("history", ()))
-    raw["rounds"] = tuple(raw.get("rounds", ()))
-    return JobInfo(**raw)
-
-
-def _split(text: str | None, kind: type[Work | JobInfo]) -> dict[str, Any]:
-    """The arguments of a record; what this release does not know goes under ``unknown``."""
-    raw: dict[str, Any] = json.loads(text) if text else {}
-    known = {one.name for one in fields(kind)} - {"unknown"}
-    newer = {name: raw.pop(name) for name in list(raw) if name not in known}
-    return raw | {"unknown": newer}
-
-
-def _load(text: str | None, kind: type[Work]) -> dict[str, Any]:
-    raw = _split(text, kind)
-    if "status" in raw:
-        raw["status"] = WorkStatus(raw["status"])
-    return raw

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from shared.compatibility import read_stored
@@ -13,13 +13,12 @@ from shared.errors import LeaseLost
 from shared.state import leases
 from shared.state.records import (
     COLLECT_STATES,
+    JobInfo,
     Lease,
     ShardRecord,
     ShardResult,
     WorkStatus,
-    dump,
-    load_info,
-    load_shard,
+    replace,
     shards_of_round,
 )
 from shared.state.redis_hash import Change, Fields, JobHash
@@ -46,16 +45,16 @@ class ShardLeases:
         field, token = shard_field(shard), secrets.token_hex(8)
 
         def decide(fields: Fields, now: float) -> Change[Lease | None]:
-            state, record = JobState(str(fields["state"])), load_shard(fields[field])
+            state, record = JobState(str(fields["state"])), ShardRecord.load(fields[field])
             stored = read_stored(StoredSpec, str(fields["spec"]), f"Job {job_id}")
-            known = shard in shards_of_round(load_info(fields["info"]).round, stored.shards)
+            known = shard in shards_of_round(JobInfo.load(fields["info"]).round, stored.shards)
             if not known or state not in COLLECT_STATES or not record.is_free(now) or record.attempts >= max_attempts:
                 return Change(None)
             taken = leases.take(record, owner, token, now + ttl)
-            new = {field: dump(replace(taken, progress=None))}
+            new = {field: replace(taken, progress=None).dump()}
             if state is JobState.QUEUED:
-                info = load_info(fields["info"]).entered(JobState.COLLECTING, now)
-                new |= {"state": str(JobState.COLLECTING), "info": dump(info)}
+                info = JobInfo.load(fields["info"]).entered(JobState.COLLECTING, now)
+                new |= {"state": str(JobState.COLLECTING), "info": info.dump()}
             return Change(Lease(job_id, shard, owner, token, now + ttl, taken.attempts), new)
 
         return await self._hash.update(job_id, ["state", "info", field], decide)
@@ -68,7 +67,7 @@ class ShardLeases:
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, Lease, bool]:
             new = replace(record, expires=now + ttl, progress=progress, waiting_for=waiting_for)
             visible = (record.progress, record.waiting_for) != (progress, waiting_for)
-            return new, replace(lease, expires=now + ttl), visible
+            return new, dataclasses.replace(lease, expires=now + ttl), visible
 
         return await self._guarded(lease, step)
 
@@ -119,10 +118,10 @@ class ShardLeases:
                 return Change([])
             claimed, new = [], {}
             for index in indices:
-                record = load_shard(fields[shard_field(index)])
+                record = ShardRecord.load(fields[shard_field(index)])
                 if not record.is_due(now, queue_is_short):
                     continue
-                new[shard_field(index)] = dump(_claim(record, now, patience, max_attempts))
+                new[shard_field(index)] = _claim(record, now, patience, max_attempts).dump()
                 if record.attempts < max_attempts:
                     claimed.append(index)
             return Change(claimed, new)
@@ -141,10 +140,10 @@ class ShardLeases:
         def decide(fields: Fields, now: float) -> Change[T]:
             if JobState(str(fields["state"])) not in COLLECT_STATES:
                 raise LeaseLost(f"The lease on {what} was lost: the job is {fields['state']}.")
-            record = load_shard(fields[field])
+            record = ShardRecord.load(fields[field])
             leases.check_token(record, lease.token, what)
             new, result, visible = step(record, now)
-            return Change(result, {field: dump(new)}, visible=visible)
+            return Change(result, {field: new.dump()}, visible=visible)
 
         return await self._hash.update(lease.job_id, ["state", field], decide)
 
@@ -154,5 +153,5 @@ def _claim(record: ShardRecord, now: float, patience: float, max_attempts: int) 
         error = f"The worker {record.owner} stopped answering."
         record = replace(record, error=error, error_at=now, progress=None)
     if record.attempts >= max_attempts:
-        return replace(leases.fail(record, record.error or "It failed.", now, max_attempts))
+        return leases.fail(record, record.error or "It failed.", now, max_attempts)
     return leases.mark_queued(record, now + patience)

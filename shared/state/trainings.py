@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from shared.compatibility import read_stored
 from shared.contracts import Evaluation, JobState, Outcome, RoundReport, StoredSpec, TrainingProgress
@@ -17,11 +17,9 @@ from shared.state.records import (
     TrainingRecord,
     WorkStatus,
     check_transition,
-    dump,
     is_past,
-    load_info,
-    load_training,
     past,
+    replace,
 )
 from shared.state.redis_hash import Change, Fields, JobHash
 
@@ -49,13 +47,13 @@ class TrainingLeases:
 
         def decide(fields: Fields, now: float) -> Change[Lease | None]:
             read_stored(StoredSpec, str(fields["spec"]), f"Job {job_id}")
-            record = load_training(fields["training"])
+            record = TrainingRecord.load(fields["training"])
             in_training = JobState(str(fields["state"])) in TRAIN_STATES
             if not in_training or not record.is_free(now) or record.attempts >= max_attempts:
                 return Change(None)
             taken = leases.take(record, owner, token, now + ttl)
             lease = Lease(job_id, None, owner, token, now + ttl, taken.attempts)
-            return Change(lease, {"training": dump(taken)})
+            return Change(lease, {"training": taken.dump()})
 
         return await self._hash.update(job_id, ["state", "training"], decide)
 
@@ -71,7 +69,7 @@ class TrainingLeases:
             return _Next(new, state, info, visible=visible)
 
         await self._guarded(lease, step)
-        return replace(lease, expires=(await self._hash.now()) + ttl)
+        return dataclasses.replace(lease, expires=(await self._hash.now()) + ttl)
 
     async def advance(
         self,
@@ -156,17 +154,17 @@ class TrainingLeases:
         """
 
         def decide(fields: Fields, now: float) -> Change[bool]:
-            record, state = load_training(fields["training"]), JobState(str(fields["state"]))
+            record, state = TrainingRecord.load(fields["training"]), JobState(str(fields["state"]))
             if state not in TRAIN_STATES or not record.is_due(now, queue_is_short):
                 return Change(False)
             if record.status is WorkStatus.LEASED:
                 record = replace(record, error=f"The trainer {record.owner} stopped answering.", error_at=now)
             if record.attempts < max_attempts:
-                return Change(True, {"training": dump(leases.mark_queued(record, now + patience))})
+                return Change(True, {"training": leases.mark_queued(record, now + patience).dump()})
             error = f"The training failed {record.attempts} times. {record.error or ''}".strip()
-            info = replace(load_info(fields["info"]).entered(JobState.FAILED, now), last_error=error, reason=error)
+            info = replace(JobInfo.load(fields["info"]).entered(JobState.FAILED, now), last_error=error, reason=error)
             failed = leases.fail(record, error, now, max_attempts)
-            return Change(False, {"training": dump(failed), "state": str(JobState.FAILED), "info": dump(info)})
+            return Change(False, {"training": failed.dump(), "state": str(JobState.FAILED), "info": info.dump()})
 
         return await self._hash.update(job_id, ["state", "info", "training"], decide)
 
@@ -179,10 +177,10 @@ class TrainingLeases:
             state = JobState(str(fields["state"]))
             if state not in TRAIN_STATES:
                 raise LeaseLost(f"The lease on {what} was lost: the job is {state}.")
-            record = load_training(fields["training"])
+            record = TrainingRecord.load(fields["training"])
             leases.check_token(record, lease.token, what)
-            after = step(record, state, load_info(fields["info"]), now)
-            new = {"training": dump(after.training), "state": str(after.state), "info": dump(after.info)}
+            after = step(record, state, JobInfo.load(fields["info"]), now)
+            new = {"training": after.training.dump(), "state": str(after.state), "info": after.info.dump()}
             return Change(None, new, visible=after.visible)
 
         await self._hash.update(lease.job_id, ["state", "info", "training"], decide)

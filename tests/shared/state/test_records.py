@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shared.contracts import JobState
 from shared.errors import Conflict
 from shared.state import LEGAL, JobInfo, ShardRecord, ShardResult, TrainingRecord, WorkStatus
-from shared.state.records import check_transition, dump, is_past, load_info, load_shard, load_training
+from shared.state.records import check_transition, is_past
 
 results = st.builds(
     ShardResult,
@@ -33,20 +33,20 @@ shards = st.builds(
 
 @given(shards)
 def test_shards_survive_json(shard: ShardRecord) -> None:
-    assert load_shard(dump(shard)) == shard
+    assert ShardRecord.load(shard.dump()) == shard
 
 
 @given(st.floats(0, 2e9), st.none() | st.text(max_size=20))
 def test_trainings_and_infos_survive_json(at: float, error: str | None) -> None:
     training = TrainingRecord(due=at, error=error, progress={"step": 3, "loss": None})
     info = JobInfo(history=(("queued", at), ("collecting", at)), last_error=error)
-    assert load_training(dump(training)) == training
-    assert load_info(dump(info)) == info
+    assert TrainingRecord.load(training.dump()) == training
+    assert JobInfo.load(info.dump()) == info
 
 
 def test_a_record_without_news_is_empty() -> None:
-    assert dump(ShardRecord()) == "{}"
-    assert load_shard(None) == ShardRecord()
+    assert ShardRecord().dump() == "{}"
+    assert ShardRecord.load(None) == ShardRecord()
 
 
 @pytest.mark.parametrize("current", list(JobState))
