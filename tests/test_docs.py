@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from shared.contracts import JobSpec, LoraSpec, LossSpec, Outcome, Verdict
+from shared.vqa.task_files import read_task_file
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -132,6 +137,45 @@ def test_every_room_is_described() -> None:
     rooms = [init.parent for init in (*ROOT.glob("services/*/*/__init__.py"), *ROOT.glob("shared/*/__init__.py"))]
     described = set(named_paths(ROOT / "CONTRIBUTING.md"))
     assert not [name(room) for room in rooms if name(room) not in described]
+
+
+def yaml_of(page: Path) -> list[dict[str, Any]]:
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+
+
+def undocumented(written: Mapping[str, Any], spec: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The fields of ``spec`` that ``written`` lacks. The fields of the loss are in method.md."""
+    for key, value in spec.items():
+        if key not in written:
+            yield path + key
+        elif isinstance(value, dict) and isinstance(written[key], dict) and key != "loss":
+            yield from undocumented(written[key], value, f"{path}{key}.")
+
+
+def test_the_documented_job_spec_has_every_field_with_its_default() -> None:
+    written = yaml_of(DOCS / "api.md")[0]
+    lora = written["train"].pop("lora")  # allowed only with method: lora
+    spec = JobSpec.model_validate(written)
+    assert spec == JobSpec(images=spec.images, tasks=spec.tasks, name=spec.name)
+    assert LoraSpec(**lora) == LoraSpec()
+    assert list(undocumented(written, spec.model_dump())) == ["train.lora"]
+
+
+def test_every_field_of_the_loss_is_documented() -> None:
+    text = (DOCS / "method.md").read_text(encoding="utf-8")
+    assert not [field for field in LossSpec.model_fields if field not in text]
+
+
+def test_the_documented_task_file_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.yaml"
+    file.write_text(yaml.safe_dump(yaml_of(DOCS / "api.md")[1]))
+    assert list(read_task_file(file)) == ["labels"]
+
+
+@pytest.mark.parametrize("page", ["api.md", "glossary.md"])
+def test_every_verdict_and_outcome_is_explained(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert not [value for value in (*Verdict, *Outcome) if f"`{value.value}`" not in text]
 
 
 def test_the_readme_is_short() -> None:
