@@ -28,6 +28,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?<![\w/])(?:services|shared|tests)/[\w./{},*<>-]+")
 _MODULE = re.compile(r"-m ((?:services|shared|demo|benchmarks|tests)(?:\.\w+)*)(?![\w.])")
 _COMMAND = re.compile(r"(?<!-n )(?<![\w./-])mpa ([a-z]+)(?: (start|status|promote|abort)\b)?")
+_ROUTE = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) (/[^\s?`]*)", re.MULTILINE)
 _SETTING = re.compile(r"MPA_[A-Z]+(?:_[A-Z]+)*(?![\w*])")
 
 
@@ -170,6 +171,24 @@ def test_the_documented_task_file_can_be_read(tmp_path: Path) -> None:
     file = tmp_path / "tasks.yaml"
     file.write_text(yaml.safe_dump(yaml_of(DOCS / "api.md")[1]))
     assert list(read_task_file(file)) == ["labels"]
+
+
+def test_every_route_is_documented_and_every_documented_route_exists() -> None:
+    routes: set[tuple[str, str]] = set()
+    for file in (*ROOT.glob("services/*/app.py"), *ROOT.glob("services/*/api/*.py"), *ROOT.glob("shared/http/*.py")):
+        code = file.read_text(encoding="utf-8")
+        prefix = match[1] if (match := re.search(r'APIRouter\(.*?prefix="([^"]*)"', code, re.DOTALL)) else ""
+        for verb, path in re.findall(r'@(?:app|router)\.(get|post|put|patch|delete)\("([^"]*)"', code):
+            routes.add((verb.upper(), _without_names(prefix + path)))
+    for page in PAGES:
+        named = {(verb, _without_names(path)) for verb, path in _ROUTE.findall("\n".join(code_of(page)))}
+        assert named - {("GET", "/docs")} <= routes, name(page)
+    text = _without_names((DOCS / "api.md").read_text(encoding="utf-8"))
+    assert not [route for route in routes if f"`{' '.join(route)}`" not in text]
+
+
+def _without_names(path: str) -> str:
+    return re.sub(r"\{\w+\}|<\w+>", "{}", path)
 
 
 @pytest.mark.parametrize("page", ["api.md", "glossary.md"])
