@@ -177,7 +177,7 @@ def test_an_arm_is_mined_trained_and_tested_once(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("demo.ablation.running.answered_right", None)
     assert run_arm(settings, arm, 0) == json.loads(json.dumps(result))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="not callable"):  # it is tested, which the other was not
         run_arm(settings, replace(arm, train=train | {"learning_rate": 1e-4}), 0)
 
 

@@ -51,7 +51,11 @@ def test_the_command_writes_a_pile(tmp_path: Path) -> None:
     assert len(read(tmp_path / "benchmark.jsonl")) == 8
 
 
-def test_a_pile_of_no_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pile_of_no_images_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["demo.world", "--out", str(tmp_path), "--images", "0"])
     with pytest.raises(SystemExit):
         main()
+    assert "--images must be at least 1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

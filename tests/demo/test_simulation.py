@@ -73,4 +73,6 @@ def test_a_student_agrees_with_itself(student: Answerer) -> None:
     pairs = [SimulatedPair(pair.index, pair.question, answer) for pair, answer in zip(pairs, own, strict=True)]
     disagreeing, agreeing = identify(student, student, pictures, pairs, votes=1)
     assert not disagreeing
-    assert 0.0 <= label_accuracy(pictures, agreeing) <= 1.0
+    assert len(agreeing) == len(pairs)
+    right = sum(pictures[pair.index].truth(pair.question) == answer for pair, answer in zip(pairs, own, strict=True))
+    assert label_accuracy(pictures, agreeing) == pytest.approx(right / len(pairs))

@@ -129,14 +129,17 @@ def test_scene_text_questions_about_the_same_board_agree(pictures: list[Picture]
 
 
 def test_know_counts_the_copies_that_were_pasted() -> None:
+    fours = 0
     for picture in pile(40, 2, Split.TRAIN, ("know",)):
         shown = picture.dense[list(CHANNELS).index("object")] > 0
         assert shown.any()
         if picture.truth("how many objects are there?") == "4":
+            fours += 1
             assert shown[:4, :4].any()
             assert shown[:4, 4:].any()
             assert shown[4:, :4].any()
             assert shown[4:, 4:].any()
+    assert fours > 0
 
 
 def test_truth_is_the_listed_answer_or_a_refusal(pictures: list[Picture]) -> None:
@@ -184,6 +187,9 @@ def test_every_question_has_a_short_rationale_that_goes_beyond_its_prompt(pictur
 
 
 def test_rationales_name_what_the_answer_rests_on(pictures: list[Picture]) -> None:
+    kinds = {question.kind for picture in pictures for question in picture.questions}
+    assert kinds >= {"chart.compare", "know.name", "know.use", "know.diet", "sttext.same", "text.read"}
+    assert kinds >= {"sttext.read_by_place", "chart.value_by_label"}
     for picture in pictures:
         for question in picture.questions:
             if question.kind == "chart.compare":

@@ -96,7 +96,8 @@ async def test_the_openai_client_talks_to_both(system: System, labelled: Path, s
     assert reply.choices[0].message.content
     assert streamed.strip() == reply.choices[0].message.content.strip()
     assert reply.choices[0].logprobs is not None
-    assert all(t.logprob <= 0 for t in reply.choices[0].logprobs.content or [])
+    logprobs = reply.choices[0].logprobs.content
+    assert logprobs and all(token.logprob <= 0 for token in logprobs)
 
 
 async def test_no_request_fails_while_versions_change_back_and_forth(

@@ -37,7 +37,8 @@ async def test_a_killed_worker_changes_nothing_in_the_set(system: System, pile: 
     async with ParityClient(system.endpoints["parity"]) as client:
         calm = await finish(client, await client.submit(small_job(pile, gate=QUIET, name="calm")))
         job = await client.submit(small_job(pile, gate=QUIET, name="disturbed"))
-        await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
+        job = await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
+        assert job.state is JobState.COLLECTING, "too late to disturb it"
         os.kill(find_descendant(system.process.pid, "services.parity.worker"), signal.SIGKILL)
         job = await finish(client, job)
         assert job.shards.done == job.shards.total
@@ -64,7 +65,8 @@ async def test_a_killed_training_resumes(system: System, data_dir: Path, pile: P
 async def test_a_killed_teacher_only_delays_the_job(system: System, pile: Path) -> None:
     async with ParityClient(system.endpoints["parity"]) as client:
         job = await client.submit(small_job(pile, gate=QUIET, name="killed teacher"))
-        await until(client, job, lambda j: j.images.done >= 2)
+        job = await until(client, job, lambda j: j.images.done >= 2)
+        assert job.state is JobState.COLLECTING, "too late to disturb it"
         os.kill(find_descendant(system.process.pid, "vllm.entrypoints"), signal.SIGKILL)
         job = await finish(client, job)
     assert job.shards.done == job.shards.total
@@ -75,7 +77,8 @@ async def test_a_killed_redis_changes_nothing_in_the_set(system: System, pile: P
     async with ParityClient(system.endpoints["parity"]) as client:
         calm = await finish(client, await client.submit(small_job(pile, gate=QUIET, name="calm for Redis")))
         job = await client.submit(small_job(pile, gate=QUIET, name="killed Redis"))
-        await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
+        job = await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
+        assert job.state is JobState.COLLECTING, "too late to disturb it"
         os.kill(find_descendant(system.process.pid, "-server 127.0.0.1:"), signal.SIGKILL)
         job = await finish(client, job)
         assert job.shards.done == job.shards.total

@@ -39,8 +39,9 @@ def test_spec_survives_json() -> None:
     ],
 )
 def test_bad_specs_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError) as refused:
         JobSpec.model_validate({**MINIMAL, **change})
+    assert {error["loc"][0] for error in refused.value.errors()} == change.keys()
 
 
 def test_final_states() -> None:

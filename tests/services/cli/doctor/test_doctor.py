@@ -250,7 +250,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         (ScriptedModel(lambda _: ["a cat"]), "teacher's answer", BROKEN, "sees neither"),
         (ScriptedModel(wise_teacher, logprobs=False), "teacher's logprobs", WARNING, "without them"),
         (ScriptedModel(wise_teacher, failure=lambda _: 500), "teacher-answers", BROKEN, "500"),
-        (ScriptedModel(wise_teacher, delay=2.5), "teacher-answers", BROKEN, "answer"),
+        (ScriptedModel(wise_teacher, delay=2.5), "teacher-answers", BROKEN, "no answer within 1.2 s"),
     ],
 )
 def test_a_teacher_that_does_not_answer_well(
@@ -310,7 +310,8 @@ def test_settings_that_do_not_go_together(
 
 
 def test_an_unknown_check_cannot_be_skipped() -> None:
-    assert mpa("--skip", "weather").exit_code == 2
+    refused = mpa("--skip", "weather")
+    assert refused.exit_code == 2 and "--skip weather" in refused.stderr and "teacher-answers" in refused.stderr
 
 
 async def test_a_check_that_breaks_or_hangs_is_a_finding() -> None:

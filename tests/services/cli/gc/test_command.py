@@ -29,6 +29,8 @@ def test_redis_away_is_exit_code_3_and_a_bad_age_2(
 ) -> None:
     monkeypatch.setenv("MPA_STORE", tmp_store_url)
     monkeypatch.setenv("MPA_REDIS_URL", f"redis://127.0.0.1:{free_port}/0")
-    assert CliRunner().invoke(app, ["gc"]).exit_code == 3
+    away = CliRunner().invoke(app, ["gc"])
+    assert away.exit_code == 3 and "MPA_REDIS_URL" in away.stderr
     for age in ("soon", "nand", "-1h"):
-        assert CliRunner().invoke(app, ["gc", f"--older-than={age}"]).exit_code == 2
+        refused = CliRunner().invoke(app, ["gc", f"--older-than={age}"])
+        assert refused.exit_code == 2 and f"--older-than '{age}'" in refused.stderr
