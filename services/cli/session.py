@@ -62,13 +62,13 @@ def student_client(settings: ClientSettings) -> StudentClient:
     return StudentClient(settings.student_url, model="student", api_key=_key(settings))
 
 
-SERVICES_AWAY = "Is the system up? Start it with `mpa up`, or set MPA_PARITY_URL."
+SERVICES_AWAY = "Is the system running? Start it with `mpa up`, or set MPA_PARITY_URL."
 
 
 def run(call: Callable[[ClientSettings], Coroutine[Any, Any, T]], hint: str = SERVICES_AWAY) -> T:
     """Run one command's coroutine; any failure ends as one line on stderr and an exit code.
 
-    ``hint``: what to do where a needed part does not answer.
+    ``hint``: what to do if a service that the command needs does not answer.
     """
     with _failures_as_exit_codes(hint):
         return asyncio.run(call(load_settings()))
@@ -101,7 +101,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     except OSError as error:
         fail(f"{path}: {error.strerror}. Give the path of a YAML or JSON job spec.", Exit.BAD_INPUT)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        fail(f"{path} is no valid YAML or JSON: {error}", Exit.BAD_INPUT)
+        fail(f"{path} is not valid YAML or JSON: {error}", Exit.BAD_INPUT)
     if not isinstance(data, dict):
         fail(f"{path} must hold one mapping of fields (images, tasks, …), not a {type(data).__name__}.", Exit.BAD_INPUT)
     return data
@@ -132,7 +132,7 @@ def _failures_as_exit_codes(hint: str) -> Iterator[None]:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         fail(problems, Exit.BAD_INPUT)
     except KeyboardInterrupt:
-        fail("interrupted; a submitted job goes on: see `mpa jobs`.", Exit.ERROR)
+        fail("interrupted; submitted jobs keep running: see `mpa jobs`.", Exit.ERROR)
 
 
 def caller() -> str:

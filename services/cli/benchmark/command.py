@@ -1,4 +1,4 @@
-"""`mpa evaluate` and `mpa compare`: a labelled benchmark against any OpenAI-compatible endpoint."""
+"""`mpa evaluate` and `mpa compare`: run a labelled benchmark on any OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ def evaluate(
     benchmark: Annotated[str, typer.Argument(help="textvqa, stvqa, chartqa, okvqa or jsonl.")],
     annotations: Annotated[list[Path], typer.Option(help="Annotation file; may be repeated.")],
     images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    output: Annotated[Path, typer.Option(help="Folder of the run; the same folder goes on where it ended.")],
-    endpoint: Annotated[str | None, typer.Option(help="Base URL; the student if not given.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder to serve and ask instead.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the run, which continues where it stopped.")],
+    endpoint: Annotated[str | None, typer.Option(help="Base URL; the student by default.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder to serve and evaluate instead.")] = None,
     model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "student",
-    split: Annotated[str | None, typer.Option(help="Refuse files of another split.")] = None,
+    split: Annotated[str | None, typer.Option(help="Refuse annotation files of any other split.")] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="What is asked, with {question}; the benchmark's task profile's if not given.")
+        str | None, typer.Option(help="Prompt with {question}; that of the benchmark's task profile by default.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 24,
-    concurrency: Annotated[int, typer.Option(min=1)] = 8,
-    predict_only: Annotated[bool, typer.Option("--predict-only", help="For splits without answers.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 24,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
+    predict_only: Annotated[
+        bool, typer.Option("--predict-only", help="Do not score: for splits without answers.")
+    ] = False,
 ) -> None:
-    """Ask an endpoint (or a checkpoint, which is served for that) a benchmark, save its predictions and score them.
+    """Ask an endpoint or a checkpoint the questions of a benchmark, save its answers and score them.
 
-    The endpoint's key is read from MPA_EVALUATE_API_KEY.
+    A checkpoint is served for the run. The endpoint's key is read from MPA_EVALUATE_API_KEY.
     """
     if not predict_only:
         need("evaluate", "numpy")
@@ -56,7 +58,7 @@ def evaluate(
     async def measure(settings: ClientSettings) -> dict[str, Any] | None:
         items = load_benchmark(benchmark, annotations, images, split=split, needs_answers=not predict_only)
         own = settings.api_key.get_secret_value() if settings.api_key and not endpoint else None
-        key = os.environ.get("MPA_EVALUATE_API_KEY") or own  # our own key never goes to a foreign endpoint
+        key = os.environ.get("MPA_EVALUATE_API_KEY") or own  # our own key is never sent to a foreign endpoint
         asked = {
             "benchmark": benchmark,
             "annotations": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in annotations},
@@ -94,22 +96,22 @@ def evaluate(
 
 
 def compare_runs(
-    first: Annotated[Path, typer.Argument(help="Folder of the run before.")],
-    second: Annotated[Path, typer.Argument(help="Folder of the run after.")],
+    first: Annotated[Path, typer.Argument(help="Folder of the earlier run.")],
+    second: Annotated[Path, typer.Argument(help="Folder of the later run.")],
 ) -> None:
-    """Whether two runs over the same questions differ (paired permutation test)."""
+    """Test whether two runs over the same questions differ (paired permutation test)."""
     need("evaluate", "numpy")
     try:
         read = [json.loads((folder / "scores.json").read_text(encoding="utf-8")) for folder in (first, second)]
         typer.echo(json.dumps(compare(read[0], read[1])))
     except (OSError, ValueError) as error:
-        fail(f"no scores can be read: {error}. Run `mpa evaluate` first.", Exit.BAD_INPUT)
+        fail(f"the scores cannot be read: {error}. Run `mpa evaluate` first.", Exit.BAD_INPUT)
     except InvalidInput as error:
         fail(error.detail, Exit.BAD_INPUT)
 
 
 def _prompt_of(benchmark: str) -> str:
-    """What jobs ask of the same task, so that before and after are asked as in production."""
+    """The prompt that jobs use for the same task, so that a benchmark asks as in production."""
     return next((profile.prompts.answer for profile in BUILT_IN if profile.name == benchmark), PROMPT)
 
 

@@ -1,4 +1,4 @@
-"""How sure a mean over questions is, and whether two runs over the same questions differ.
+"""How certain a mean over questions is, and whether two runs over the same questions differ.
 
 NumPy is imported on first use: the other commands work without it, and the parity service's image does not have it.
 """

@@ -56,7 +56,7 @@ def load_benchmark(
     if name not in BENCHMARK_NAMES:
         raise InvalidInput(f"There is no benchmark {name!r}: use one of {', '.join(BENCHMARK_NAMES)}.")
     if not annotations:
-        raise InvalidInput(f"{name}: no annotation file is given.")
+        raise InvalidInput(f"{name}: no annotation file was given.")
     if name == "okvqa":
         items = list(_okvqa(annotations, images, split, needs_answers))
     else:
@@ -81,7 +81,7 @@ def _stvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkIte
 
 
 def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
-    """ChartQA has no ids and no split inside its files: both come from the file's name and the row's place."""
+    """ChartQA has no ids and no split in its files: both come from the file's name and the row's position."""
     found, _, kind = path.stem.partition("_")
     if kind not in ("human", "augmented"):
         raise InvalidInput(f"{path}: a ChartQA file is named <split>_human.json or <split>_augmented.json.")
@@ -122,7 +122,7 @@ def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bo
         for where, row in _listed(body, "annotations", path):
             key = _text(row, "question_id", where)
             if key in by_id:
-                raise InvalidInput(f"{where}: question_id {key} is there twice.")
+                raise InvalidInput(f"{where}: question_id {key} appears twice.")
             by_id[key] = row
     path, body = questions[0]
     subtype = str(body.get("data_subtype", ""))
@@ -159,7 +159,7 @@ def _check(name: str, items: list[BenchmarkItem], needs_answers: bool) -> None:
     seen: set[str] = set()
     for item in items:
         if item.id in seen:
-            raise InvalidInput(f"{name}: question id {item.id} is there twice: give each file once.")
+            raise InvalidInput(f"{name}: question id {item.id} appears twice: give each file once.")
         seen.add(item.id)
         if needs_answers and not item.answers:
             raise InvalidInput(f"{name}: question {item.id} has no answers: only a labelled split can be scored.")
@@ -204,7 +204,7 @@ def _parse(text: str, where: str) -> object:
 
 def _object(value: object, where: str) -> Record:
     if not isinstance(value, dict):
-        raise InvalidInput(f"{where}: an object is expected.")
+        raise InvalidInput(f"{where}: an object was expected.")
     return value
 
 

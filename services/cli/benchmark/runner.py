@@ -1,8 +1,8 @@
-"""Ask an endpoint a benchmark, keep every prediction, and score what is kept.
+"""Ask an endpoint the questions of a benchmark, keep every prediction, and score them.
 
-A run is a folder: ``run.json`` (what was asked of whom), ``predictions.jsonl`` (one line a question, appended as
-answers come, so that a second call goes on where the first ended), ``scores.json`` and, for benchmarks with a server,
-``submission.json``.
+A run is a folder: ``run.json`` (what was asked of which endpoint), ``predictions.jsonl`` (one line a question, appended
+as answers come, so that a second call continues where the first one stopped), ``scores.json`` and, for benchmarks with
+a server, ``submission.json``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BACKOFF = Backoff(0.5, 60.0)
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer, and the checkpoint that gave it where the endpoint says so."""
+    """An answer, and the checkpoint that gave it, if the endpoint reports it."""
 
     text: str
     checkpoint: str | None = None
@@ -80,14 +80,14 @@ async def answer_all(
     versions = sorted({one.checkpoint for one in kept.values() if one.checkpoint})
     if len(versions) > 1:
         raise InvalidInput(
-            f"The endpoint changed its checkpoint meanwhile ({', '.join(versions)}), so the answers are of several: "
-            "ask one version by its name (--model student@<version>) into another --output."
+            f"The endpoint changed its checkpoint during the run ({', '.join(versions)}), so the answers come from "
+            "several versions: ask for one by name (--model student@<version>) with another --output."
         )
     return {key: one.text for key, one in kept.items()}
 
 
 async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
-    """Ask again where the endpoint is busy or restarting, for about a minute or as long as it says."""
+    """Ask again while the endpoint is busy or restarting, for about a minute or as long as it says."""
     for attempt in range(TRIES):
         try:
             return await client.chat(request)
@@ -100,7 +100,7 @@ async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
 
 
 def read_predictions(path: Path) -> dict[str, Prediction]:
-    """Predictions by question id. A last line cut off by a kill is left out, so that its question is asked again."""
+    """Predictions by question id. A line that a kill cut off is left out, so that its question is asked again."""
     found: dict[str, Prediction] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -137,7 +137,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
 
 
 def submission(predictions: dict[str, str], items: Sequence[BenchmarkItem]) -> list[dict[str, Any]]:
-    """What the benchmark's server takes: a list of ``{"question_id", "answer"}``."""
+    """What the benchmark's server accepts: a list of ``{"question_id", "answer"}``."""
     return [{"question_id": int(i.id) if i.id.isdigit() else i.id, "answer": predictions[i.id]} for i in items]
 
 

@@ -12,7 +12,7 @@ from services.cli.session import Exit, Json, caller, fail, out, run, show_json, 
 from shared.contracts import CanaryReport, CanaryRequest, CanaryRule, SwapResult
 from shared.settings import ClientSettings
 
-Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+Reason = Annotated[str, typer.Option(help="Reason, for the record.")]
 canary = typer.Typer(
     help="Serve a candidate beside the active version to a share of the requests.", no_args_is_help=True
 )
@@ -22,18 +22,23 @@ canary = typer.Typer(
 def start(
     version: Annotated[str, typer.Argument(help="Checkpoint version.")],
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the requests, 0-1.")] = 0.05,
-    compare: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of its greedy answers to compare.")] = 1.0,
-    rule: Annotated[bool, typer.Option("--rule/--no-rule", help="Let the replicas abort it by rule.")] = True,
-    promote: Annotated[bool, typer.Option("--promote", help="Let the rule promote it, too.")] = False,
-    min_requests: Annotated[int, typer.Option(min=1, help="Candidate answers before the rule judges.")] = 200,
-    min_seconds: Annotated[float, typer.Option(min=0.0, help="Promote no earlier.")] = 0.0,
-    max_seconds: Annotated[float | None, typer.Option(help="Abort what is not decided by then.")] = None,
-    min_agreement: Annotated[float | None, typer.Option(help="Least share of equal answers, 0-1.")] = None,
-    max_error_rate: Annotated[float, typer.Option(help="Most failed answers, 0-1.")] = 0.01,
-    max_latency_ratio: Annotated[float, typer.Option(help="Most p95 latency in units of the active one's.")] = 1.5,
+    compare: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of its greedy answers to compare, 0-1."),
+    ] = 1.0,
+    rule: Annotated[bool, typer.Option("--rule/--no-rule", help="Let the replicas abort it by the rule.")] = True,
+    promote: Annotated[bool, typer.Option("--promote", help="Let the rule promote the candidate, too.")] = False,
+    min_requests: Annotated[int, typer.Option(min=1, help="Answers of the candidate before the rule decides.")] = 200,
+    min_seconds: Annotated[float, typer.Option(min=0.0, help="Earliest promotion, in seconds after the start.")] = 0.0,
+    max_seconds: Annotated[float | None, typer.Option(help="Abort if undecided after so many seconds.")] = None,
+    min_agreement: Annotated[float | None, typer.Option(help="Lowest share of equal answers, 0-1.")] = None,
+    max_error_rate: Annotated[float, typer.Option(help="Highest share of failed answers, 0-1.")] = 0.01,
+    max_latency_ratio: Annotated[
+        float, typer.Option(help="Highest p95 latency, relative to the active version.")
+    ] = 1.5,
     as_json: Json = False,
 ) -> None:
-    """Begin a canary, or change the share and rule of the one that runs."""
+    """Start a canary, or change the share and rule of the running one."""
     if promote and not rule:
         fail("--promote needs the rule: drop --no-rule.", Exit.BAD_INPUT)
 
@@ -61,7 +66,7 @@ def status(as_json: Json = False) -> None:
     """Show the latest canary with its counts."""
     report = read_rollout().canary
     if report is None:
-        fail("there was no canary yet: start one with `mpa canary start VERSION`.", Exit.NOT_FOUND)
+        fail("there has been no canary yet: start one with `mpa canary start VERSION`.", Exit.NOT_FOUND)
     _show(report, as_json)
 
 
@@ -78,7 +83,7 @@ def promote(reason: Reason = "by call", as_json: Json = False) -> None:
 
 @canary.command()
 def abort(reason: Reason = "by call", as_json: Json = False) -> None:
-    """Send every request to the active version again."""
+    """End the canary: every request goes to the active version again."""
 
     async def call(settings: ClientSettings) -> CanaryReport:
         async with student_client(settings) as client:

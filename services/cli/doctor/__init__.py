@@ -1,1 +1,1 @@
-"""`mpa doctor`: looks at a deployment from the outside, and says what to fix."""
+"""`mpa doctor`: checks a deployment from the outside and says what to fix."""

@@ -1,4 +1,4 @@
-"""Redis, the artifact store, the disk below it, and the workers that live on both."""
+"""Checks of Redis, the artifact store, the disks, and the workers that use them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START_WORKER = {
 
 
 async def redis_findings(url: str, seconds: float) -> list[Finding]:
-    """Reachable, keeps what it is told, never evicts, and knows the time."""
+    """Whether Redis is reachable, persistent, never evicts, and has the right time."""
     client = redis.asyncio.Redis.from_url(
         url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
     )
@@ -49,12 +49,12 @@ async def redis_findings(url: str, seconds: float) -> list[Finding]:
 
 
 def persistence(info: dict[str, Any]) -> Finding:
-    """Whether a restart loses nothing, as INFO tells."""
+    """Whether Redis keeps its data over a restart, according to its INFO."""
     name = "redis' persistence"
     if not int(info.get("aof_enabled", 0)):
         return broken(
             name,
-            "appendonly is off: a restart forgets the queue and the records",
+            "appendonly is off: a restart loses the queue and the records",
             "Start Redis with `--appendonly yes` on a volume. Jobs come back from the store, but not their progress.",
         )
     if info.get("aof_last_write_status", "ok") != "ok":
@@ -67,14 +67,14 @@ def _eviction(info: dict[str, Any]) -> Finding:
     if policy != "noeviction":
         return broken(
             "redis' eviction",
-            f"maxmemory-policy is {policy}: records would be thrown away when memory runs out",
-            "Set `maxmemory-policy noeviction`, and give it room.",
+            f"maxmemory-policy is {policy}: records would be evicted when memory runs out",
+            "Set `maxmemory-policy noeviction`, and give Redis enough memory.",
         )
     return ok("redis' eviction", "noeviction")
 
 
 async def store_findings(open_store: Callable[[], Store]) -> list[Finding]:
-    """Write, read, create, list and delete an object of our own."""
+    """Write, read, create, list and delete a probe object."""
     store = await in_thread(open_store)
     return [await in_thread(lambda: _probe(store))]
 
@@ -86,7 +86,7 @@ def _probe(store: Store) -> Finding:
     try:
         store.write(key, data)
         if store.read(key) != data:
-            return broken("store", f"{store.url} gave back other bytes than were written", "Use another store.")
+            return broken("store", f"{store.url} returned other bytes than were written", "Use another store.")
         if store.create(key, b"other") or store.read(key) != data:
             return broken(
                 "store",
@@ -95,21 +95,21 @@ def _probe(store: Store) -> Finding:
             )
         listed = store.list(folder) == [key]
     finally:
-        store.delete(key)  # by its name: a listing that lags does not lead to it
+        store.delete(key)  # by name: a lagging listing would not find it
         store.delete(folder)
     if store.exists(key):
-        return broken("store", f"{store.url} still has what was deleted", fix)
+        return broken("store", f"{store.url} still has an object after its deletion", fix)
     if not listed:
         return warning(
             "store",
-            f"{store.url} does not list at once what was written",
-            "MPA bears that (docs/storage.md), but images of a prefix and versions may show late.",
+            f"{store.url} does not list at once a new object",
+            "MPA tolerates this (docs/storage.md), but new images and new versions may appear late.",
         )
     return ok("store", f"{store.url}: written, read, listed and deleted in {time.perf_counter() - started:.2f} s")
 
 
 async def disk_findings(settings: CommonSettings, least: int = LEAST_FREE) -> list[Finding]:
-    """Room below the data folder and a local store."""
+    """Free space for the data folder and for a local store."""
     places = {"data folder": settings.data_dir.absolute()}
     parts = urlsplit(settings.store_url)
     if parts.scheme in ("", "file"):
@@ -120,19 +120,19 @@ async def disk_findings(settings: CommonSettings, least: int = LEAST_FREE) -> li
 def _room(name: str, path: Path, least: int) -> Finding:
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     usage = shutil.disk_usage(existing)
-    found = f"{path}: {usage.free / 1024**3:.1f} of {usage.total / 1024**3:.1f} GiB are free"
+    found = f"{path}: {usage.free / 1024**3:.1f} of {usage.total / 1024**3:.1f} GiB free"
     if usage.free < least:
         return broken(
             f"room in the {name}",
             found,
-            "Free some: old checkpoints, finished jobs and caches; or move it to a larger disk "
+            "Free some space (old checkpoints, finished jobs, caches), or move it to a larger disk "
             f"({'MPA_DATA_DIR' if name == 'data folder' else 'MPA_STORE'}).",
         )
     return ok(f"room in the {name}", found)
 
 
 def worker_findings(workers: Sequence[WorkerInfo], waiting: dict[str, int]) -> list[Finding]:
-    """At least one worker of each kind. ``waiting``: messages in its queue."""
+    """Whether a worker of each kind is alive. ``waiting``: messages in the queue of each kind."""
     return [_workers_of(kind, [w for w in workers if w.kind == kind], waiting[kind]) for kind in START_WORKER]
 
 
@@ -140,12 +140,12 @@ def _workers_of(kind: str, found: Sequence[WorkerInfo], waiting: int) -> Finding
     name = f"{kind} workers"
     if found:
         hosts = ", ".join(sorted({worker.host for worker in found}))
-        return ok(name, f"{len(found)} on {hosts}, {waiting} messages wait")
+        return ok(name, f"{len(found)} on {hosts}, {waiting} messages waiting")
     if kind == "trainer" and not waiting:
         return warning(
-            name, "none has been heard of, and nothing waits for one", f"Unless it is scaled to zero: {_start(kind)}"
+            name, "none is alive, and no message waits for one", f"Nothing if it is scaled to zero. {_start(kind)}"
         )
-    return broken(name, f"none has been heard of; {waiting} messages wait", _start(kind))
+    return broken(name, f"none is alive; {waiting} messages waiting", _start(kind))
 
 
 def _start(kind: str) -> str:

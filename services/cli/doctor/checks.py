@@ -1,4 +1,4 @@
-"""A check looks at one thing within a time limit. One that breaks, or takes too long, is a finding like any other."""
+"""A check looks at one thing within a time limit. A check that fails or takes too long gives a finding, too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from shared.concurrency import run_all
 from shared.contracts import Finding, FindingState
 from shared.errors import MPAError
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Check:
-    """``run`` yields findings; ``fix`` is what to do where it does not come to any, after ``seconds`` at most."""
+    """``run`` returns findings; ``fix`` is what to do if it fails or takes longer than ``seconds``."""
 
     name: str
     run: Callable[[], Awaitable[Sequence[Finding]]]
@@ -25,8 +26,8 @@ class Check:
 
 
 async def examine(checks: Sequence[Check]) -> list[Finding]:
-    """The findings of all checks, which run side by side, in the checks' order."""
-    found = await asyncio.gather(*(_guarded(check) for check in checks))
+    """Run all checks at the same time; returns their findings in the order of the checks."""
+    found = await run_all(*(_guarded(check) for check in checks))
     return [finding for findings in found for finding in findings]
 
 
@@ -47,7 +48,7 @@ def skipped(check: str, found: str) -> Finding:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """The result of a blocking call, on a thread that nobody waits for at the end: a hung disk must not hang us."""
+    """Run a blocking call on a thread that no exit waits for: a hung disk must not hang the command."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 

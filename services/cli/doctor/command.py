@@ -20,17 +20,17 @@ MARKS = {
 
 
 def doctor(
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one check; models get more.")] = 10.0,
-    skip: Annotated[
-        list[str] | None, typer.Option(help=f"Leave a check out; may be repeated: {', '.join(CHECKS)}.")
-    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for one check; models get six times as long.")
+    ] = 10.0,
+    skip: Annotated[list[str] | None, typer.Option(help=f"Skip a check; may be repeated: {', '.join(CHECKS)}.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a deployment from the outside, and say what to fix. Exit code 1: something is broken."""
+    """Check a deployment from the outside and say what to fix. Exit code 1: something is broken."""
     chosen = skip or []
     unknown = [name for name in chosen if name not in CHECKS]
     if unknown:
-        fail(f"--skip {unknown[0]}: there is no such check; there are {', '.join(CHECKS)}.", Exit.BAD_INPUT)
+        fail(f"--skip {unknown[0]}: there is no such check; choose from {', '.join(CHECKS)}.", Exit.BAD_INPUT)
     found: Diagnosis = run(lambda settings: diagnose(settings, timeout, chosen))
     if as_json:
         show_json(found)

@@ -1,4 +1,4 @@
-"""The services as they answer from here: health, release, clock, and whether they know the key."""
+"""The services as seen from here: health, release, clock, and whether they accept our key."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pydantic import SecretStr
 
 from shared.client import certificates
 from shared.compatibility import read_shown
+from shared.concurrency import run_all
 from shared.contracts import Alive, Health
 from shared.settings import ClientSettings
 
 SERVICES = ("teacher", "student", "parity", "trainer")
-# A route behind the key that costs nothing.
+# For each service, a route that needs the key and costs nothing.
 ROUTES = {"teacher": "/v1/models", "student": "/v1/models", "parity": "/v1/tasks", "trainer": "/v1/checkpoints"}
 
 
 @dataclass(frozen=True)
 class Service:
-    """What a service said. ``alive`` None: it is none of MPA's, or of a release that did not tell; ``problem``: why
-    nothing came. ``ahead``: seconds by which its clock is before ours, as far as a Date header tells.
+    """What a service answered. ``alive`` is None if it is not MPA's, or if its release does not report it. ``problem``
+    says why no answer came. ``ahead``: seconds by which its clock is ahead of ours, as far as a Date header tells.
     """
 
     name: str
@@ -44,8 +45,8 @@ class Service:
 
 
 async def survey(settings: ClientSettings, seconds: float) -> dict[str, Service]:
-    """All four services, asked at the same time; each within ``seconds``."""
-    found = await asyncio.gather(*(_ask(_named(settings, name), seconds) for name in SERVICES))
+    """Ask all four services at the same time, each for at most ``seconds``."""
+    found = await run_all(*(_ask(_named(settings, name), seconds) for name in SERVICES))
     return {service.name: service for service in found}
 
 
@@ -108,7 +109,7 @@ def _health(response: httpx.Response) -> Health | None:
 
 
 def _ahead(date: str | None, now: float) -> float | None:
-    """A Date header is cut to the second, and has been on its way: what less than a second explains is none."""
+    """A Date header is cut to the second and took time to arrive: a difference that this explains counts as none."""
     try:
         told: datetime | None = parsedate_to_datetime(date) if date else None
     except ValueError:

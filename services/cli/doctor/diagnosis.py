@@ -1,4 +1,4 @@
-"""Everything that is looked at, in the order in which it is shown."""
+"""All checks, in the order in which their findings are shown."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from shared.state.presence import living_workers, waiting_messages
 from shared.store import Store
 
 MODEL_PATIENCE = 6
-"""A model may take so many times longer than a service."""
+"""How many times longer a model may take than a service."""
 _REDIS = (
-    "Start Redis, or set MPA_REDIS_URL to it; from outside of its network, run this command where the services run, "
-    "or leave it out: --skip redis --skip workers --skip releases."
+    "Start Redis, or set MPA_REDIS_URL to it. Outside its network, run this command where the services run, "
+    "or skip the checks: --skip redis --skip workers --skip releases."
 )
 
 
 async def diagnose(settings: ClientSettings, seconds: float, skip: Sequence[str] = ()) -> Diagnosis:
-    """All findings, but of the checks to ``skip``; ``seconds`` for one check."""
+    """The findings of all checks except those in ``skip``. ``seconds`` is the limit of one check."""
     services = await survey(settings, seconds)
     checks = [check for check in make_checks(settings, services, seconds) if check.name not in skip]
     findings = await examine(checks)
@@ -35,7 +35,7 @@ async def diagnose(settings: ClientSettings, seconds: float, skip: Sequence[str]
 
 
 def make_checks(settings: ClientSettings, services: dict[str, Service], seconds: float) -> list[Check]:
-    """Independent of each other: what one finds is not needed by another."""
+    """All checks. They are independent: none needs what another one finds."""
     workers = _Once(lambda: living_workers(settings.redis_url, seconds))
 
     def open_store() -> Store:
@@ -60,7 +60,7 @@ def make_checks(settings: ClientSettings, services: dict[str, Service], seconds:
         ) as client:
             return await student_findings(client, open_store, settings.student_name)
 
-    look = "Look at the log of the service that it asks."
+    look = "Read the log of the service that this check asks."
     return [
         *(Check(name, _of_service(services[name]), look) for name in SERVICES),
         Check("releases", of_releases, _REDIS, seconds),
@@ -69,10 +69,15 @@ def make_checks(settings: ClientSettings, services: dict[str, Service], seconds:
         Check(
             "store",
             lambda: store_findings(open_store),
-            "Set MPA_STORE to a store that this machine and all services reach; for s3:// the credentials too.",
+            "Set MPA_STORE to a store that this machine and all services reach; for s3://, set the credentials too.",
             3 * seconds,
         ),
-        Check("disk", lambda: disk_findings(settings), "Set MPA_DATA_DIR and MPA_STORE to folders here.", seconds),
+        Check(
+            "disk",
+            lambda: disk_findings(settings),
+            "Set MPA_DATA_DIR and MPA_STORE to local folders.",
+            seconds,
+        ),
         Check("teacher-answers", of_teacher, "Set MPA_TEACHER_URL, MPA_TEACHER_NAME and the key.", 6 * seconds),
         Check("student-answers", of_student, "Set MPA_STUDENT_URL and the key; read its log.", 6 * seconds),
         Check("settings", lambda: fit_findings(settings, services, seconds), look, 3 * seconds),
@@ -91,7 +96,7 @@ def _of_service(service: Service) -> Callable[[], Awaitable[list[Finding]]]:
 
 
 class _Once:
-    """A blocking call that two checks need, made by the first that asks."""
+    """A blocking call whose result two checks need; the first to ask makes it."""
 
     def __init__(self, call: Callable[[], list[WorkerInfo]]) -> None:
         self._call = call

@@ -1,4 +1,4 @@
-"""Settings that are each valid and do not go together."""
+"""Settings that are valid on their own but do not fit together."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _Trainer(HttpClient):
 
 
 async def fit_findings(settings: ClientSettings, services: Mapping[str, Service], seconds: float) -> list[Finding]:
-    """What is wrong with the settings taken together, or that nothing is."""
+    """What is wrong with the settings taken together, or one finding that they fit."""
     found = [*_places(settings), *await _names(settings, services, seconds), *await _stores(settings, seconds)]
-    return found or [ok(NAME, "they go together")]
+    return found or [ok(NAME, "they fit together")]
 
 
 def _places(settings: ClientSettings) -> list[Finding]:
@@ -32,7 +32,7 @@ def _places(settings: ClientSettings) -> list[Finding]:
     kind = urlsplit(settings.store_url).scheme
     if settings.teacher_url.rstrip("/") == settings.student_url.rstrip("/"):
         found.append(
-            broken(NAME, f"teacher and student are both {settings.teacher_url}", "Give each model a URL of its own.")
+            broken(NAME, f"teacher and student are both at {settings.teacher_url}", "Give each model a URL of its own.")
         )
     if kind == "memory":
         found.append(
@@ -46,12 +46,12 @@ def _places(settings: ClientSettings) -> list[Finding]:
             warning(
                 NAME,
                 f"MPA_STORE is a folder ({settings.store_url}), and not all services are on this machine",
-                "That holds only if the folder is one shared volume for all of them; else use s3:// or gs://.",
+                "This works only if all of them share that folder as a volume; otherwise use s3:// or gs://.",
             )
         )
     if away and is_here(settings.redis_url):
         found.append(
-            warning(NAME, "MPA_REDIS_URL leads to this machine, the services to others", "Set it to their Redis.")
+            warning(NAME, "MPA_REDIS_URL is this machine, but services run on others", "Set it to their Redis.")
         )
     return found
 
@@ -68,7 +68,7 @@ async def _names(settings: ClientSettings, services: Mapping[str, Service], seco
             found.append(
                 broken(
                     NAME,
-                    f"{service.url} has no model {model!r}, but {', '.join(map(repr, served)) or 'none'}",
+                    f"{service.url} has no model {model!r}; it has {', '.join(map(repr, served)) or 'none'}",
                     f"Set MPA_{name.upper()}_NAME to one of them, for the parity service and trainer too.",
                 )
             )
@@ -76,7 +76,7 @@ async def _names(settings: ClientSettings, services: Mapping[str, Service], seco
 
 
 async def _stores(settings: ClientSettings, seconds: float) -> list[Finding]:
-    """The student, the trainer and we look into one store."""
+    """Whether the student, the trainer and this command use one store."""
     key = secret(settings.api_key)
     try:
         async with (
@@ -85,20 +85,20 @@ async def _stores(settings: ClientSettings, seconds: float) -> list[Finding]:
         ):
             lists = {"student": await student.checkpoints(), "trainer": await trainer.checkpoints()}
     except MPAError:
-        return []  # said by the checks of these services
+        return []  # the checks of these services report it
     places = {name: _place(found) for name, found in lists.items()} | {"this command": settings.store_url.rstrip("/")}
     places = {name: place for name, place in places.items() if place}
     if len(set(places.values())) > 1:
         words = ", ".join(f"{name}: {place}" for name, place in places.items())
-        return [broken(NAME, f"not one artifact store: {words}", "Set MPA_STORE to the same URL everywhere.")]
+        return [broken(NAME, f"the artifact stores differ: {words}", "Set MPA_STORE to the same URL everywhere.")]
     names = {name: found.student for name, found in lists.items()}
     if len(set(names.values())) > 1:
         words = ", ".join(f"{name}: {student!r}" for name, student in names.items())
-        return [broken(NAME, f"not one student: {words}", "Set MPA_STUDENT_NAME to the same name everywhere.")]
+        return [broken(NAME, f"the students differ: {words}", "Set MPA_STUDENT_NAME to the same name everywhere.")]
     return []
 
 
 def _place(found: CheckpointList) -> str:
-    """The root of the store whose checkpoints these are; empty if there are none."""
+    """The root of the store that holds these checkpoints; empty if there are none."""
     url = found.checkpoints[0].url if found.checkpoints else ""
     return url.rpartition(f"/checkpoints/{found.student}/")[0]

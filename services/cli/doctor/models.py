@@ -1,4 +1,4 @@
-"""Both models, asked about pictures; and is the student's version the one that the registry says?"""
+"""Checks of both models with questions about pictures, and of the student's version against the registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_RUN = 12
 
 
 async def teacher_findings(teacher: ChatClient) -> list[Finding]:
-    """It answers about a picture, in words, looks at the picture, and tells log-probabilities."""
+    """Whether the teacher answers in words, looks at the picture, and returns log-probabilities."""
     first, second = await _ask(teacher, square()), await _ask(teacher, stripes())
     wrong = _implausible(_text(first))
     if wrong:
@@ -33,26 +33,26 @@ async def teacher_findings(teacher: ChatClient) -> list[Finding]:
             *found,
             warning(
                 "teacher's logprobs",
-                "it answers without them",
-                "Jobs run, but measure no confidence: let the endpoint tell `logprobs` (vLLM does), or leave "
-                "`identifier.min_confidence` and the losses that need them out of specs.",
+                "its answers come without them",
+                "Jobs run, but measure no confidence: have the endpoint return `logprobs` (vLLM does), or leave "
+                "`identifier.min_confidence` and the losses that need them out of job specs.",
             ),
         ]
     if not all(math.isfinite(token.logprob) and token.logprob <= 1e-3 for token in told):
-        return [*found, broken("teacher's logprobs", "some are no logarithms of probabilities", _SERVER)]
+        return [*found, broken("teacher's logprobs", "some are not logarithms of probabilities", _SERVER)]
     if _text(first) == _text(second) and [t.logprob for t in told] == [t.logprob for t in other]:
         return [
             broken(
                 "teacher's answer",
-                f"two very different pictures get {_text(first)!r}, with equal probabilities: it sees neither",
+                f"two very different pictures get {_text(first)!r} with equal probabilities: it sees neither",
                 "Serve a vision model, with its own chat template: this endpoint drops the image.",
             )
         ]
-    return [*found, ok("teacher's logprobs", f"there for all {len(told)} tokens")]
+    return [*found, ok("teacher's logprobs", f"present for all {len(told)} tokens")]
 
 
 async def student_findings(student: ChatClient, open_store: Callable[[], Store], name: str) -> list[Finding]:
-    """It answers about a picture, and with the version that the registry calls active, or its canary."""
+    """Whether the student answers about a picture, with the version that the registry has as active or as canary."""
     reply = await _ask(student, square())
     wrong = _implausible(_text(reply))
     answer = (
@@ -61,7 +61,7 @@ async def student_findings(student: ChatClient, open_store: Callable[[], Store],
         else ok("student's answer", f"{_text(reply)!r} about a picture")
     )
     if reply.checkpoint is None:
-        return [answer, broken("student's version", "it does not tell one", "Set MPA_STUDENT_URL to MPA's student.")]
+        return [answer, broken("student's version", "it does not report one", "Set MPA_STUDENT_URL to MPA's student.")]
     return [answer, await in_thread(lambda: _version(reply.checkpoint or "", open_store(), name))]
 
 
@@ -71,8 +71,8 @@ def _version(serves: str, store: Store, name: str) -> Finding:
     except NotFound:
         return broken(
             "student's version",
-            f"it serves {serves}, and {store.url} knows no checkpoint of {name!r}",
-            "Set MPA_STORE (and MPA_STUDENT_NAME) here to what the services have, or the other way round.",
+            f"it serves {serves}, but {store.url} has no checkpoint of {name!r}",
+            "Give this command and the services the same MPA_STORE and MPA_STUDENT_NAME.",
         )
     if serves == active:
         return ok("student's version", f"{serves}, as the registry says")
@@ -81,9 +81,9 @@ def _version(serves: str, store: Store, name: str) -> Finding:
         return ok("student's version", f"{serves}, the canary beside {active}")
     return broken(
         "student's version",
-        f"it serves {serves}, and the registry says {active}",
-        "Read the student's log and `mpa rollout`: the version may be refused as damaged (roll back with "
-        "`mpa rollback`), or the replica has another MPA_STORE.",
+        f"it serves {serves}, but the registry says {active}",
+        "Read the student's log and `mpa rollout`: the version may have been refused as damaged (roll back with "
+        "`mpa rollback`), or the replica has a different MPA_STORE.",
     )
 
 
@@ -105,13 +105,13 @@ def _logprobs(reply: ChatReply) -> Sequence[TokenLogprob]:
 
 
 def _implausible(text: str) -> str:
-    """Why this is no answer in words; empty if it may be one."""
+    """Why this cannot be an answer in words; empty if it can."""
     if not any(letter.isalnum() for letter in text):
         return "it says nothing"
     if not text.isprintable() and any(not letter.isprintable() and not letter.isspace() for letter in text):
-        return "it holds characters that nobody prints"
+        return "it contains unprintable characters"
     if "\N{REPLACEMENT CHARACTER}" in text:
-        return "it is no text"
+        return "it is not valid text"
     run = 1
     for before, letter in pairwise(text):
         run = run + 1 if letter == before else 1

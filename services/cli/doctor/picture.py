@@ -1,4 +1,4 @@
-"""Two small pictures that nobody could mistake for each other, as PNG, without an image library."""
+"""Two small, clearly different pictures as PNG, made without an image library."""
 
 from __future__ import annotations
 

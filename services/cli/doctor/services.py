@@ -1,4 +1,4 @@
-"""Do the services answer, are they ready, of one release, and behind the key that we have?"""
+"""Checks of the services: reachable, ready, of one release, protected by our key, with the right time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MOST_SKEW = 5.0
 
 
 def is_here(url: str) -> bool:
-    """Whether a URL leads to this machine."""
+    """Whether a URL points to this machine."""
     return (urlsplit(url).hostname or "") in LOOPBACK
 
 
 def answering(service: Service) -> Finding:
-    """Reachable and ready."""
+    """Whether a service is reachable and ready."""
     if service.problem:
         return broken(
             service.name,
             f"{service.url} does not answer ({service.problem})",
             f"Start it (`mpa up`, `docker compose up -d {service.name}`, or see `kubectl get pods`), or set "
-            f"{service.variable} to where it is.",
+            f"{service.variable} to its URL.",
         )
     if service.alive is None and service.name != "teacher":
         return broken(
@@ -45,15 +45,15 @@ def answering(service: Service) -> Finding:
         return broken(
             service.name,
             f"{service.url} is not ready: {reason or 'it does not say why'}",
-            "Wait if it has just started (models take minutes to load); else read its log and remove the reason.",
+            "Wait if it has just started (models take minutes to load); otherwise read its log.",
         )
     told = service.alive.release if service.alive else ""
-    what = f"release {told}" if told else "not MPA's own" if service.alive is None else "of a release that tells none"
+    what = f"release {told}" if told else "not MPA's own" if service.alive is None else "of an unknown release"
     return ok(service.name, f"{service.url} is ready, {what}")
 
 
 def releases(services: Mapping[str, Service], workers: Sequence[WorkerInfo]) -> Finding:
-    """All processes of one release, or at least of one schema."""
+    """Whether all processes are of one release, or at least of one schema."""
     told = {name: service.alive for name, service in services.items() if service.alive is not None}
     found = {name: (alive.release or "unknown", alive.schema_version) for name, alive in told.items()}
     found |= {worker.id: (worker.release, worker.schema_version) for worker in workers}
@@ -63,54 +63,56 @@ def releases(services: Mapping[str, Service], workers: Sequence[WorkerInfo]) -> 
         return broken(
             "releases",
             f"schemas differ: {words}",
-            "Bring all services and workers to one release, in the order of docs/upgrading.md: the older ones leave "
-            "newer jobs alone.",
+            "Bring all services and workers to one release, in the order of docs/upgrading.md: older ones do "
+            "not touch newer jobs.",
         )
     if len({release for release, _ in found.values()}) > 1:
         return warning(
-            "releases", f"they differ: {words}", "Finish the upgrade, or use the `mpa` of their release: they fit."
+            "releases",
+            f"they differ: {words}",
+            "Finish the upgrade, or use the `mpa` of their release. Until then they work together.",
         )
     return ok("releases", f"{words}, schema {SCHEMA}")
 
 
 def key(service: Service) -> Finding:
-    """Our key is accepted, and needed."""
+    """Whether our key is required and accepted."""
     name, variable = f"{service.name}'s key", "MPA_TEACHER_API_KEY" if service.name == "teacher" else "MPA_API_KEY"
     if service.problem:
         return skipped(name, f"{service.name} does not answer")
     if service.with_key in (401, 403):
-        found = "our key is not the one it asks for" if service.key else "it asks for a key, and we have none"
+        found = "it does not accept our key" if service.key else "it requires a key, and we have none"
         return broken(name, found, f"Set {variable} (or its file in MPA_SECRETS_DIR) to the key of {service.url}.")
     if service.with_key >= 400:
-        return broken(name, f"a plain request is answered with {service.with_key}", f"Read the {service.name}'s log.")
+        return broken(name, f"a plain request returns {service.with_key}", f"Read the {service.name}'s log.")
     if service.key and service.alive is not None and service.without_key < 400:
         return broken(
             name,
-            "it answers without any key, though we have one",
-            f"Start {service.name} with MPA_API_KEY too (environment or MPA_SECRETS_DIR): it stands open.",
+            "it answers without any key, although we have one",
+            f"Start {service.name} with MPA_API_KEY too (environment or MPA_SECRETS_DIR): it is open to anyone.",
         )
     if service.key is None and service.alive is not None and not is_here(service.url):
-        return warning(name, "whoever reaches it may use it", "Set MPA_API_KEY for all services and for this command.")
-    return ok(name, "accepted" if service.key else "none is asked for")
+        return warning(name, "anyone who can reach it may use it", "Set MPA_API_KEY for all services and this command.")
+    return ok(name, "accepted" if service.key else "no key is required")
 
 
 def clock(service: Service) -> Finding:
-    """Its clock against ours."""
+    """Whether its clock agrees with ours."""
     name = f"{service.name}'s clock"
     if service.ahead is None:
-        return skipped(name, "it tells no time" if not service.problem else f"{service.name} does not answer")
+        return skipped(name, "it reports no time" if not service.problem else f"{service.name} does not answer")
     return skew(name, service.ahead)
 
 
 def skew(name: str, ahead: float) -> Finding:
-    """A finding about a clock that is ``ahead`` seconds before ours."""
+    """A finding about a clock that is ``ahead`` seconds ahead of ours."""
     if abs(ahead) > MOST_SKEW:
         side = "ahead of" if ahead > 0 else "behind"
         return broken(
             name,
             f"{abs(ahead):.0f} s {side} this machine's",
-            "Have NTP (chrony, systemd-timesyncd) set the clock on that machine and on this one: times in records and "
-            "logs would not fit, and object stores refuse requests that are signed minutes off.",
+            "Set the clocks of both machines with NTP (chrony, systemd-timesyncd): times in records and logs would "
+            "not match, and object stores refuse requests signed with a time that is minutes off.",
         )
     return ok(name, f"within {max(1.0, abs(ahead)):.0f} s of ours")
 

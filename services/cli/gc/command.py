@@ -1,4 +1,4 @@
-"""`mpa gc`: shows, and with --delete removes, what of the artifact store no job needs any more."""
+"""`mpa gc`: list, and with --delete remove, what no job needs any more in the artifact store."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 
 
 def gc(
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only shown.")] = False,
-    older_than: Annotated[str, typer.Option(help="Only what is older, as 12h or 7d; an hour at least.")] = "7d",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is found. The default is to list it.")] = False,
+    older_than: Annotated[str, typer.Option(help="Minimum age, such as 12h or 7d; at least an hour.")] = "7d",
     as_json: Json = False,
 ) -> None:
-    """Show what no job needs any more (docs/storage.md). Needs MPA_STORE and MPA_REDIS_URL, not the services.
+    """List what no job needs any more (docs/storage.md). Needs MPA_STORE and MPA_REDIS_URL, but no service.
 
-    Exit codes: 0 done, also where there was nothing; 1 error; 2 bad input; 3 Redis or the store is unreachable.
+    Exit codes: 0 done, even if nothing was found; 1 error; 2 bad input; 3 Redis or the store is unreachable.
     """
     seconds = _seconds(older_than)
 
@@ -37,7 +37,7 @@ def gc(
             found = garbage(await take_stock(store, jobs), seconds)
             async for removal in sweep(store, jobs, found, seconds) if delete else _each(found):
                 removals.append(removal)
-                if not as_json:  # at once: what went is known even if the rest fails
+                if not as_json:  # at once: what was deleted is known even if the rest fails
                     typer.echo(f"{removal.kind:<11}{removal.bytes:>14,} B  {removal.prefix}  ({removal.why})")
         finally:
             await jobs.aclose()
@@ -60,7 +60,10 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text[:-1]) * UNITS[text[-1:]]
     except (ValueError, KeyError):
-        fail(f"--older-than {text!r} is no age: write a number and s, m, h or d, as 12h.", Exit.BAD_INPUT)
+        fail(
+            f"--older-than {text!r} is not an age: write a number and s, m, h or d, such as 12h.",
+            Exit.BAD_INPUT,
+        )
     if not 0 <= seconds < float("inf"):
-        fail(f"--older-than {text!r} is no age: it must be a number of at least 0.", Exit.BAD_INPUT)
+        fail(f"--older-than {text!r} is not an age: it must be at least 0.", Exit.BAD_INPUT)
     return seconds

@@ -1,4 +1,4 @@
-"""Takes stock of the artifact store and of Redis for the garbage collection, and deletes what it decided on."""
+"""Takes stock of the artifact store and of Redis for the garbage collection, and deletes what is garbage."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from shared.store import Entry, Store
 
 
 async def take_stock(store: Store, jobs: JobStore, clock: Clock = time.time) -> Inventory:
-    """Raises Unavailable where Redis or the store cannot be asked: nothing is guessed."""
+    """Raises Unavailable if Redis or the store does not answer: nothing is guessed."""
     return await _stock(store, jobs, await _entries(store, ""), clock)
 
 
 async def sweep(
     store: Store, jobs: JobStore, removals: list[Removal], older_than: float, clock: Clock = time.time
 ) -> AsyncIterator[Removal]:
-    """Delete, each after another look: what became needed since it was decided on is kept. Yields what went."""
+    """Delete each removal after a second look: what has become needed since is kept. Yields what was deleted."""
     for removal in removals:
         is_one_object = removal.kind in (Kind.TEMPORARY, Kind.SHARD)
         place = removal.prefix.rpartition("/")[0] if is_one_object else removal.prefix
@@ -41,7 +41,7 @@ async def sweep(
 async def _stock(store: Store, jobs: JobStore, entries: tuple[Entry, ...], clock: Clock) -> Inventory:
     facts = await _jobs(jobs)
     named = {parts[1] for e in entries if (parts := e.key.split("/"))[0] in ("jobs", "training") and len(parts) > 1}
-    # Asked by key: a listing may not show yet what a job needs.
+    # Looked up by key: a listing may not yet show what a job needs.
     specs = await asyncio.to_thread(lambda: {j for j in named if store.exists(f"jobs/{j}/spec.json")})
     versions = await asyncio.to_thread(_versions, store, entries)
     unfinished = [job_id for job_id, job in facts.items() if not job.state.is_final]
@@ -58,7 +58,7 @@ async def _jobs(jobs: JobStore) -> dict[str, JobFacts]:
         snapshots = [await jobs.snapshot(job_id) for job_id in sorted(await jobs.known())]
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
         raise Unavailable(
-            f"Redis cannot be asked which jobs run ({error}), so nothing is removed: check MPA_REDIS_URL."
+            f"Redis cannot be asked which jobs are running ({error}), so nothing is removed: check MPA_REDIS_URL."
         ) from error
     return {
         s.stored.job_id: JobFacts(

@@ -1,7 +1,7 @@
-"""What of the artifact store no job needs any more: a pure decision over an inventory.
+"""What no job needs any more in the artifact store: a pure decision over an inventory.
 
-What is not understood is kept. A checkpoint with a card is kept for ever, so what serves, what a rollback returns to,
-bases and parents are never garbage; neither is anything of a job that is not over.
+Unknown objects are kept. A checkpoint with a card is kept for ever, so the active version, the one that a rollback
+returns to, bases and parents are never garbage. Nothing of an unfinished job is garbage either.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.images.traffic import HOUR_FORMAT
 from shared.store import Entry
 
 GRACE_SECONDS = 3600.0
-"""Nothing younger is ever removed: it may be half of something that is being published."""
+"""Nothing younger is ever removed: it may be part of something that is still being published."""
 CARD = "mpa_card.json"
 
 
@@ -32,17 +32,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class JobFacts:
-    """A job as Redis knows it. ``ended``: seconds since the epoch, None while it is not over."""
+    """A job as Redis knows it. ``ended``: seconds since the epoch, None while the job is unfinished."""
 
     state: JobState
     ended: float | None
     shards: int
-    """How many shards of all its rounds there may be."""
+    """The largest number of shards that all its rounds can have."""
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """``jobs`` by id: all that Redis knows. ``specs``: ids of jobs whose accepted spec is in the store.
+    """``jobs``, by id, are all that Redis knows. ``specs``: ids of jobs whose accepted spec is in the store.
 
     ``versions``: (student, version) of checkpoints that have a card or that a pointer names. ``referenced``: keys that
     manifests of unfinished jobs name.
@@ -58,7 +58,7 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Removal:
-    """``keys``: the objects to delete, all of what ``prefix`` holds or a part of it."""
+    """``keys``: the objects to delete, which are all or some of those below ``prefix``."""
 
     prefix: str
     kind: Kind
@@ -68,7 +68,7 @@ class Removal:
 
 
 def garbage(inventory: Inventory, older_than: float, grace: float = GRACE_SECONDS) -> list[Removal]:
-    """What may go, by prefix. ``older_than`` and ``grace`` in seconds."""
+    """What may be deleted, by prefix. ``older_than`` and ``grace`` in seconds."""
     groups: dict[tuple[str, Kind, str], list[Entry]] = {}
     ages: dict[str, float] = {}
     for entry in inventory.entries:
@@ -85,10 +85,10 @@ def garbage(inventory: Inventory, older_than: float, grace: float = GRACE_SECOND
 
 
 def _group(inventory: Inventory, entry: Entry, older_than: float) -> tuple[str, Kind, str] | None:
-    """What the object is a part of, and why that may go; None if it may not."""
+    """What the object is part of, and why that may be deleted; None if it must be kept."""
     match entry.key.split("/"):
         case [*_, name] if name.startswith(".tmp-"):
-            return entry.key, Kind.TEMPORARY, "left by a write that did not end"
+            return entry.key, Kind.TEMPORARY, "left by an unfinished write"
         case ["training", job_id, _, *_]:
             return _training(inventory, job_id, older_than)
         case ["checkpoints", student, version, _, *_] if not version.startswith("."):
@@ -96,7 +96,7 @@ def _group(inventory: Inventory, entry: Entry, older_than: float) -> tuple[str, 
                 return f"checkpoints/{student}/{version}", Kind.CHECKPOINT, f"never published: it has no {CARD}"
         case ["traffic", student, hour, _]:
             if _is_past(hour, inventory.now - older_than):
-                return f"traffic/{student}/{hour}", Kind.TRAFFIC, "sampled longer ago than asked for"
+                return f"traffic/{student}/{hour}", Kind.TRAFFIC, "sampled earlier than --older-than allows"
         case ["jobs", job_id, *rest] if rest:
             return _of_job(inventory, job_id, rest, older_than)
     return None
@@ -110,7 +110,7 @@ def _training(inventory: Inventory, job_id: str, older_than: float) -> tuple[str
         return f"training/{job_id}", Kind.TRAINING, "its job does not exist"
     if not _is_over(job, inventory.now - older_than):
         return None
-    return f"training/{job_id}", Kind.TRAINING, f"its job {job.state}"
+    return f"training/{job_id}", Kind.TRAINING, f"its job is over ({job.state})"
 
 
 def _of_job(inventory: Inventory, job_id: str, rest: list[str], older_than: float) -> tuple[str, Kind, str] | None:
@@ -120,12 +120,16 @@ def _of_job(inventory: Inventory, job_id: str, rest: list[str], older_than: floa
             return None
         return f"jobs/{job_id}", Kind.JOB, "there is no such job: never accepted, or deleted"
     if job.state is not JobState.SUCCEEDED or not _is_over(job, inventory.now - older_than):
-        return None  # a failed or cancelled job may be tried again
+        return None  # a failed or cancelled job may be retried
     match rest:
         case ["images", _]:
             return f"jobs/{job_id}/images", Kind.PINNED, "copies of sampled traffic; its job succeeded"
         case ["set", name] if (number := _shard_number(name)) is not None and number >= job.shards:
-            return f"jobs/{job_id}/set/{name}", Kind.SHARD, f"its job has {job.shards} shards only: an abandoned round"
+            return (
+                f"jobs/{job_id}/set/{name}",
+                Kind.SHARD,
+                f"left by an abandoned round: its job has {job.shards} shards",
+            )
     return None
 
 

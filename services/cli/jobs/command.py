@@ -30,9 +30,9 @@ def submit(
         str | None, typer.Option(help="Folder, glob, .jsonl/.parquet manifest or .zip to upload.")
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Task profile; may be repeated.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end with a progress display.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name to recognise the job by.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Submissions with one key create one job.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job ends, and show its progress.")] = False,
     as_json: Json = False,
 ) -> None:
     """Submit a job: a spec file, options, or options over a spec file."""
@@ -95,10 +95,10 @@ def status(
 
 def pairs(
     job_id: JobId,
-    verdict: Annotated[Verdict | None, typer.Option(help="Only this verdict.")] = None,
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Continue after an earlier page.")] = None,
+    verdict: Annotated[Verdict | None, typer.Option(help="Show only pairs with this verdict.")] = None,
+    task: Annotated[str | None, typer.Option(help="Show only pairs of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Pairs per page.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Continue after a page: the cursor printed with it.")] = None,
     as_json: Json = False,
 ) -> None:
     """List a job's pairs and their verdicts."""
@@ -150,7 +150,7 @@ def export(
     job_id: JobId,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     format: Annotated[ExportFormat, typer.Option("--format", help="llava (JSON) or parquet.")] = ExportFormat.LLAVA,
-    verdict: Annotated[Verdict, typer.Option(help="Which pairs.")] = Verdict.DISPARITY,
+    verdict: Annotated[Verdict, typer.Option(help="Verdict of the pairs to write.")] = Verdict.DISPARITY,
     as_json: Json = False,
 ) -> None:
     """Write a job's pairs to one file for other tools."""

@@ -110,14 +110,14 @@ def test_refuses_what_is_wrong_and_names_it(tmp_path: Path) -> None:
     picture(tmp_path, "003a8ae2ef43b901.jpg")
     hidden = {k: v for k, v in TEXTVQA.items() if k != "answers"}
     cases: list[tuple[object, str]] = [
-        ({"data": [TEXTVQA, TEXTVQA]}, "34602 is there twice"),
+        ({"data": [TEXTVQA, TEXTVQA]}, "34602 appears twice"),
         ({"data": [TEXTVQA | {"image_id": "gone"}]}, "gone.jpg"),
         ({"data": [hidden]}, "34602 has no answers"),
         ({"data": [TEXTVQA | {"set_name": "train"}]}, "split is 'train', not 'val'"),
         ({"data": [TEXTVQA | {"answers": "dakota"}]}, "list of texts"),
         ({"data": []}, "no question"),
         ({"data": [3]}, r"data\[0\]: an object"),
-        ([TEXTVQA], "an object is expected"),
+        ([TEXTVQA], "an object was expected"),
         ({"rows": []}, "must be a list"),
     ]
     for body, message in cases:

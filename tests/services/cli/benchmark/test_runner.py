@@ -138,7 +138,7 @@ def test_answers_of_two_checkpoints_are_not_one_result(asked: tuple[type[_Endpoi
     endpoint.versions = ("base", "job-1")
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
-    assert "changed its checkpoint meanwhile (base, job-1)" in said(result)
+    assert "changed its checkpoint during the run (base, job-1)" in said(result)
 
 
 def test_predictions_alone_need_no_answers(tmp_path: Path, asked: tuple[type[_Endpoint], list[str]]) -> None:
@@ -160,7 +160,7 @@ def test_two_runs_are_compared(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert json.loads(result.output)["difference"] == 0.5
     nothing = CliRunner().invoke(app, ["compare", str(tmp_path), str(tmp_path / "after")])
-    assert nothing.exit_code == 2 and "no scores can be read" in said(nothing)
+    assert nothing.exit_code == 2 and "scores cannot be read" in said(nothing)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,11 @@ def test_a_url_of_another_service_is_noticed(system: System, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("theirs", "ours", "words"),
-    [("theirs", "ours", "not the one"), ("theirs", None, "we have none"), (None, "ours", "without any key")],
+    [
+        ("theirs", "ours", "not accept our key"),
+        ("theirs", None, "we have none"),
+        (None, "ours", "without any key"),
+    ],
 )
 def test_keys_that_do_not_fit(
     monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str], theirs: str | None, ours: str | None, words: str
@@ -246,7 +250,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     [
         (ScriptedModel(lambda _: ["..."]), "teacher's answer", BROKEN, "says nothing"),
         (ScriptedModel(lambda _: ["a" * 40]), "teacher's answer", BROKEN, "repeats 'a'"),
-        (ScriptedModel(lambda _: ["a\ufffd b"]), "teacher's answer", BROKEN, "no text"),
+        (ScriptedModel(lambda _: ["a\ufffd b"]), "teacher's answer", BROKEN, "not valid text"),
         (ScriptedModel(lambda _: ["a cat"]), "teacher's answer", BROKEN, "sees neither"),
         (ScriptedModel(wise_teacher, logprobs=False), "teacher's logprobs", WARNING, "without them"),
         (ScriptedModel(wise_teacher, failure=lambda _: 500), "teacher-answers", BROKEN, "500"),
@@ -271,14 +275,14 @@ def test_a_teacher_that_does_not_answer_well(
 def test_a_student_that_serves_something_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = Store((tmp_path / "store").as_uri())
     monkeypatch.setenv("MPA_STORE", store.url)
-    assert "knows no checkpoint" in findings("student-answers")["student's version"].found
+    assert "has no checkpoint" in findings("student-answers")["student's version"].found
     folder = Path("demo/models/student").absolute()
     registry = CheckpointRegistry(store, "student")
     registry.publish(folder, build_card(folder, version="other", student="student"))
     registry.set_active("other", "somebody")
     found = findings("student-answers", "settings")
     assert found["student's version"].state is BROKEN and "registry says other" in found["student's version"].found
-    assert "not one artifact store" in found["settings"].found
+    assert "the artifact stores differ" in found["settings"].found
 
 
 def test_no_worker_lives(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
@@ -294,8 +298,8 @@ def test_no_worker_lives(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> Non
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("MPA_TEACHER_NAME", "gpt", "no model 'gpt', but 'teacher'"),
-        ("MPA_STUDENT_NAME", "gpt", "no model 'gpt', but 'student'"),
+        ("MPA_TEACHER_NAME", "gpt", "no model 'gpt'; it has 'teacher'"),
+        ("MPA_STUDENT_NAME", "gpt", "no model 'gpt'; it has 'student'"),
         ("MPA_STORE", "memory://x", "in memory"),
         ("MPA_TEACHER_URL", "MPA_STUDENT_URL", "are both"),
     ],

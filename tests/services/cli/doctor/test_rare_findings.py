@@ -67,8 +67,8 @@ def test_a_teacher_need_not_be_ours() -> None:
 @pytest.mark.parametrize(
     ("changes", "state", "words"),
     [
-        ({"with_key": 500}, FindingState.BROKEN, "answered with 500"),
-        ({}, FindingState.WARNING, "whoever reaches it"),
+        ({"with_key": 500}, FindingState.BROKEN, "returns 500"),
+        ({}, FindingState.WARNING, "anyone who can reach it"),
         ({"key": "k", "without_key": 401}, FindingState.OK, "accepted"),
     ],
 )
@@ -131,7 +131,7 @@ async def test_probabilities_above_one(serve: Callable[[FastAPI], str]) -> None:
 
     async with ChatClient(serve(app), model="teacher", timeout=10) as client:
         found = await teacher_findings(client)
-    assert "no logarithms" in only(found, "teacher's logprobs", FindingState.BROKEN).found
+    assert "not logarithms" in only(found, "teacher's logprobs", FindingState.BROKEN).found
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ async def test_a_student_that_is_not_ours(store: Store, serve: Callable[[FastAPI
         return completion(["a red square"])
 
     found = only(await of_student(serve(app), store), "student's version", FindingState.BROKEN)
-    assert "does not tell" in found.found and "MPA_STUDENT_URL" in found.fix
+    assert "does not report" in found.found and "MPA_STUDENT_URL" in found.fix
 
 
 async def test_the_candidate_of_a_canary_may_answer(store: Store, serve: Callable[[FastAPI], str]) -> None:
@@ -189,4 +189,4 @@ async def test_two_names_for_one_student(system: System, serve: Callable[[FastAP
     settings = ClientSettings(**common, student_url=system.environment["MPA_STUDENT_URL"], trainer_url=trainer)  # type: ignore[arg-type]
     services = {name: service(name, problem="not asked") for name in SERVICES}
     (found,) = await fit_findings(settings, services, 10.0)
-    assert found.state is FindingState.BROKEN and "not one student" in found.found
+    assert found.state is FindingState.BROKEN and "the students differ" in found.found

@@ -146,7 +146,7 @@ async def test_without_redis_nothing_goes(store: Store, redis_url: str, free_por
     before = store.list("")
     refused = mpa_gc(store.url, f"redis://127.0.0.1:{free_port}/0", "--delete")
     assert (refused.returncode, refused.stdout) == (3, "")
-    assert "Redis cannot be asked which jobs run" in refused.stderr
+    assert "Redis cannot be asked which jobs are running" in refused.stderr
     assert store.list("") == before
 
 
