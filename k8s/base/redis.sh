@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts Redis with its data kept, and asks for the password that the file beside holds. Both Docker Compose and Kubernetes
-# run it, under their own image of Redis. The password goes by standard input, so that no list of processes shows it.
+# Starts Redis with persistence, and requires the password from the secret's file. Docker Compose and Kubernetes both run this
+# script in an image of Redis. The password is passed on standard input, so that no process list shows it.
 set -eu
 password=$(cat /run/secrets/mpa_redis_password 2>/dev/null || true)
 if [ "${1:-}" = ping ]; then
-  # redis-cli itself ends with 0 whatever the answer was, "LOADING" and "NOAUTH" too.
+  # redis-cli exits with 0 for any answer, even "LOADING" and "NOAUTH".
   [ "$(REDISCLI_AUTH=$password redis-cli ping)" = PONG ]
   exit
 fi
@@ -12,7 +12,7 @@ if [ -z "$password" ] && [ "${ALLOW_NO_PASSWORD:-}" != yes ]; then
   echo "/run/secrets/mpa_redis_password is missing or empty: see docs/deploy.md for how to make one." >&2
   exit 1
 fi
-# Without a password protected mode would keep everybody out; who may be without one is said above.
+# Without a password, protected mode would refuse every client; whether none is allowed was checked above.
 exec redis-server --protected-mode no --appendonly yes --appendfsync everysec --dir /data --maxmemory-policy noeviction - <<END
 requirepass "$password"
 END
