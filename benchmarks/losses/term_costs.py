@@ -2,7 +2,7 @@
 
     python -m benchmarks.losses.term_costs
 
-The demo pair mines a small pile, so that every column of the set is there and real; then the demo student is trained
+The demo pair mines a small pile, so that every column of the set has real values; then the demo student is trained
 on it with each loss in turn, several times over, and the cheapest run of each counts. A step's cost is that of a long
 training less that of a short one, which has loaded the models and prepared the pictures as well. It is processor time
 of one thread, so a busy machine does no harm.
@@ -51,7 +51,7 @@ def main() -> None:
         pile = draw(folder / "pile", options.images, PILE_SEED)
         mined = mine(pile, DEMO / "models" / "teacher", DEMO / "models" / "student", 2, seed=0)
         pairs = write_set(store, "job", mined, Pairs.PARITY)
-        _seconds_a_step(folder, store, LOSSES["plain"], options)  # the first one of a process pays for what all use
+        _seconds_a_step(folder, store, LOSSES["plain"], options)  # the first run pays for what all runs use
         costs: dict[str, list[float]] = {name: [] for name in LOSSES}
         for _ in range(options.turns):
             for name, loss in LOSSES.items():

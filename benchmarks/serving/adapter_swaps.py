@@ -2,7 +2,7 @@
 
 The same checkpoints, once with MPA_STUDENT_VLLM_LORA and once without. Prints the seconds of a swap, failed and mixed
 answers, requests/s and latencies of both, and how many times faster an adapter is swapped. Random weights are stored in
-float32: in 16 bits the merged weights are rounded, so that adapters answer otherwise and are swapped as whole weights.
+float32: in 16 bits the merged weights are rounded, so adapters answer differently and are swapped as whole weights.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def publish_adapters(data_dir: Path, model: Path, copies: int = 3) -> list[str]:
 
 
 def _check_adapters(log: Path) -> None:
-    """Raises RuntimeError if the student fell back to whole weights, which this is to be compared with."""
+    """Raises RuntimeError if the student fell back to whole weights, with which adapters are compared."""
     if fallen := [line for line in log.read_text().splitlines() if "is swapped as whole weights" in line]:
         raise RuntimeError(f"{len(fallen)} swaps were not of adapters: {fallen[0]}")
 

@@ -1,4 +1,4 @@
-"""A worker's adaptive limit of calls against fixed ones, on a server that refuses what is over its capacity.
+"""A worker's adaptive limit of calls against fixed ones, on a server that refuses calls over its capacity.
 
     python -m benchmarks.serving.adaptive_calls
 
@@ -59,7 +59,7 @@ class SmallServer:
 
 
 class Fixed(Throttle):
-    """A limit that nothing moves."""
+    """A fixed limit."""
 
     def __init__(self, most: int) -> None:
         super().__init__("teacher", most)
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.1)
     parser.add_argument("--calls", type=int, default=400)
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # each refusal would be told
+    logging.disable(logging.WARNING)  # each refusal would be logged
     throttles = {"adaptive, at most 32": Throttle("teacher", 32), "fixed 32": Fixed(32), "fixed 2": Fixed(2)}
     rows = [measure(name, throttle, options) for name, throttle in throttles.items()]
     report("adaptive_calls", rows, "neither flooded nor idle: few refused, little slower than the ideal")

@@ -3,7 +3,7 @@
     python -m benchmarks.serving.aligned_latency [--aligned .mpa/demo/store/checkpoints/student/<version>]
 
 Without ``--aligned`` a checkpoint is trained here for a few steps on labelled questions, as a job's full training does.
-Both answer one token, because what a checkpoint says decides how long its answers are. Target: at least 0.99 of the
+Both answer one token, because the length of an answer depends on the checkpoint. Target: at least 0.99 of the
 base's requests/s; on a busy machine look at the CPU time.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
                 publish(served, aligned if version == "aligned" else DEMO_STUDENT, version)
             asyncio.run(run_load(served.port, requests, clients=options.clients))
             rounds = []
-            for n in range(options.rounds):  # who goes first changes, since a machine may get slower all the while
+            for n in range(options.rounds):  # the order alternates, because a machine may become slower over time
                 pair = ("aligned", "again")[:: 1 if n % 2 else -1]
                 found = {version: measure(served, version, requests, options.clients) for version in pair}
                 rounds.append((found["again"], found["aligned"]))

@@ -1,4 +1,4 @@
-"""A checkpoint like a job's full training makes: all weights moved by some steps, saved by save_pretrained."""
+"""A checkpoint as a job's full training makes it: all weights moved by some steps, saved by save_pretrained."""
 
 from __future__ import annotations
 

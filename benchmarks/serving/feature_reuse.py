@@ -1,4 +1,4 @@
-"""Requests/s with image features reused against none reused, five questions an image.
+"""Requests/s with reused image features against none reused, five questions an image.
 
     python -m benchmarks.serving.feature_reuse --size smol --size 1m
 

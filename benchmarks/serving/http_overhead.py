@@ -84,7 +84,7 @@ def _student(place: str, model: Path, data_dir: Path) -> AbstractContextManager[
 def _round(
     served: Mapping[str, StudentProcess], local: InProcess, count: int, seed: int, options: argparse.Namespace
 ) -> dict[str, float]:
-    """Requests a second of each on images that none has seen; who begins changes from round to round."""
+    """Requests per second of each on images that none has seen. The order changes from round to round."""
     asked = questions(count, seed=seed)
     sent = bodies(asked, max_tokens=options.max_tokens)
     names = [*served, ALONE]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving.in_process --model demo/models/student
 
-It is run by the benchmarks: reads one JSON list of ``[png in base64, question]`` a line from standard input, and writes
+The benchmarks run it: it reads one JSON list of ``[png in base64, question]`` a line from standard input, and writes
 the seconds that all answers took, from image files to texts.
 """
 

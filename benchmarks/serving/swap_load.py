@@ -1,4 +1,4 @@
-"""A closed-loop load that remembers which checkpoint said what."""
+"""A closed-loop load that records which checkpoint gave which answer."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m benchmarks.serving.swap_memory
 
 ``peak`` is 1 (the serving weights) + the growth during the swap; memory is anonymous memory, and beside it with mapped
-files, whose pages the kernel takes back whenever it wants. Targets: double_buffer at most 2.1, in_place at most 1.15.
+files, whose pages the kernel can reclaim at any time. Targets: double_buffer at most 2.1, in_place at most 1.15.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measure(mode: str, base: Path, other: Path, folder: Path, swaps: int) -> dic
         peaks: list[tuple[float, float]] = []
         seconds = 0.0
         for n in range(swaps):
-            if mode == "double_buffer" and n > 0:  # an earlier swap's previous version is still held: start anew
+            if mode == "double_buffer" and n > 0:  # an earlier swap's previous version is still in memory
                 break
             before, before_whole = Watch(served.pid).now()
             with Watch(served.pid) as watch:

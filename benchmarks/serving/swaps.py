@@ -86,7 +86,7 @@ async def _loaded(port: int, asked: list[bytes], options: argparse.Namespace, se
 async def _swapping(
     port: int, asked: list[bytes], options: argparse.Namespace, versions: list[str], control: StudentClient
 ) -> tuple[Load, list[float]]:
-    """The load during all swaps, and the seconds that each took. Three versions in turn: none is still held."""
+    """The load during all swaps, and the seconds of each. With three versions in turn, none is still in memory."""
     stop = asyncio.Event()
     loading = asyncio.create_task(closed_loop(port, asked, clients=options.clients, stop=stop))
     seconds = []

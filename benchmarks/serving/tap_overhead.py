@@ -64,7 +64,7 @@ def _student(share: float, data_dir: Path) -> AbstractContextManager[StudentProc
 
 
 def _drain(port: int) -> None:
-    """Wait until the counts stand still: what was sampled is written."""
+    """Wait until the counts no longer change, so that every sample is written."""
     deadline, before = time.monotonic() + DRAIN_SECONDS, _samples(port)
     while time.monotonic() < deadline:
         time.sleep(0.3)

@@ -73,7 +73,7 @@ def _row(name: str, rates: dict[str, list[float]]) -> dict[str, object]:
 
 
 def _seconds_to_count() -> float:
-    """Of what the student counts for a request: HTTP and answer, each a counter and a histogram."""
+    """What the student counts for a request: HTTP and answer, each with a counter and a histogram."""
     registry = CollectorRegistry()
     counters = [Counter(f"c{n}", "", ("method", "route", "status"), registry=registry) for n in range(2)]
     histograms = [Histogram(f"h{n}", "", ("method", "route"), registry=registry) for n in range(2)]
@@ -123,7 +123,7 @@ class _Taking(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing to say."""
+        """Print no access log."""
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def _row(name: str, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def _rate(outcomes: list[dict[str, Any]]) -> float:
-    """Samples a second of the processor: what else a machine does changes it little."""
+    """Samples a second of the processor: other work on the machine changes it little."""
     return round(median(one["samples"] / one["cpu_seconds"] for one in outcomes), 2)
 
 

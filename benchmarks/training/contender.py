@@ -77,7 +77,7 @@ class Clock:
 
 
 def run_ours(name: str, plan: Plan) -> Outcome:
-    """Through the same function as a job's training; only the start of the clock is moved behind the loading."""
+    """Through the same function as a job's training; only the clock starts after the loading."""
     from services.trainer.leveler.callbacks.progress import ProgressFile
     from services.trainer.run import train as run
     from services.trainer.run_config import read_progress

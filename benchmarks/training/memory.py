@@ -1,4 +1,4 @@
-"""The memory estimate against what real trainings take: one process each, on a CPU.
+"""The memory estimate against real trainings: one process each, on a CPU.
 
     python -m benchmarks.training.memory
 
@@ -122,7 +122,7 @@ def medium_model(folder: Path) -> Path:
 
 
 def run_config(case: str, spec: TrainSpec, base: Path, folder: Path) -> RunConfig:
-    """Of a set of pictures of the demo's world, in a store of its own."""
+    """A job over pictures of the demo's world, in a store of its own."""
     store = Store((folder / "store").as_uri())
     job = f"memory-{hashlib.sha256(case.encode()).hexdigest()[:8]}"
     rows = [row(job, index, picture, folder / "images") for index, picture in enumerate(pile(32, 0, World.TRAIN))]

@@ -2,7 +2,7 @@
 
 Samples a second, peak memory and model FLOP utilisation (MFU): the operations that the model's formula needs, over
 what the device could do in that time (``--peak-tflops``; 989 for an H100 in bfloat16 without sparsity). Batches are
-made up, so that neither images nor tokenizers count. ``--shrink`` cuts the towers to show, without a GPU, that it runs.
+made up, so that neither images nor tokenizers count. ``--shrink`` cuts the towers to show without a GPU that it runs.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Course:
 
 
 class Watch(Protocol):
-    """What notes the time."""
+    """Records the time of each step."""
 
     def start(self) -> None: ...
 

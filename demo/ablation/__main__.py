@@ -1,7 +1,7 @@
 """``python -m demo.ablation``: what each part of the method adds on the demo world.
 
 Every seed has a pile of its own, mined once; every arm is trained from it by the trainer's own process, with the same
-number of optimiser steps, and tested on the same labelled questions. What is done already is not done again.
+number of optimiser steps, and tested on the same labelled questions. Results that exist already are not computed again.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ class Pairs(StrEnum):
 
     NONE = "none"
     EVERYTHING = "everything"
-    """All pseudo-labels, whatever the student said."""
+    """All pseudo-labels, whatever the student answered."""
     CONSISTENT = "consistent"
-    """All that the teacher answered the same way in every vote."""
+    """All that the teacher answered in the same way in every vote."""
     PARITY = "parity"
-    """Those of them that the student got wrong; what it got right is there for replay."""
+    """Of these, the ones that the student got wrong; those that it got right serve as replay."""
     LENIENT = "lenient"
-    """As ``PARITY``, but one agreeing vote is enough: the votes then say how much a label is worth."""
+    """As ``PARITY``, but one agreeing vote is enough: the votes then weigh the label."""
     TRUTH = "truth"
     """The same questions with the world's own answers, and the parity by those."""
 
@@ -81,4 +81,4 @@ ARMS = (
     Arm("two rounds", Pairs.PARITY, _replay(), rounds=2),
     Arm("two rounds of all pseudo-labels", Pairs.EVERYTHING, _PLAIN, rounds=2),
 )
-"""In the order in which they are run: what is asked about first comes first."""
+"""In the order in which they run: the most interesting first."""

@@ -1,6 +1,6 @@
 """How clean the kept labels are, by the world's own answers: precision and recall of what each rule keeps.
 
-Read in evaluation only; no arm but the ground-truth one sees it.
+They are read for evaluation only; only the ground-truth arm trains on them.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from shared.vlm.scoring import extended
 
 BATCH = 64
 Asked = tuple[Pixels, str]
-"""uint8 [96, 96, 3] and the user's turn."""
+"""An image, uint8 [96, 96, 3], and the user's turn."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Meter:
 
     def __init__(self, folder: Path) -> None:
         self._loaded: LoadedModel = load_model(folder)
-        self._loaded.model.set_attn_implementation("eager")  # shows its weights, and is faster for short sequences
+        self._loaded.model.set_attn_implementation("eager")  # returns its weights, and is faster for short sequences
 
     def forced(self, asked: Sequence[Asked], answers: Sequence[Sequence[str]], top: int = 0) -> list[list[Forced]]:
         """What the model thinks of the ``answers`` to each question, with ``top`` alternatives a token, likeliest

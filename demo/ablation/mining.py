@@ -1,4 +1,4 @@
-"""Mining in one process: the pairs of a pile with all that the parity workers would have found about them."""
+"""Mining in one process: the pairs of a pile with everything that the parity workers would have measured."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def draw(folder: Path, images: int, seed: int) -> Pile:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is found out beside the answers. ``votes_on_all``: also on pairs that the student has right."""
+    """What is measured besides the answers. ``votes_on_all``: votes also on pairs that the student has right."""
 
     votes_on_all: bool = True
     reasoning: bool = True
@@ -73,7 +73,7 @@ def mine(
 ) -> list[Mined]:
     """Ask, answer, compare and vote; where the two disagree, measure. Refused questions are left out."""
     strong, weak = Answerer(teacher), Answerer(student)
-    # one round must not ask what another asked
+    # a round must not repeat the questions of another
     pairs = [p for p in annotate(strong, pile.pictures, questions, seed * 100 + round_) if p.teacher != REFUSAL]
     answers = weak.answer(_images(pile, [pair.index for pair in pairs]), [pair.question for pair in pairs])
     slots: dict[int, int] = {}
@@ -183,7 +183,7 @@ def write_set(store: Store, job_id: str, mined: Sequence[Mined], pairs: Pairs, s
 
 
 def _decided(one: Mined, pairs: Pairs) -> Row | None:
-    """The row with its verdict; None where the arm has no use for the pair."""
+    """The row with its verdict; None if the arm does not use the pair."""
     row, share = one.row, one.row.vote_share or 0.0
     sure = replace(row, verdict=Verdict.DISPARITY)
     if pairs is Pairs.TRUTH:

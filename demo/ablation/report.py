@@ -1,4 +1,4 @@
-"""The ablation's result: a table for people, JSON for everything else."""
+"""The ablation's result: a table for people, JSON for programs."""
 
 from __future__ import annotations
 

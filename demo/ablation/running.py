@@ -52,17 +52,17 @@ class Settings:
         return (self.folder(seed) / "store").resolve().as_uri()
 
     def of_mining(self) -> dict[str, Any]:
-        """What the first round's sets depend on beside the seed."""
+        """What the first round's sets depend on besides the seed."""
         models = {"teacher": weights_digest(self.teacher), "student": weights_digest(self.student)}
         return models | {"images": self.images, "questions": self.questions}
 
     def of_arms(self) -> dict[str, Any]:
-        """What an arm's result depends on beside the arm and the seed."""
+        """What an arm's result depends on besides the arm and the seed."""
         return self.of_mining() | {"steps": self.steps, "split": str(self.split), "test_images": self.test_images}
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 of a model's weights: results of other models are not taken over, wherever they lie."""
+    """sha256 of a model's weights: results of other models are not reused, whatever folder they are in."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
@@ -159,7 +159,7 @@ def _config(settings: Settings, arm: Arm, seed: int, job_id: str, student: Path,
 
 def _train(config: RunConfig) -> dict[str, Any]:
     async def watch() -> None:
-        """Nobody looks at the progress here."""
+        """Nobody watches the progress here."""
 
     asyncio.run(run_phase(config, "train", watch, {}))
     result = load(TrainResult, config.folder / "result.json")
@@ -169,7 +169,7 @@ def _train(config: RunConfig) -> dict[str, Any]:
 
 
 def _read(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The result in ``path``, if it came of the same settings."""
+    """The result in ``path`` if it was made with the same settings."""
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text())

@@ -50,7 +50,7 @@ def write_result(result: dict[str, Any], path: Path) -> None:
 
 
 def print_result(result: dict[str, Any], console: Console) -> None:
-    """The funnel, the accuracies, the swap, the tokens and where everything lies."""
+    """The funnel, the accuracies, the swap, the tokens and where everything is."""
     console.print(_funnel_table(result))
     console.print(_accuracy_table(result))
     swap, tokens = result["swap"], result["teacher_tokens"]

@@ -19,7 +19,7 @@ STOP_SECONDS = 20.0
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the message says why and where to look."""
+    """The demo cannot continue; the message says why and where to look."""
 
 
 @dataclass

@@ -94,7 +94,7 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _features(student: Answerer, pictures: Sequence[Picture], indices: Iterable[int]) -> dict[int, Tensor]:
-    """What the frozen vision tower and connector make of each picture: they never change, so once is enough."""
+    """The output of the frozen vision tower and connector for each picture: constant, so computed once."""
     found: dict[int, Tensor] = {}
     order = sorted(indices)
     for start in range(0, len(order), 64):
@@ -131,7 +131,7 @@ class _Deck:
 
 
 class _BalancedDeck:
-    """Deals from all families as often."""
+    """Deals equally often from all families."""
 
     def __init__(self, pairs: Sequence[SimulatedPair], pictures: Sequence[Picture], rng: Random) -> None:
         families: dict[str, list[SimulatedPair]] = {}

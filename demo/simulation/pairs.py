@@ -32,7 +32,7 @@ class SimulatedPair:
 
 
 def annotate(teacher: Answerer, pictures: Sequence[Picture], questions_each: int, seed: int) -> list[SimulatedPair]:
-    """Pseudo Annotator, two steps: sampled questions without doubles, then greedy answers (refusals are kept here)."""
+    """Pseudo Annotator, two steps: sampled questions without duplicates, then greedy answers (with refusals)."""
     torch.manual_seed(seed)
     indices = [index for index in range(len(pictures)) for _ in range(questions_each)]
     images = [pictures[index].pixels for index in indices]

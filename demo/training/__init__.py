@@ -1,1 +1,1 @@
-"""The recipe that trains the demo pair from nothing: ``python -m demo.training``."""
+"""The recipe that trains the demo's two models from scratch: ``python -m demo.training``."""

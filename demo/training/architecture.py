@@ -23,7 +23,7 @@ _ARCHITECTURE: Any = Idefics3ForConditionalGeneration  # its constructor is unty
 
 @dataclass(frozen=True)
 class Size:
-    """Widths, depths and heads; each width is a multiple of its heads times 64 (vLLM's CPU attention wants that)."""
+    """Widths, depths and heads; each width is a multiple of its heads times 64 (vLLM's CPU attention requires that)."""
 
     vision_width: int
     vision_layers: int

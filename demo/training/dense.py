@@ -1,4 +1,4 @@
-"""The dense loss of the vision tower: what does each patch show? It is what makes tiny models read."""
+"""The dense loss of the vision tower: what does each patch show? Without it, such tiny models do not learn to read."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class MuonAdam:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         for name, momentum in self._momenta.items():
             momentum.copy_(tensors[f"momentum.{name}"])
         for name, parameter in zip(self._adam_names, self._adam_parameters, strict=True):

@@ -1,4 +1,4 @@
-"""What is trained how: one `Recipe` a model. Budgets are steps, so that a loaded machine yields the same models."""
+"""What is trained and how: one `Recipe` per model. Budgets are in steps, so a loaded machine yields the same models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWER_WEIGHTS = {
     "chart.compare": 1.5,
     "know.name": 2.0,
 }
-"""How often a kind of question is trained on, where not once: reading is the slowest to learn."""
+"""How often a kind of question is trained on if not once: reading is learned most slowly."""
 
 FOCUS_FAMILIES = (0.36, 0.13, 0.37, 0.14)
 FOCUS_WEIGHTS = {
@@ -124,7 +124,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a model's weights."""
+    """Everything that determines a model's weights."""
 
     name: str
     size: Size

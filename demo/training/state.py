@@ -1,4 +1,4 @@
-"""Training state on disk (safetensors and JSON, never pickle), so that a killed run goes on where it was."""
+"""Training state on disk (safetensors and JSON, never pickle), so that a killed run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_state(folder: Path, phase: str, step: int, tensors: dict[str, Tensor]) 
 
 
 def load_state(folder: Path) -> tuple[str, int, dict[str, Tensor]] | None:
-    """Phase, steps done in it and tensors; None when there is no state."""
+    """Phase, steps done in it and tensors; None if there is no state."""
     pointer = folder / "state.json"
     if not pointer.exists():
         return None

@@ -29,7 +29,7 @@ class Example:
 
 
 def draw(family: str, rng: Random, split: Split) -> Picture:
-    """One picture of ``family`` (a KeyError where there is no such family)."""
+    """One picture of ``family`` (KeyError if there is no such family)."""
     return _DRAW[family](rng, split)
 
 
@@ -49,7 +49,7 @@ def labelled(pictures: Sequence[Picture], seed: int, questions_each: int = 2) ->
 
 
 def false_premise(picture: Picture, others: Sequence[Picture], rng: Random, tries: int = 8) -> Question | None:
-    """A question that suits one of ``others`` but not ``picture`` (None when ``tries`` draws find none)."""
+    """A question that suits one of ``others`` but not ``picture`` (None if ``tries`` draws find none)."""
     applies = {question.text for question in picture.questions}
     for _ in range(tries):
         question = choose_questions(rng.choice(others).questions, 1, rng)[0]

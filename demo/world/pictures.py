@@ -38,7 +38,7 @@ class Picture:
     dense: NDArray[np.uint8]
 
     def truth(self, question: str) -> str:
-        """The answer to any question: as all that apply are listed, whatever is not listed is unanswerable."""
+        """The answer to any question: all that apply are listed, so any other question is unanswerable."""
         wanted = " ".join(question.split())
         return next((item.answer for item in self.questions if item.text == wanted), REFUSAL)
 
@@ -46,7 +46,7 @@ class Picture:
 def choose_questions(
     questions: Sequence[Question], count: int, rng: Random, weights: dict[str, float] | None = None
 ) -> list[Question]:
-    """At most ``count`` different questions, spread over the kinds (``weights``: by kind, 1 where absent)."""
+    """At most ``count`` different questions, spread over the kinds (``weights`` by kind, 1 if not given)."""
     by_kind: dict[str, list[Question]] = {}
     for item in questions:
         by_kind.setdefault(item.kind, []).append(item)

@@ -23,7 +23,7 @@ def test_a_log_gets_plain_text(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         said(log.fileno(), WITHOUT_PYTHON)
     text = (tmp_path / "log").read_text()
-    assert text.startswith("[setup] error: no no-such-python") and "\033" not in text
+    assert text.startswith("[setup] error: no-such-python was not found") and "\033" not in text
 
 
 @pytest.mark.parametrize(("extra", "bold"), [({}, True), ({"NO_COLOR": "1"}, False)])
@@ -35,4 +35,4 @@ def test_a_terminal_gets_colours_unless_it_wants_none(extra: dict[str, str], bol
     finally:
         os.close(ours)
         os.close(terminal)
-    assert "error: no no-such-python" in text and ("\033[1m" in text) == bold
+    assert "error: no-such-python was not found" in text and ("\033[1m" in text) == bold
