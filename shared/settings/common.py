@@ -85,16 +85,16 @@ class CommonSettings(BaseSettings):
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", repr=False, description="Redis for state and queue; a student needs none"
+        "redis://127.0.0.1:6379/0", repr=False, description="Redis for state and queue; a student can run without it"
     )
     redis_password: SecretStr | None = Field(
-        None, description="for MPA_REDIS_URL where that has none; may come from a file, as keys do"
+        None, description="password for MPA_REDIS_URL if that has none; may come from a file, like the keys"
     )
-    api_key: SecretStr | None = Field(None, description="when set, every service asks for it as a Bearer token")
-    log_format: Literal["text", "json"] = Field("text", description="json: one object a line, for log collectors")
+    api_key: SecretStr | None = Field(None, description="if set, every service requires it as a Bearer token")
+    log_format: Literal["text", "json"] = Field("text", description="json: one object per line, for log collectors")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     torch_threads: int = Field(1, ge=1, description="intra-op threads of each torch process")
-    trust_remote_code: bool = Field(False, description="let Hugging Face load code from model folders; leave off")
+    trust_remote_code: bool = Field(False, description="let Hugging Face load code from model folders; leave it off")
     shutdown_grace: Duration = Field(timedelta(seconds=10), description="time for requests in flight at SIGTERM")
     otlp_endpoint: str = Field(
         "",
@@ -127,7 +127,7 @@ class CommonSettings(BaseSettings):
 class HttpSettings(CommonSettings):
     """What every HTTP service needs."""
 
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 listens on all")
     max_body: ByteSize = Field(size("32MiB"), description="largest request body")
 
 
@@ -135,7 +135,7 @@ class ImageSettings(CommonSettings):
     """Limits on images, wherever they are decoded."""
 
     max_image_bytes: ByteSize = Field(size("20MiB"), description="a larger image file is unreadable")
-    max_image_pixels: int = Field(50_000_000, description="larger images are unreadable, before decoding")
+    max_image_pixels: int = Field(50_000_000, description="an image with more pixels is unreadable")
     min_image_side: int = Field(2, description="an image with a shorter side is unreadable")
 
 
@@ -143,20 +143,20 @@ class ChatImageSettings(ImageSettings):
     """Which image URLs chat requests may hold beside data URLs."""
 
     chat_image_urls: bool = Field(False, description="fetch http(s) images that chat requests name")
-    chat_private_image_urls: bool = Field(False, description="also from private addresses")
-    chat_image_timeout: Duration = Field(timedelta(seconds=10), description="for one image to be fetched")
+    chat_private_image_urls: bool = Field(False, description="also fetch them from private addresses")
+    chat_image_timeout: Duration = Field(timedelta(seconds=10), description="time to fetch one image")
 
 
 class ProbeSettings(CommonSettings):
     """The white-box attention probe of a model service."""
 
     attention_probe: bool = Field(False, description="answer POST /v1/attention with a transformers copy of the model")
-    attention_idle: Duration = Field(timedelta(minutes=5), description="the copy is let go after this long unused")
+    attention_idle: Duration = Field(timedelta(minutes=5), description="the copy is released when unused for this long")
 
 
 class WorkerSettings(CommonSettings):
     """What the workers need that take work from the queue."""
 
     metrics_port: int | None = Field(
-        None, ge=0, description="port of a worker's /metrics; 0: any free one; None: none. Services have theirs anyway"
+        None, ge=0, description="port of a worker's /metrics; 0: any free one; not set: none. Services have their own"
     )
