@@ -1,6 +1,4 @@
-"""What one training run needs, written to ``run.json`` for the process that does it, and what that process leaves
-behind.
-"""
+"""What one training needs, written to ``run.json`` for the process that does it, and what that one leaves behind."""
 
 from __future__ import annotations
 
@@ -16,42 +14,65 @@ from shared.contracts import Evaluation, JobSpec, SmokeAnswer
 T = TypeVar("T")
 _TAIL = 4096
 TRACE_VARIABLE = "MPA_RUN_TRACEPARENT"
-"""Environment of a training process: the trace that its log lines belong to."""
+"""Environment variable of a training process: the trace that its log lines belong to."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training, reproducible from this and the set. Sizes in bytes; ``folder`` is the run's working folder.
-
-    It starts from ``base_folder``; ``before_folder`` holds what its candidate is compared with, if that is another.
-    """
+    """One training, reproducible from this and the set. Paths are absolute; limits are those of the settings."""
 
     job_id: str
+    """The job that is trained."""
     spec: JobSpec
+    """What was submitted."""
     folder: Path
+    """The run's working folder: saved steps, progress and results."""
     base_version: str
+    """Version of the checkpoint that the training starts from."""
     base_folder: Path
+    """The files of ``base_version``."""
     store_url: str
+    """Store that holds the job's set, as in MPA_STORE."""
     cache_dir: Path
+    """Local copies of what a remote store holds."""
     set_digest: str
+    """Digest of the set that the training began with; "" leaves the check out."""
     tasks_file: Path | None = None
+    """Task profiles beside the built-in ones (MPA_TASKS_FILE)."""
     device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (MPA_TRAIN_DEVICE)."""
     threads: int = 1
+    """CPU threads of torch on one machine, from 1; its processes share them."""
     trust_remote_code: bool = False
+    """Run code that comes with a checkpoint. Only an operator may set it."""
     eval_batch_size: int = 32
+    """Questions that a checkpoint is asked at once in the evaluation, from 1."""
     cache_bytes: int = 2 * 1024**3
+    """Memory for encoded samples and for image features, half of it each, in bytes; 0: none."""
     max_image_bytes: int = 20 * 1024**2
+    """Largest image file that is read, in bytes."""
     max_image_pixels: int = 50_000_000
+    """Largest image that is decoded, in pixels (width times height)."""
     min_image_side: int = 2
+    """Smallest width and height of an image, in pixels."""
     allow_image_urls: bool = False
+    """Read images from http and https addresses."""
     allow_private_image_urls: bool = False
+    """Read them from addresses inside the operator's network too."""
     teacher_url: str = ""
+    """OpenAI-compatible endpoint of the teacher, asked the labelled benchmark only; "" without one."""
     teacher_name: str = "teacher"
+    """Name of the teacher's model at ``teacher_url``."""
     call_timeout: float = 120.0
+    """Time limit of a call to the teacher and of an image's download, in seconds."""
     round: int = 1
+    """Round of the job that is trained, from 1."""
     before_folder: Path | None = None
+    """Checkpoint that the candidate is compared with; None: ``base_folder``."""
     accelerate_config: Path | None = None
+    """accelerate's configuration of several processes (MPA_TRAIN_ACCELERATE_CONFIG); None: one process."""
     report_to: tuple[str, ...] = ()
+    """Reporters beside the progress file: tensorboard, mlflow, wandb (MPA_TRAIN_REPORT_TO)."""
 
     @property
     def step_folder(self) -> Path:
@@ -73,48 +94,64 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """``result.json``: written last by the training, so that it marks a complete candidate folder."""
+    """``result.json``: the training writes it last, so that it marks a complete candidate's folder."""
 
     steps: int
+    """Optimiser steps."""
     final_loss: float
+    """Mean loss of the last 20 steps, in nats."""
     samples_per_second: float
+    """Speed over the last 20 steps."""
     disparity_pairs: int
+    """Disparity pairs in the training set."""
     replay_pairs: int
+    """Replay pairs in the training set."""
     loss_weights: dict[str, float] = field(default_factory=dict)
+    """λ of each term of the loss that was on, by name."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """``evaluation.json``: what the gate decides on, and the answer that servers check the candidate by.
-
-    ``evaluation_new``: the same on the held-out pairs of a later round.
-    """
+    """``evaluation.json``: written by the step ``evaluate``."""
 
     evaluation: Evaluation
+    """Scores on the job's first held-out pairs, on which the gate decides."""
     smoke: SmokeAnswer | None = None
+    """An answer of the candidate by which servers check that they loaded it whole; None without held-out pairs."""
     evaluation_new: Evaluation | None = None
+    """Scores on the held-out pairs of a later round; None in the first one."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """``failure.json``: why the process gave up, in words; ``final`` if another try would fail in the same way."""
+    """``failure.json``: why the process gave up."""
 
     detail: str
+    """The reason, in words that a user can act on."""
     final: bool
+    """Another try would fail in the same way."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of ``progress.jsonl``, one a step. ``terms``: means of the loss's terms, before their λ and weights."""
+    """A line of ``progress.jsonl``, written after each step."""
 
     step: int
+    """Optimiser steps done, from 1."""
     steps: int
+    """Optimiser steps to do in all."""
     loss: float
+    """Mean loss of the step's samples, in nats."""
     samples_per_second: float | None = None
+    """Speed over the last 20 steps, of all processes together."""
     eta_seconds: float | None = None
+    """Seconds until the last step, at this speed."""
     memory_bytes: int | None = None
+    """Most bytes that a process took so far: of its GPU, else of the machine."""
     gradient_norm: float | None = None
+    """L2 norm of the gradient before clipping."""
     terms: dict[str, float] = field(default_factory=dict)
+    """Means of the terms of the loss by name, before their λ and the weights of the pairs."""
 
 
 def save(path: Path, value: RunConfig | TrainResult | EvaluationResult | Failure) -> None:
@@ -126,7 +163,7 @@ def save(path: Path, value: RunConfig | TrainResult | EvaluationResult | Failure
 
 
 def load(kind: type[T], path: Path) -> T | None:
-    """The value in ``path``; None if there is no (whole) such file."""
+    """The value in ``path``; None if the file is missing or incomplete."""
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -134,7 +171,7 @@ def load(kind: type[T], path: Path) -> T | None:
 
 
 def read_progress(file: Path) -> list[Progress]:
-    """All lines of a progress file; one that is being written right now is left out."""
+    """All complete lines of a progress file: one may be being written right now."""
     if not file.exists():
         return []
     return _lines(file.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from services.trainer.run_config import read_progress
 from services.trainer.worker.workspace import prefix_of
@@ -41,7 +42,7 @@ class Trainings:
         if file is None or not file.is_file():
             return []
         lines = read_progress(file)
-        every = max(1, len(lines) // CURVE_POINTS)
+        every = max(1, math.ceil(len(lines) / CURVE_POINTS))
         return [(line.step, line.loss) for line in lines[::every]]
 
 

@@ -12,31 +12,44 @@ from shared.contracts.sources import ImageSource
 
 
 class AnnotatorSpec(Contract):
-    """Pseudo Annotator. ``two_step`` asks for a question (sampled), then answers it greedily; ``one_shot`` is the
-    paper's way.
-    """
+    """How the Pseudo Annotator makes questions and answers."""
 
-    mode: Literal["two_step", "one_shot"] = "two_step"
-    questions_per_image: int = Field(3, ge=1, le=32)
-    temperature: float = Field(0.8, ge=0, le=2)
-    top_p: float = Field(0.9, gt=0, le=1)
+    mode: Literal["two_step", "one_shot"] = Field(
+        "two_step",
+        description="two_step: the teacher makes up a question (sampled), then answers it in a second call (greedily); "
+        "one_shot: both in one sampled call, as in the paper",
+    )
+    questions_per_image: int = Field(3, ge=1, le=32, description="questions about each image, for each of its tasks")
+    temperature: float = Field(0.8, ge=0, le=2, description="sampling temperature of questions; 0: greedy")
+    top_p: float = Field(0.9, gt=0, le=1, description="nucleus sampling of questions: share of probability to keep")
     structured: Literal["auto", "off"] = Field(
-        "auto", description="auto: hold the teacher to the task's JSON schema, where both have or understand one"
+        "auto", description="auto: hold the teacher to the task's JSON schema if the task has one and the teacher can"
     )
 
 
 class IdentifierSpec(Contract):
-    """Parity Identifier. A pair is kept iff the student is wrong and the teacher's vote share over ``votes`` is >=
-    ``threshold``; and, where asked for, the teacher is sure of its answer and stands by it in another question.
+    """How the Parity Identifier decides. A pair is kept iff the student is wrong and the teacher's vote share over
+    ``votes`` is at least ``threshold``; and, if the job asks for it, the teacher is sure of its answer and confirms it.
     """
 
-    verify: Literal["disagreements", "all"] = "disagreements"
-    match: Literal["task", "paper"] = "task"
-    votes: int = Field(3, ge=1, le=16)
-    threshold: float = Field(0.66, ge=0, le=1)
-    vote_temperature: float = Field(1.0, ge=0, le=2)
+    verify: Literal["disagreements", "all"] = Field(
+        "disagreements",
+        description="disagreements: the teacher votes only where the student is wrong; all: on every pair, as in the "
+        "paper, which costs more calls",
+    )
+    match: Literal["task", "paper"] = Field(
+        "task",
+        description="how two answers are compared. task: by the normalisation of the task's metric; paper: lower case, "
+        "letters and digits only, and the teacher's answer is contained in the student's",
+    )
+    votes: int = Field(3, ge=1, le=16, description="answers that the teacher samples to check its own")
+    threshold: float = Field(0.66, ge=0, le=1, description="least share of votes that must match the teacher's answer")
+    vote_temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature of the votes")
     min_confidence: float = Field(
-        0.0, ge=0, le=1, description="least probability (mean over tokens) of its answer to the teacher; 0: any"
+        0.0,
+        ge=0,
+        le=1,
+        description="least probability (mean over tokens) that the teacher gives its answer; 0: any. Needs logprobs",
     )
     cross_check: bool = Field(
         False, description="ask the teacher in a second question whether its answer is right; needs the task's `check`"
@@ -44,13 +57,15 @@ class IdentifierSpec(Contract):
 
 
 class DiscrepancySpec(Contract):
-    """What is measured of every kept pair beside the answers, and stored in the set."""
+    """What is measured of every kept pair beside the answers, and stored in the set. Each discrepancy is in [0, 1]."""
 
     confidence: bool = Field(
-        True, description="how much likelier the teacher's answer is to the teacher; needs a teacher with logprobs"
+        True,
+        description="how much likelier the teacher's answer is to the teacher than to the student; needs a teacher "
+        "with logprobs",
     )
     top_k: int = Field(
-        0, ge=0, le=20, description="alternatives stored for each token of the teacher's answer; 0: none"
+        0, ge=0, le=20, description="alternative tokens stored for each token of the teacher's answer; 0: none"
     )
     reasoning: bool = Field(
         False, description="how much less likely the teacher's one-sentence rationale is to the student"
@@ -62,56 +77,74 @@ class DiscrepancySpec(Contract):
 
 
 class LoraSpec(Contract):
-    rank: int = Field(16, ge=1, le=512)
-    alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: list[str] | None = Field(None, description="None: all linear layers of the language model")
+    """The low-rank adapters that ``method: lora`` trains and then merges into the weights (arXiv 2106.09685)."""
+
+    rank: int = Field(16, ge=1, le=512, description="inner dimension of each adapter")
+    alpha: float = Field(32.0, gt=0, description="an adapter's output is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's inputs that are dropped in training")
+    target_modules: list[str] | None = Field(
+        None, description="name endings of the layers that get an adapter; null: all linear ones of the language model"
+    )
 
 
 class LossSpec(Contract):
-    """The alignment loss. ``preset`` says what each field is that is not given; docs/method.md has the formulas.
+    """The alignment loss; docs/method.md has the formulas. A λ is the weight of a term, and 0 switches it off."""
 
-    ``paper``: the plain cross-entropy of the paper, on disparity pairs alone. ``replay``: the same with replay pairs.
-    ``discrepancy``: replay with the weights and the consistency that any teacher allows.
-    """
-
-    preset: Literal["paper", "replay", "discrepancy"] = "replay"
-    weigh_by: list[Literal["vote_share", "confidence", "reasoning", "attention"]] | None = Field(
-        None, description="discrepancies that a disparity pair's weight grows with"
+    preset: Literal["paper", "replay", "discrepancy"] = Field(
+        "replay",
+        description="values of the fields that are not given. paper: plain cross-entropy, on disparity pairs alone; "
+        "replay: the same with replay pairs; discrepancy: replay with the weights and the consistency that any teacher "
+        "allows",
     )
-    consistency: float | None = Field(None, ge=0, description="λ of the output consistency term")
+    weigh_by: list[Literal["vote_share", "confidence", "reasoning", "attention"]] | None = Field(
+        None, description="discrepancies that a disparity pair's weight grows with; null: as the preset"
+    )
+    consistency: float | None = Field(None, ge=0, description="λ of the output consistency term; null: as the preset")
     consistency_by: Literal["auto", "top_k", "candidates"] = Field(
         "auto",
-        description="top_k needs one tokenizer for both models and a teacher with logprobs; candidates needs votes",
+        description="top_k needs one tokenizer for both models and a teacher with logprobs; candidates needs votes; "
+        "auto: top_k for the pairs that have it, else candidates",
     )
-    rationale: float | None = Field(None, ge=0, description="λ of the cross-entropy of the teacher's rationale")
-    attention: float | None = Field(None, ge=0, description="λ of the divergence of the attention maps")
+    rationale: float | None = Field(
+        None, ge=0, description="λ of the cross-entropy of the teacher's rationale; null: as the preset"
+    )
+    attention: float | None = Field(
+        None, ge=0, description="λ of the divergence of the attention maps; null: as the preset"
+    )
 
 
 class TrainSpec(Contract):
     """One training run. ``max_steps`` wins over ``epochs``, which counts passes over the disparity pairs."""
 
-    method: Literal["full", "lora"] = "full"
-    learning_rate: float = Field(5e-4, gt=0, le=1)
-    batch_size: int = Field(32, ge=1, le=4096, description="samples of a batch, whatever processes share it")
-    gradient_accumulation: int = Field(1, ge=1, le=1024, description="batches of an optimiser step")
-    epochs: float = Field(3.0, gt=0, le=1000)
-    max_steps: int | None = Field(None, ge=1)
-    warmup_fraction: float = Field(0.05, ge=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    method: Literal["full", "lora"] = Field("full", description="full: train all weights; lora: adapters, then merged")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW's at its peak; it falls to 0 along a cosine")
+    batch_size: int = Field(32, ge=1, le=4096, description="samples in a batch, however many processes share it")
+    gradient_accumulation: int = Field(1, ge=1, le=1024, description="batches in an optimiser step")
+    epochs: float = Field(3.0, gt=0, le=1000, description="passes over the disparity pairs")
+    max_steps: int | None = Field(None, ge=1, description="optimiser steps; null: as many as epochs needs")
+    warmup_fraction: float = Field(
+        0.05, ge=0, le=1, description="share of the steps in which the learning rate rises from 0 to its peak"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decay of the weights")
+    max_grad_norm: float = Field(1.0, gt=0, description="a gradient with a larger L2 norm is scaled down to this one")
     replay_fraction: float = Field(0.5, ge=0, lt=1, description="share of each batch that is student_right pairs")
-    freeze_vision: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    freeze_vision: bool = Field(
+        False, description="train the language model only: image features are then computed once and cached"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: matrix products in bfloat16; the weights that are trained stay float32"
+    )
     length_bucketing: bool = Field(
-        False, description="batches of samples of like length: less padding, but less mixed within a batch"
+        False, description="put samples of similar length into a batch: less padding, but less mixed batches"
     )
     gradient_checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, about a third slower"
     )
-    save_every_steps: int = Field(100, ge=1)
-    loss: LossSpec = LossSpec()
-    lora: LoraSpec | None = None
+    save_every_steps: int = Field(
+        100, ge=1, description="optimiser steps between two saved ones, from which a stopped training resumes"
+    )
+    loss: LossSpec = Field(LossSpec(), description="what is minimised")
+    lora: LoraSpec | None = Field(None, description="for method lora only; null: the defaults")
 
     @model_validator(mode="before")
     @classmethod
@@ -145,36 +178,42 @@ class RoundsSpec(Contract):
 
 
 class GateSpec(Contract):
-    """Promote only if held-out agreement with the teacher grows by ``min_gain`` and no task loses more than
-    ``tolerance``.
-    """
+    """When the candidate is promoted: agreement is the share of held-out answers that match the teacher's."""
 
-    held_out_fraction: float = Field(0.1, gt=0, lt=1)
-    min_gain: float = Field(0.0, ge=0, le=1)
-    tolerance: float = Field(0.02, ge=0, le=1)
+    held_out_fraction: float = Field(
+        0.1, gt=0, lt=1, description="share of the images that are never trained on, but measured on"
+    )
+    min_gain: float = Field(
+        0.0, ge=0, le=1, description="least growth of agreement over all tasks; equal agreement is never enough"
+    )
+    tolerance: float = Field(0.02, ge=0, le=1, description="agreement that a single task may lose")
     promote: bool = Field(True, description="False: train and evaluate, but never touch the running student")
 
 
 class JobSpec(Contract):
     """What a team submits to ``POST /v1/jobs``."""
 
-    name: str = Field("", max_length=200)
+    name: str = Field("", max_length=200, description="for people: shown in lists, no meaning to the service")
     images: list[ImageSource] = Field(min_length=1, description="one source or a list of them")
     tasks: list[str] = Field(
         min_length=1, description="names of task profiles, asked of every image whose source names none"
     )
-    student: str = Field("student", pattern=NAME_PATTERN)
-    annotator: AnnotatorSpec = AnnotatorSpec()
-    identifier: IdentifierSpec = IdentifierSpec()
-    discrepancies: DiscrepancySpec = DiscrepancySpec()
-    train: TrainSpec = TrainSpec()
-    rounds: RoundsSpec = RoundsSpec()
-    gate: GateSpec = GateSpec()
-    benchmark: str | None = Field(
-        None, description="labelled JSONL (image, task, question, answers); read by evaluation only"
+    student: str = Field(
+        "student", pattern=NAME_PATTERN, description="name of the student that is compared, trained and promoted"
     )
-    shard_size: int = Field(64, ge=1, le=10_000)
-    seed: int = Field(0, ge=0)
+    annotator: AnnotatorSpec = Field(AnnotatorSpec(), description="how questions and answers are made")
+    identifier: IdentifierSpec = Field(IdentifierSpec(), description="which pairs are kept")
+    discrepancies: DiscrepancySpec = Field(DiscrepancySpec(), description="what is measured of the kept pairs")
+    train: TrainSpec = Field(TrainSpec(), description="how the student is trained")
+    rounds: RoundsSpec = Field(RoundsSpec(), description="how often the job mines and trains again")
+    gate: GateSpec = Field(GateSpec(), description="when the result is promoted")
+    benchmark: str | None = Field(
+        None,
+        description="path of a labelled JSONL file (image, task, question, answers), read by the evaluation only; "
+        "null: only agreement with the teacher is measured",
+    )
+    shard_size: int = Field(64, ge=1, le=10_000, description="images in a shard, the unit that a worker mines at once")
+    seed: int = Field(0, ge=0, description="of sampling, of the held-out split and of the order of training")
 
     @model_validator(mode="before")
     @classmethod
@@ -187,10 +226,12 @@ class JobSpec(Contract):
 class StoredSpec(Stored):
     """``jobs/<id>/spec.json``: enough to rebuild a job's record when Redis is lost."""
 
-    job_id: str
-    created_at: datetime
-    spec: JobSpec
-    images: int
-    shards: int
-    idempotency_key: str | None = None
-    idempotency_digest: str | None = None
+    job_id: str = Field(description="id of the job")
+    created_at: datetime = Field(description="when the job was accepted")
+    spec: JobSpec = Field(description="what was submitted")
+    images: int = Field(description="number of images")
+    shards: int = Field(description="number of shards that the images make")
+    idempotency_key: str | None = Field(None, description="the submitter's Idempotency-Key")
+    idempotency_digest: str | None = Field(
+        None, description="digest of the request with that key, which tells a repetition from another request"
+    )

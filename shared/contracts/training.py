@@ -9,49 +9,58 @@ from shared.contracts.enums import JobState
 
 
 class TrainingProgress(Contract):
-    step: int = 0
-    steps: int = 0
-    loss: float | None = None
-    samples_per_second: float | None = None
-    eta_seconds: float | None = None
+    """Where a training is, as of its last step."""
+
+    step: int = Field(0, description="optimiser steps done")
+    steps: int = Field(0, description="optimiser steps to do in all")
+    loss: float | None = Field(None, description="mean loss of the last step's samples, in nats")
+    samples_per_second: float | None = Field(None, description="samples trained on a second, over the last steps")
+    eta_seconds: float | None = Field(None, description="seconds until the last step, at this speed")
     memory_bytes: int | None = Field(
-        None, description="most memory that a process of the training took so far: of its GPU, else of the machine"
+        None, description="most bytes that a process of the training took so far: of its GPU, else of the machine"
     )
-    gradient_norm: float | None = Field(None, description="before clipping")
+    gradient_norm: float | None = Field(None, description="L2 norm of the last step's gradient before clipping")
     terms: dict[str, float] = Field(default_factory=dict, description="loss terms by name, before their weights")
 
 
 class TaskScore(Contract):
-    """Scores of one task on held-out images, 0-1. ``accuracy_*`` only where a labelled benchmark was given."""
+    """Scores of one task, 0-1: agreement with the teacher on held-out images, and accuracy on a labelled benchmark.
 
-    questions: int
-    agreement_before: float | None = None
-    agreement_after: float | None = None
-    benchmark_questions: int = 0
-    accuracy_before: float | None = None
-    accuracy_after: float | None = None
-    accuracy_teacher: float | None = None
+    ``before`` is the version that served when the job began, ``after`` the candidate. Null where nothing was measured.
+    """
+
+    questions: int = Field(description="held-out questions")
+    agreement_before: float | None = Field(None, description="share of them that the version before answers alike")
+    agreement_after: float | None = Field(None, description="share of them that the candidate answers alike")
+    benchmark_questions: int = Field(0, description="questions of the benchmark")
+    accuracy_before: float | None = Field(None, description="score of the version before, by the task's metric")
+    accuracy_after: float | None = Field(None, description="score of the candidate, by the task's metric")
+    accuracy_teacher: float | None = Field(None, description="score of the teacher, by the task's metric")
 
 
 class Evaluation(Contract):
-    """``overall`` and per-task scores of a candidate checkpoint against the one that served when the job began."""
+    """Scores of a candidate against the version that served when the job began."""
 
-    overall: TaskScore
-    tasks: dict[str, TaskScore]
+    overall: TaskScore = Field(description="over all questions")
+    tasks: dict[str, TaskScore] = Field(description="by name of the task")
 
 
 class TrainingInfo(Contract):
-    """``GET /v1/trainings/{job_id}`` of the trainer. ``losses``: (step, loss), thinned out evenly."""
+    """``GET /v1/trainings/{job_id}`` of the trainer."""
 
-    job_id: str
-    state: JobState
-    progress: TrainingProgress | None = None
-    evaluation: Evaluation | None = None
-    checkpoint: str | None = None
-    last_error: str | None = None
-    waiting_for: str | None = None
-    losses: list[tuple[int, float]] = Field(default_factory=list)
+    job_id: str = Field(description="the job that is trained")
+    state: JobState = Field(description="state of the job")
+    progress: TrainingProgress | None = Field(None, description="of the current round, or the last one")
+    evaluation: Evaluation | None = Field(None, description="scores of the candidate, once they are measured")
+    checkpoint: str | None = Field(None, description="version of the candidate, once it is published")
+    last_error: str | None = Field(None, description="why the last attempt failed")
+    waiting_for: str | None = Field(None, description="what keeps the training from going on")
+    losses: list[tuple[int, float]] = Field(
+        default_factory=list, description="(step, loss), at most 500 of them, evenly spread"
+    )
 
 
 class TrainingList(Contract):
-    trainings: list[TrainingInfo]
+    """``GET /v1/trainings`` of the trainer."""
+
+    trainings: list[TrainingInfo] = Field(description="newest first, without their losses")

@@ -1,4 +1,4 @@
-"""What a training is told beside its spec, and both as the Trainer's arguments."""
+"""What a training needs beside its spec, and both as the arguments of Hugging Face's Trainer."""
 
 from __future__ import annotations
 
@@ -17,33 +17,42 @@ _CURVE_POINTS = 2000
 
 @dataclass(frozen=True)
 class TrainFolders:
-    """``steps``: the Trainer's own checkpoints; ``progress``: JSONL, a line a step; ``candidate``: the result;
-    ``features``: what does not fit in memory; ``curves``: TensorBoard's files.
-    """
+    """Where a training reads and writes."""
 
     base: Path
+    """The checkpoint that is trained."""
     steps: Path
+    """The Trainer's own checkpoints."""
     progress: Path
+    """A JSONL file with a line for each step."""
     candidate: Path
+    """The result, a plain Hugging Face folder."""
     features: Path
+    """Image features that do not fit in memory."""
     curves: Path
+    """TensorBoard's files."""
 
 
 @dataclass(frozen=True)
 class TrainPlace:
-    """Where and how a training runs, which does not change what comes out. ``cache_bytes``: for image features."""
+    """Where and how a training runs, which does not change what comes out."""
 
     cpu: bool
+    """Train on the CPU even if there is a GPU."""
     cache_bytes: int
+    """Memory for image features, in bytes."""
     ranks: Ranks = ALONE
+    """Which of the training's processes this one is."""
     report_to: tuple[str, ...] = ()
+    """Reporters of transformers: tensorboard, mlflow, wandb."""
     name: str = "mpa"
+    """Name of the run in these reporters."""
 
 
 def training_arguments(
     spec: TrainSpec, folders: TrainFolders, steps: int, place: TrainPlace, *, seed: int
 ) -> TrainingArguments:
-    """The Trainer's arguments; making them also joins the other processes of the training."""
+    """The Trainer's arguments. Making them also connects this process with the others of the training."""
     if "tensorboard" in place.report_to:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(folders.curves)
     arguments = TrainingArguments(

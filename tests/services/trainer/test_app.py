@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 
 from services.trainer.app import make_app
+from services.trainer.trainings import CURVE_POINTS
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobState, StoredSpec, TrainingProgress, TrainSpec
 from shared.queue import enqueue_training, make_celery
@@ -58,6 +60,21 @@ async def test_trainings_show_progress_and_losses(client: httpx.AsyncClient, job
     assert shown["losses"] == [[1, 2.0], [2, 1.5]]
     listed = (await client.get("/v1/trainings")).json()["trainings"]
     assert [item["job_id"] for item in listed] == ["j1"]
+
+
+@pytest.mark.parametrize("steps", [1, 499, 500, 501, 999, 5000])
+async def test_a_loss_curve_has_at_most_so_many_points(
+    client: httpx.AsyncClient, jobs: JobStore, store: Store, steps: int
+) -> None:
+    await in_training(jobs, "j1")
+    lease = await jobs.trainings.acquire("j1", "w", 30, 3)
+    assert lease is not None
+    await jobs.trainings.heartbeat(lease, 30, TrainingProgress(step=steps, steps=steps, loss=1.5))
+    lines = [f'{{"step": {step}, "steps": {steps}, "loss": 1.5}}\n' for step in range(1, steps + 1)]
+    store.write("training/j1/progress.jsonl", "".join(lines).encode())
+    shown = (await client.get("/v1/trainings/j1")).json()["losses"]
+    assert min(steps, CURVE_POINTS) / 2 <= len(shown) <= CURVE_POINTS
+    assert len({later[0] - earlier[0] for earlier, later in pairwise(shown)}) <= 1, "not evenly spread"
 
 
 async def test_unknown_things_are_problems(client: httpx.AsyncClient) -> None:

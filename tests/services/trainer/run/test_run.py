@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +177,3 @@ async def test_a_child_that_dies_without_a_word_is_a_crash(
 
     with pytest.raises(TrainingCrashed, match="signal 9"):
         await run_phase(config, "train", watch, {})
-
-
-def test_the_run_configuration_survives_json(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
-    config = replace(run_config(tmp_path, tiny_student, SPEC), threads=7)
-    save(tmp_path / "run.json", config)
-    assert load(RunConfig, tmp_path / "run.json") == config
-    (tmp_path / "run.json").write_text(json.dumps({"job_id": "x"}))
-    assert load(RunConfig, tmp_path / "run.json") is None
-    assert load(RunConfig, tmp_path / "nothing.json") is None
