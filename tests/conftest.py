@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 import redis
 
-from services.supervisor.redis_server import EmbeddedRedis, start_embedded_redis
 from shared.state import JobStore
+from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
 
 pytest_plugins = ["tests.real_system"]
 

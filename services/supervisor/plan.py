@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.supervisor.probes import http_probe, redis_probe
-from services.supervisor.process import ProcessSpec
-from services.supervisor.redis_server import redis_command
+from services.supervisor.redis_command import redis_command
+from services.supervisor.service import ProcessSpec
 from shared.errors import Conflict
 from shared.processes.ports import free_port
 from shared.settings import CommonSettings, ParitySettings, StudentSettings, TeacherSettings, TrainerSettings

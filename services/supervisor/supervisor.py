@@ -14,9 +14,9 @@ from pathlib import Path
 
 from services.supervisor.logbook import LogBook
 from services.supervisor.plan import Plan
-from services.supervisor.process import Child, ProcessSpec, RestartPolicy
-from services.supervisor.reaper import Reaper
+from services.supervisor.service import ProcessSpec, RestartPolicy, Service
 from shared.errors import Conflict
+from shared.processes.reaper import Reaper
 
 ENDPOINTS_FILE = "endpoints.json"
 READY_SECONDS = 300.0
@@ -46,8 +46,8 @@ class Supervisor:
         self._reaper = reaper
         self._policy = policy
         self._stop_seconds = stop_seconds
-        self._first: list[Child] = []
-        self._services: list[Child] = []
+        self._first: list[Service] = []
+        self._services: list[Service] = []
 
     async def run(self, stop: asyncio.Event, *, ready_timeout: float = READY_SECONDS) -> None:
         """Start all, wait for readiness, run until ``stop`` is set; no child is left after it. Raises NotReady."""
@@ -62,14 +62,14 @@ class Supervisor:
         finally:
             for task in (starting, stopping):
                 task.cancel()
-            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await asyncio.wait({starting, stopping})
             self._endpoints_file.unlink(missing_ok=True)
             await self._stop()
 
     def kill_now(self) -> None:
         """Stop waiting for anybody: SIGKILL to all process groups."""
-        for child in (*self._services, *self._first):
-            child.kill_now()
+        for service in (*self._services, *self._first):
+            service.kill_now()
 
     async def _start(self, timeout: float) -> None:
         started = time.monotonic()
@@ -82,29 +82,29 @@ class Supervisor:
         write_endpoints(self._endpoints_file, self._plan.endpoints)
         self._announce(time.monotonic() - started)
 
-    def _launch(self, specs: list[ProcessSpec]) -> list[Child]:
-        children = [Child(spec, self._log, self._reaper, self._policy) for spec in specs]
-        for child in children:
-            child.start()
-        return children
+    def _launch(self, specs: list[ProcessSpec]) -> list[Service]:
+        services = [Service(spec, self._log, self._reaper, self._policy) for spec in specs]
+        for service in services:
+            service.start()
+        return services
 
-    async def _all_ready(self, children: list[Child], timeout: float) -> None:
-        waits = [asyncio.create_task(self._ready(child, timeout)) for child in children]
+    async def _all_ready(self, services: list[Service], timeout: float) -> None:
         try:
-            await asyncio.gather(*waits)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            async with asyncio.TaskGroup() as group:
+                for service in services:
+                    group.create_task(self._ready(service, timeout))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
 
-    async def _ready(self, child: Child, timeout: float) -> None:
+    async def _ready(self, service: Service, timeout: float) -> None:
         started = time.monotonic()
-        await child.wait_ready(timeout)
-        self._log.write("supervisor", f"{child.spec.name} is ready after {time.monotonic() - started:.1f} s")
+        await service.wait_ready(timeout)
+        self._log.write("supervisor", f"{service.spec.name} is ready after {time.monotonic() - started:.1f} s")
 
     def _announce(self, seconds: float) -> None:
         say = self._log.write
         say("supervisor", f"all services are ready after {seconds:.0f} s:")
-        pids = {child.spec.name: child.pid for child in (*self._first, *self._services)}
+        pids = {service.spec.name: service.pid for service in (*self._first, *self._services)}
         for name in [*pids, *(name for name in self._plan.remote if name not in pids)]:
             url = self._plan.endpoints.get(name, "")
             place = f"process {pids[name]}" if name in pids else "elsewhere"
@@ -115,8 +115,10 @@ class Supervisor:
         started = time.monotonic()
         if self._services or self._first:
             self._log.write("supervisor", "stopping")
-        await asyncio.gather(*(child.stop(self._stop_seconds) for child in self._services))
-        await asyncio.gather(*(child.stop(FIRST_STOP_SECONDS) for child in self._first))
+        for services, seconds in ((self._services, self._stop_seconds), (self._first, FIRST_STOP_SECONDS)):
+            async with asyncio.TaskGroup() as group:
+                for service in services:
+                    group.create_task(service.stop(seconds))
         self._log.write("supervisor", f"all stopped after {time.monotonic() - started:.1f} s")
 
 
@@ -157,7 +159,7 @@ async def supervise(
     stop_seconds: float = SERVICE_STOP_SECONDS,
 ) -> None:
     """Run a plan until SIGINT, SIGTERM or SIGHUP; a second signal kills at once."""
-    reaper = Reaper(grace=stop_seconds, endpoints_file=data_dir / ENDPOINTS_FILE, lock_fd=lock_fd)
+    reaper = Reaper(grace=stop_seconds, delete=[data_dir / ENDPOINTS_FILE], lock_fd=lock_fd)
     supervisor = Supervisor(plan, data_dir, log, reaper=reaper, stop_seconds=stop_seconds)
     stop = asyncio.Event()
 

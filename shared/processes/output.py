@@ -14,8 +14,8 @@ REMEMBERED_LINES = 20
 class Output:
     """Reads a child's pipe on a thread of its own, so that the child never blocks on it."""
 
-    def __init__(self, stream: IO[bytes], on_line: Callable[[bytes], None]) -> None:
-        """``on_line`` gets each line as it was written, in parts of ``MAX_LINE`` bytes; it must not raise."""
+    def __init__(self, stream: IO[bytes], on_line: Callable[[bytes], None] | None) -> None:
+        """``on_line`` gets each line as it was written, in parts of ``MAX_LINE`` bytes. It must not raise."""
         self._stream, self._on_line = stream, on_line
         self._last: deque[bytes] = deque(maxlen=REMEMBERED_LINES)
         self._thread = threading.Thread(target=self._read, name="child output", daemon=True)
@@ -34,4 +34,5 @@ class Output:
         with self._stream:
             while line := self._stream.readline(MAX_LINE):
                 self._last.append(line)
-                self._on_line(line)
+                if self._on_line is not None:
+                    self._on_line(line)

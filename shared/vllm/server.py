@@ -12,9 +12,12 @@ from typing import Any
 
 import httpx
 
+from shared.backoff import Backoff, RestartDelays
 from shared.processes.ports import free_port
-from shared.vllm.child import Backoff, ModelProcess
+from shared.vllm.child import ModelProcess
 from shared.vllm.probing import probe_body, why_no_answer, why_unhealthy
+
+RESTART_BACKOFF = Backoff(0.5, 30.0)
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +36,7 @@ class Patience:
     idle: float = 10.0
     probe: float = 20.0
     failures: int = 3
-    first_backoff: float = 0.5
-    longest_backoff: float = 30.0
+    backoff: Backoff = RESTART_BACKOFF
     stable: float = 120.0
     stop: float = 3.0
 
@@ -107,17 +109,16 @@ class ModelServer:
         self._doubt.set()
 
     async def _keep_running(self) -> None:
-        patience = self._patience
-        backoff = Backoff(patience.first_backoff, patience.longest_backoff, patience.stable)
+        delays = RestartDelays(self._patience.backoff, self._patience.stable)
         while True:
-            backoff.run_begins()
+            started = time.monotonic()
             trouble = await self._run_once()
-            wait = backoff.wait_after_run()
+            delay = delays.after_run(time.monotonic() - started)
             self._not_ready(f"The model server {trouble}; it is being restarted: ask again.")
-            log.error("The model server %s; restarting it in %.1f s", trouble, wait)
+            log.error("The model server %s; restarting it in %.1f s", trouble, delay)
             if self._process is not None:
                 await self._process.stop(0.0)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(delay)
             self.restarts += 1
 
     async def _run_once(self) -> str:
@@ -132,14 +133,13 @@ class ModelServer:
         except OSError as error:
             self._process = None
             return f"cannot be started ({error})"
-        started = time.monotonic()
         trouble = await self._until_ready(self._process)
         if trouble is None and self._prepare is not None:
             trouble = await self._unless_it_ends(self._process, self._prepare())
         if trouble is None:
             self.ready, self.reason = True, ""
             self.saw_answer()
-            log.info("The model server answers, %.1f s after its start", time.monotonic() - started)
+            log.info("The model server answers, %.1f s after its start", self._process.age)
             trouble = await self._watch(self._process)
         return trouble
 

@@ -24,7 +24,6 @@ from redis import Redis
 
 from services.parity.app import make_app
 from services.student.app import build_app
-from services.supervisor.redis_server import EmbeddedRedis
 from services.trainer.app import make_app as make_trainer
 from shared.client import ParityClient
 from shared.contracts import Health, JobState, JobStatus, Outcome
@@ -33,6 +32,7 @@ from shared.processes.ports import free_port
 from shared.settings import HttpSettings, ParitySettings, StudentSettings, TrainerSettings
 from tests.collector import Collector, SeenSpan, running_collector
 from tests.deploy.test_monitoring import NAME, queries
+from tests.embedded_redis import EmbeddedRedis
 from tests.polling import async_wait_until, wait_until
 from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of

@@ -25,8 +25,8 @@ from typing import Any
 import httpx
 import redis
 
-from services.supervisor.redis_server import start_embedded_redis
 from shared.processes.ports import free_port
+from tests.embedded_redis import start_embedded_redis
 from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, weak_student, wise_teacher
 from tests.services.parity.conftest import TASKS, png

@@ -6,18 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from services.trainer.launch.command import command
 from services.trainer.launch.failures import crash_of
 from services.trainer.run_config import Failure, RunConfig, load, save
 from shared.errors import InvalidInput, MPAError, Unavailable
-from shared.processes.output import Output
+from shared.processes.child import Child
 
 LOOK_EVERY = 0.2
-END_PATIENCE = 5.0
 STDERR = 2  # Celery replaces sys.stderr
 
 
@@ -27,41 +25,31 @@ async def run_phase(
     """Run one phase to its end, calling ``watch`` a few times a second. Raises what the child reported, or
     TrainingCrashed.
 
-    Whatever ends the call, an error of ``watch`` or a cancellation included, the child is gone afterwards.
+    Whatever ends the call, an error of ``watch`` or a cancellation included, the child is gone afterwards. A training
+    loses nothing but the steps since the last save.
     """
     path = config.folder / "run.json"
     await asyncio.to_thread(save, path, config)
     (config.folder / "failure.json").unlink(missing_ok=True)
     line = await asyncio.to_thread(command, config, phase, path)
-    child, output = await asyncio.to_thread(_start, line, environment, config.threads)
+    child = await asyncio.to_thread(start_step, line, environment, config.threads)
     try:
-        while child.poll() is None:
+        while child.running:
             await watch()
             await asyncio.sleep(LOOK_EVERY)
     finally:
-        await asyncio.shield(asyncio.to_thread(_end, child, launched="accelerate.commands.launch" in line))
-    if child.returncode != 0:
-        await asyncio.to_thread(output.join, END_PATIENCE)
-        raise _error_of(config, phase, child.returncode, output.last_lines())
+        await asyncio.shield(child.stop(0.0))
+    if child.exit_code:
+        raise _error_of(config, phase, child)
     await watch()
 
 
-def _start(line: list[str], environment: dict[str, str], threads: int) -> tuple[subprocess.Popen[bytes], Output]:
-    """Standard input stays open as long as this process lives; the child, and what a launcher starts, ends when it
-    closes. The child's standard error output is passed on to this process's.
+def start_step(line: list[str], environment: Mapping[str, str], threads: int) -> Child:
+    """Start a step of a training. Its output is passed on to this process's standard error output.
 
-    Signals to this process's group don't reach the child: stopping it is up to the caller, which counts no attempt
-    for it.
+    The step, and every process that a launcher starts for it, ends when its standard input closes.
     """
-    child = subprocess.Popen(
-        line,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, **thread_limits(threads), **environment},
-    )
-    assert child.stderr is not None
-    return child, Output(child.stderr, _pass_on)
+    return Child(line, {**os.environ, **thread_limits(threads), **environment}, _pass_on)
 
 
 def _pass_on(line: bytes) -> None:
@@ -79,26 +67,8 @@ def thread_limits(threads: int) -> dict[str, str]:
     }
 
 
-def _end(child: subprocess.Popen[bytes], launched: bool) -> None:
-    """Kill it if it still runs: a training loses nothing but the steps since the last save.
-
-    A launcher that is killed would leave its processes behind: close their input, and it ends with them.
-    """
-    if child.poll() is None and not launched:
-        child.kill()
-        child.wait(END_PATIENCE)
-    if child.stdin is not None:
-        child.stdin.close()
-    if launched:
-        try:
-            child.wait(END_PATIENCE)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(END_PATIENCE)
-
-
-def _error_of(config: RunConfig, phase: str, code: int, last_lines: list[str]) -> MPAError:
+def _error_of(config: RunConfig, phase: str, child: Child) -> MPAError:
     failure = load(Failure, config.folder / "failure.json")
     if failure is not None:
         return InvalidInput(failure.detail) if failure.final else Unavailable(failure.detail)
-    return crash_of(phase, code, last_lines)
+    return crash_of(phase, child.exit_code or 0, child.last_lines())

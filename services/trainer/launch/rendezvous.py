@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from services.trainer.launch.child import thread_limits
+from services.trainer.launch.child import start_step
 from services.trainer.run_config import RunConfig, save
 from shared.errors import InvalidInput
 from shared.processes.ports import free_port
@@ -109,27 +107,23 @@ def take_part(place: Place) -> int:
         number += 1
         config = TypeAdapter(RunConfig).validate_python(words["config"])
         log.info("takes part as %d of %d", place.index + 1, place.count, extra={"job_id": config.job_id})
-        code = _share(config, place.environment(words["port"]), partial(store.check, [_line(number)]))
-        log.info("its share ended with code %d", code, extra={"job_id": config.job_id})
+        _share(config, place.environment(words["port"]), partial(store.check, [_line(number)]))
     store.set(_farewell(place.index), "1")
     return words
 
 
-def _share(config: RunConfig, environment: dict[str, str], is_over: Callable[[], bool]) -> int:
+def _share(config: RunConfig, environment: dict[str, str], is_over: Callable[[], bool]) -> None:
     """Run it to its end; a share whose training the first one has left is ended, for its group will never meet."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "run.json"
         save(file, config)
         line = [sys.executable, "-m", "services.trainer.run", "train", str(file)]
-        # it ends with us: its standard input closes
-        child = subprocess.Popen(
-            line, stdin=subprocess.PIPE, env={**os.environ, **thread_limits(config.threads), **environment}
-        )
-        while child.poll() is None:
+        child = start_step(line, environment, config.threads)
+        while child.running:
             if is_over():
                 child.kill()
             time.sleep(LOOK_EVERY)
-        return child.returncode
+        log.info("its share %s", child.ending, extra={"job_id": config.job_id})
 
 
 def _line(number: int) -> str:

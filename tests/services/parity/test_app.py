@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 
 from services.parity.app import make_app
-from services.supervisor.redis_server import start_embedded_redis
 from shared.settings import ParitySettings
+from tests.embedded_redis import start_embedded_redis
 from tests.polling import wait_until
 from tests.quick_server import ServerThread
 

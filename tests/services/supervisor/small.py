@@ -14,7 +14,7 @@ from pathlib import Path
 from services.supervisor.logbook import LogBook
 from services.supervisor.plan import Plan
 from services.supervisor.probes import http_probe
-from services.supervisor.process import NotReady, ProcessSpec
+from services.supervisor.service import NotReady, ProcessSpec
 from services.supervisor.supervisor import SERVICE_STOP_SECONDS, data_dir_lock, supervise
 from shared.processes.ports import free_port
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import redis
 
-from services.supervisor.redis_server import start_embedded_redis
 from shared.compatibility import RELEASE
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE, make_celery
 from shared.settings import CommonSettings
 from shared.state.presence import QUEUES, living_workers, present, waiting_messages
+from tests.embedded_redis import start_embedded_redis
 from tests.polling import wait_until
 
 

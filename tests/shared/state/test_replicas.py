@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services.supervisor.redis_server import start_embedded_redis
 from shared.contracts import ReplicaInfo
 from shared.errors import Unavailable
 from shared.state.replicas import ReplicaBoard
+from tests.embedded_redis import start_embedded_redis
 from tests.polling import async_wait_until
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

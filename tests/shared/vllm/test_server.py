@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from shared.backoff import Backoff
 from shared.vllm.server import ModelServer, Patience
 from tests.polling import async_wait_until
 from tests.services.teacher.small import SmallModel, gone
 
 pytestmark = pytest.mark.slow  # starts and kills real processes
 
-QUICK = Patience(
-    ready=30, poll=0.05, watch_every=0.1, idle=0.05, probe=0.3, first_backoff=0.05, longest_backoff=0.2, stop=1.0
-)
+QUICK = Patience(ready=30, poll=0.05, watch_every=0.1, idle=0.05, probe=0.3, backoff=Backoff(0.05, 0.2), stop=1.0)
 
 
 @pytest.fixture
@@ -134,7 +133,7 @@ async def test_a_server_that_ends_at_once_is_tried_again_and_says_why(small: Sma
     server = ModelServer(small.command, small.env, "teacher", QUICK)
     await server.start()
     await until_restarted(server, 2)
-    assert "ended with exit code 1" in server.reason or "starting" in server.reason
+    assert "exited with code 1" in server.reason or "starting" in server.reason
     small.set("ok")
     await until_ready(server)
     await server.stop()
@@ -142,7 +141,7 @@ async def test_a_server_that_ends_at_once_is_tried_again_and_says_why(small: Sma
 
 async def test_a_server_that_never_answers_is_given_up_after_the_timeout(small: SmallModel) -> None:
     small.set("fail")
-    patience = Patience(ready=1.5, poll=0.05, first_backoff=0.05, stop=0.5)
+    patience = Patience(ready=1.5, poll=0.05, backoff=Backoff(0.05, 30.0), stop=0.5)
     server = ModelServer(small.command, small.env, "teacher", patience)
     await server.start()
     await until_restarted(server)

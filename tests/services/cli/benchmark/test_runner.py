@@ -187,4 +187,4 @@ def test_a_bare_checkpoint_is_served_for_its_evaluation(tmp_path: Path) -> None:
     assert scores["overall"]["questions"] == 8
     assert 0 < scores["overall"]["official"] <= 1
     other = CliRunner().invoke(app, [*command, "--checkpoint", str(tmp_path)])
-    assert other.exit_code == 2 and "is no checkpoint" in said(other)
+    assert other.exit_code == 2 and "is not a checkpoint" in said(other)

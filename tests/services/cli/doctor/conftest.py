@@ -11,11 +11,11 @@ import pytest
 
 from services.parity.app import make_app as make_parity
 from services.student.app import build_app
-from services.supervisor.redis_server import EmbeddedRedis, start_embedded_redis
 from services.teacher.app import make_app as make_teacher
 from services.trainer.app import make_app as make_trainer
 from shared.settings import ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
 from shared.state.presence import present
+from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
 from tests.polling import wait_until
 from tests.quick_server import ServerThread
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from services.cli.gc.inventory import sweep, take_stock
 from services.cli.gc.rules import GRACE_SECONDS, Inventory, JobFacts, Kind, garbage
-from services.supervisor.redis_server import start_embedded_redis
 from shared.contracts import JobSpec, JobState, StoredSpec
 from shared.errors import Unavailable
 from shared.state import JobStore
 from shared.store import Entry, Store
+from tests.embedded_redis import start_embedded_redis
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -17,14 +17,14 @@ import pytest
 import pytest_asyncio
 import torch
 
-from services.supervisor.redis_server import EmbeddedRedis, start_embedded_redis
 from shared.checkpoints import CheckpointRegistry
 from shared.client import StudentClient
 from shared.contracts import CanaryState, RolloutView
 from shared.errors import MPAError
-from shared.processes import die_with_parent
 from shared.processes.ports import free_port
 from shared.store import Store
+from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
+from tests.lifetime import die_with_parent
 from tests.polling import async_wait_until
 from tests.services.student.small_replica import answer_of, canary, publish
 from tests.tiny_models import build_tiny_idefics3

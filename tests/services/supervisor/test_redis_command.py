@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.supervisor.redis_server import EmbeddedRedis, RedisUnavailable, find_redis_server, start_embedded_redis
+from services.supervisor.redis_command import RedisUnavailable, find_redis_server
+from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
 from tests.polling import wait_until
 
 
@@ -84,7 +85,7 @@ def test_a_server_on_path_wins_over_the_wheel(monkeypatch: pytest.MonkeyPatch, t
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib; from services.supervisor.redis_server import start_embedded_redis\n"
+        "import sys, time, pathlib; from tests.embedded_redis import start_embedded_redis\n"
         "print(start_embedded_redis(pathlib.Path(sys.argv[1])).url, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from shared.vllm.child import ModelProcess
-from shared.vllm.watchdog import Watchdog
 from tests.polling import wait_until
 from tests.processes import descendants
 from tests.services.teacher.small import gone
@@ -46,7 +44,7 @@ def test_a_server_that_ignores_sigterm_dies_with_its_killed_service(tmp_path: Pa
     try:
         _, file = noted(note)
         family = descendants(parent.pid)
-        assert len(family) == 3  # server, engine and watchdog
+        assert len(family) == 3  # server, engine and reaper
     finally:
         parent.kill()
         parent.wait(10)
@@ -54,7 +52,7 @@ def test_a_server_that_ignores_sigterm_dies_with_its_killed_service(tmp_path: Pa
     assert not file.parent.exists()
 
 
-async def test_stopping_ends_the_group_and_the_watchdog(tmp_path: Path) -> None:
+async def test_stopping_ends_the_group_and_the_reaper(tmp_path: Path) -> None:
     note = tmp_path / "engine"
     before = descendants(os.getpid())
     process = ModelProcess([sys.executable, "-c", STUBBORN, str(note)], os.environ)
@@ -63,29 +61,3 @@ async def test_stopping_ends_the_group_and_the_watchdog(tmp_path: Path) -> None:
     assert not file.parent.exists()
     assert gone(engine) and not process.running
     wait_until(lambda: not {p for p in descendants(os.getpid()) if not gone(p)} - set(before))
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_signals_for_the_service_do_not_end_the_watchdog(signum: signal.Signals, tmp_path: Path) -> None:
-    group = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    try:
-        watchdog = Watchdog(group.pid, 60.0, tmp_path)
-        (pid,) = wait_until(_watchdogs)
-        wait_until(lambda: _ignores(pid, signum))
-        os.kill(pid, signum)
-        assert not gone(pid)
-        watchdog.close()
-        assert gone(pid) and group.poll() is None
-    finally:
-        group.kill()
-        group.wait(10)
-
-
-def _watchdogs() -> list[int]:
-    """Seen by their names once they run."""
-    return [p for p in descendants(os.getpid()) if b"watchdog.py" in Path(f"/proc/{p}/cmdline").read_bytes()]
-
-
-def _ignores(pid: int, signum: signal.Signals) -> bool:
-    (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("SigIgn:"))
-    return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
