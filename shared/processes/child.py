@@ -24,8 +24,8 @@ class Child:
     """A started command in a process group of its own, whose output (both streams) is read line by line.
 
     A signal to this process's group, such as a Ctrl-C at its terminal, does not reach the child. If this process is
-    killed with -9, ``reaper`` ends the child. Without a reaper the child has to end when its standard input closes,
-    which is open as long as this process runs.
+    killed with -9, ``reaper`` ends the child. Without a reaper the child has to end when its standard input, or what
+    it gets by ``pass_fds``, closes.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Child:
         env: Mapping[str, str],
         on_line: Callable[[bytes], None] | None = None,
         reaper: Reaper | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """``env`` is the whole environment. Raises OSError if the command cannot be started."""
         self._process = subprocess.Popen(
@@ -43,6 +44,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         self._started = time.monotonic()
         self._reaper = reaper

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO
 
 MAX_LINE = 16_384
 REMEMBERED_LINES = 20
+STDERR = 2  # sys.stderr may have been replaced, for example by Celery
+
+
+def pass_on(line: bytes) -> None:
+    """Write a child's line to this process's own standard error output, as if the child had inherited it."""
+    with suppress(OSError):  # nobody reads this process's output any more
+        os.write(STDERR, line)
 
 
 class Output:

@@ -7,16 +7,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 from services.trainer.launch.command import command
 from services.trainer.launch.failures import crash_of
 from services.trainer.run_config import Failure, RunConfig, load, save
 from shared.errors import InvalidInput, MPAError, Unavailable
 from shared.processes.child import Child
+from shared.processes.output import pass_on
 
 LOOK_EVERY = 0.2
-STDERR = 2  # Celery replaces sys.stderr
 
 
 async def run_phase(
@@ -49,12 +48,7 @@ def start_step(line: list[str], environment: Mapping[str, str], threads: int) ->
 
     The step, and every process that a launcher starts for it, ends when its standard input closes.
     """
-    return Child(line, {**os.environ, **thread_limits(threads), **environment}, _pass_on)
-
-
-def _pass_on(line: bytes) -> None:
-    with suppress(OSError):  # nobody reads this process's output any more
-        os.write(STDERR, line)
+    return Child(line, {**os.environ, **thread_limits(threads), **environment}, pass_on)
 
 
 def thread_limits(threads: int) -> dict[str, str]:

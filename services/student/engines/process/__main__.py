@@ -214,7 +214,6 @@ def _smoke(head: Json) -> SmokeAnswer | None:
 
 
 def main() -> None:
-    os.setpgid(0, 0)  # Ctrl-C is for the service, which lets the running batch end
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         try:
             ModelProcess(Line(connection)).run()

@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import sys
-from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,10 +17,13 @@ from services.student.engines.base import Watcher
 from services.student.engines.process.wire import LENGTHS, Json, frame, read_error, read_piece
 from services.student.engines.transformers.work import StreamPiece
 from shared.errors import Unavailable
+from shared.processes.child import Child
+from shared.processes.output import pass_on
 
 log = logging.getLogger(__name__)
 RETRY_AFTER = 2.0
 CLOSE_SECONDS = 30.0
+END_SECONDS = 2.0
 QUEUED = ("answer", "score")
 
 
@@ -46,7 +48,7 @@ class ModelChild:
         self.ended = asyncio.Event()
         self.waiting = 0
         """Requests that no batch has taken yet."""
-        self._process: Process
+        self._process: Child
         self._writer: asyncio.StreamWriter
         self._reading: asyncio.Task[None]
 
@@ -54,14 +56,8 @@ class ModelChild:
         """Start the process."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "services.student.engines.process",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                env=dict(os.environ),
-            )
+            command = [sys.executable, "-m", "services.student.engines.process", str(theirs.fileno())]
+            self._process = Child(command, os.environ, pass_on, pass_fds=[theirs.fileno()])
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.create_task(self._read(reader))
 
@@ -108,17 +104,26 @@ class ModelChild:
         """Let the running batch end; what waits gets Unavailable."""
         if not self.ended.is_set():
             self._writer.write(frame({"do": "close"}))
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            await self.kill()
-        await self._reading
+        await self._gone(CLOSE_SECONDS)
 
     async def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        await self._gone(0.0)
+
+    async def how_it_ended(self) -> str:
+        """In words: "exited with code 1". The process is gone after this."""
+        await self._gone(END_SECONDS)
+        return self._process.ending
+
+    def last_lines(self) -> list[str]:
+        """The end of its output."""
+        return self._process.last_lines()
+
+    async def _gone(self, seconds: float) -> None:
+        """Wait for its end, and kill it after ``seconds``."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        await self._process.stop(0.0)
         await self._reading
 
     def _begin(self, head: Json, on_piece: Callable[[StreamPiece], None] | None) -> tuple[int, Call]:

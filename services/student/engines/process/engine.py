@@ -248,9 +248,10 @@ class ProcessEngine:
         try:
             self._score_trouble = (await child.call({**start, "smoke": _dumped(smoke)}))["score_trouble"]
         except Unavailable as error:
+            ending, lines = await child.how_it_ended(), "\n".join(child.last_lines())
             raise BadCheckpoint(
-                f"{folder}: the model's process ended while it was loaded. If the log does not say why, it was killed, "
-                "say, for the memory that it took."
+                f"{folder}: the model's process {ending} while it loaded the checkpoint. If its last lines do not say "
+                f"why, the machine may have run out of memory. They are:\n{lines}"
             ) from error
         except BaseException:
             await child.kill()
@@ -267,7 +268,10 @@ class ProcessEngine:
             await self._child.ended.wait()
             self._trouble = "The model's process has ended and is being restarted."
             delay = delays.after_run(time.monotonic() - started)
-            log.error("%s The delay is %.1f s.", self._trouble, delay, extra={"checkpoint": self._version})
+            ending = await self._child.how_it_ended()
+            log.error(
+                "The model's process %s; restarting it in %.1f s", ending, delay, extra={"checkpoint": self._version}
+            )
             while self._trouble:
                 await asyncio.sleep(delay)
                 try:
