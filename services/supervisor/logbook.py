@@ -18,7 +18,7 @@ REMEMBERED_LINES = 20
 
 
 class LogBook:
-    """Writes lines, each after its service's name, to a stream and a rotating file; safe for several threads."""
+    """Writes each line, prefixed with its service's name, to a stream and a rotating file. Threads may share it."""
 
     def __init__(self, path: Path, names: list[str], stream: TextIO | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,5 +58,8 @@ class LogBook:
         try:
             self._stream.write(text + "\n")
             self._stream.flush()
-        except (OSError, ValueError):  # the reader of our output has gone (`mpa up | head`): the file goes on
+        except (
+            OSError,
+            ValueError,
+        ):  # nobody reads our output any more (`mpa up | head`); the file gets the line
             pass

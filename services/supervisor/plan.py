@@ -1,4 +1,4 @@
-"""What runs on this machine: processes, ports and the environment that tells the services where the others are."""
+"""What runs on this machine: the processes, their ports, and the environment that tells each where the others are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - these are recognised, not boun
 
 @dataclass(frozen=True)
 class Plan:
-    """``first`` has to be ready before ``services`` start. ``endpoints``: name to URL, ``remote`` ones included."""
+    """``first`` must be ready before ``services`` start. ``endpoints``: name to URL, including the ``remote`` ones."""
 
     first: list[ProcessSpec]
     services: list[ProcessSpec]
@@ -64,24 +64,24 @@ def make_plan() -> Plan:
 def service_environment(
     endpoints: Mapping[str, str], ports: Mapping[str, int], settings: CommonSettings
 ) -> dict[str, str]:
-    """What every child gets: the chosen ports and URLs, and the one store."""
+    """What every child gets: the chosen ports and URLs, and the shared store."""
     env = {f"MPA_{name.upper()}_URL": url for name, url in endpoints.items()}
     env |= {f"MPA_{name.upper()}_PORT": str(port) for name, port in ports.items()}
     env |= {"MPA_DATA_DIR": str(settings.data_dir.absolute()), "MPA_STORE": settings.store_url, "PYTHONUNBUFFERED": "1"}
-    # Our own teacher asks for the key that all our services ask for.
+    # Our own teacher requires the same key as all our services.
     if "teacher" in ports and settings.api_key is not None and "MPA_TEACHER_API_KEY" not in os.environ:
         env["MPA_TEACHER_API_KEY"] = settings.api_key.get_secret_value()
     return env
 
 
 def _remote_urls(settings: ParitySettings) -> dict[str, str]:
-    """Services that run elsewhere: those whose URL the user has set."""
+    """The services that run elsewhere: those whose URL the user has set."""
     given = {"redis": settings.redis_url, "teacher": settings.teacher_url, "student": settings.student_url}
     return {name: url for name, url in given.items() if f"{name}_url" in settings.model_fields_set}
 
 
 def _metrics_ports(settings: ParitySettings) -> dict[str, int]:
-    """One for each kind of worker: MPA_METRICS_PORT and the next one, else free ones."""
+    """One port for each kind of worker: MPA_METRICS_PORT and the next one, or free ports if it is not set."""
     first, workers = settings.metrics_port or 0, ("parity", "trainer")
     chosen = {name: first + number if first else 0 for number, name in enumerate(workers)}
     return {name: _choose_port("metrics", port, settings.host) for name, port in chosen.items()}
@@ -94,7 +94,7 @@ def _service(name: str, url: str, env: Mapping[str, str]) -> ProcessSpec:
 
 def _worker(name: str, env: Mapping[str, str]) -> ProcessSpec:
     command = (sys.executable, "-m", f"services.{name}.worker")
-    # Celery would rename the process; `ps` should show what it is and where it came from.
+    # Without NOSETPS Celery would rename the process, and `ps` would not show the command.
     return ProcessSpec(f"{name}-worker", command, settle=WORKER_SETTLE_SECONDS, env={**env, "NOSETPS": "1"})
 
 
@@ -104,7 +104,7 @@ def _redis_spec(folder: Path, port: int, url: str) -> ProcessSpec:
 
 
 def _choose_port(name: str, port: int, host: str) -> int:
-    """A free port for 0; a fixed one must be free, else a service of an earlier run would answer in place of ours."""
+    """A free port for 0. A fixed port must be free, or a service of an earlier run would answer instead of ours."""
     bind_to = "127.0.0.1" if host in WILDCARDS else host
     if port == 0:
         return free_port(bind_to)
@@ -115,8 +115,9 @@ def _choose_port(name: str, port: int, host: str) -> int:
         except OSError as error:
             variable = f"MPA_{name.upper()}_PORT"
             raise Conflict(
-                f"The {name} service cannot listen on {bind_to}:{port}: {error.strerror}. Stop what listens there "
-                f"(`mpa up` of another folder?), or set {variable} to another port ({variable}=0 picks a free one)."
+                f"The {name} service cannot listen on {bind_to}:{port}: {error.strerror}. Stop the process that "
+                "listens there (`mpa up` of another folder?), or set "
+                f"{variable} to another port ({variable}=0 picks a free one)."
             ) from error
     return port
 

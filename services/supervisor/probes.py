@@ -1,4 +1,4 @@
-"""Is a child ready? Each probe returns None if so, else why not, in a few words."""
+"""Whether a service is ready: each probe returns None if it is, and otherwise the reason in a few words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def http_probe(url: str) -> Probe:
 
 
 def redis_probe(url: str) -> Probe:
-    """Ready when Redis answers PING (it refuses while it loads its file)."""
+    """Ready when Redis answers PING. It refuses while it loads its file."""
 
     async def probe() -> str | None:
         client = redis.asyncio.Redis.from_url(

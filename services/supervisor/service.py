@@ -1,4 +1,4 @@
-"""One supervised service: its readiness, its restarts with growing delays, its log and its end."""
+"""One supervised service: readiness, restarts with growing delays, log and stop."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class NotReady(MPAError):
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """What to run and how to see that it is ready. ``env`` comes on top of this process's environment.
+    """What to run and how to tell that it is ready. ``env`` is added to this process's environment.
 
-    Without a ``probe`` (workers serve no HTTP) a process is ready when it has lived ``settle`` seconds.
+    Without a ``probe`` (workers serve no HTTP) a process is ready when it has run for ``settle`` seconds.
     """
 
     name: str

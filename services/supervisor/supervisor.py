@@ -1,4 +1,4 @@
-"""Starts everything in order, says when all is ready, keeps it running, and stops it within a deadline."""
+"""Starts all services in order, announces when they are ready, keeps them running, and stops them in time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.processes.reaper import Reaper
 
 ENDPOINTS_FILE = "endpoints.json"
 READY_SECONDS = 300.0
-# Services, then Redis, which they still need while they stop: together below 15 s.
+# Services stop first: they still need Redis while they stop. Both together take less than 15 s.
 SERVICE_STOP_SECONDS = 10.5
 FIRST_STOP_SECONDS = 2.5
 LOCK_SECONDS = 15.0
@@ -28,7 +28,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Supervisor:
-    """Runs a plan until it is told to stop."""
+    """Runs a plan until a stop event."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Supervisor:
         self._services: list[Service] = []
 
     async def run(self, stop: asyncio.Event, *, ready_timeout: float = READY_SECONDS) -> None:
-        """Start all, wait for readiness, run until ``stop`` is set; no child is left after it. Raises NotReady."""
+        """Start all, wait until they are ready, and run until ``stop`` is set. Then stop all. Raises NotReady."""
         self._endpoints_file.unlink(missing_ok=True)
         stopping = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(self._start(ready_timeout))
@@ -67,7 +67,7 @@ class Supervisor:
             await self._stop()
 
     def kill_now(self) -> None:
-        """Stop waiting for anybody: SIGKILL to all process groups."""
+        """SIGKILL to all process groups, without waiting any longer."""
         for service in (*self._services, *self._first):
             service.kill_now()
 
@@ -123,7 +123,7 @@ class Supervisor:
 
 
 def write_endpoints(path: Path, endpoints: Mapping[str, str]) -> None:
-    """Tell others where the running system is; readers see the whole file or none."""
+    """Tell others where the running system is. Readers see the whole file or none."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({**endpoints, "pid": os.getpid()}, indent=2) + "\n")
     temporary.replace(path)
@@ -131,7 +131,7 @@ def write_endpoints(path: Path, endpoints: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def data_dir_lock(data_dir: Path, timeout: float = LOCK_SECONDS) -> Iterator[int]:
-    """One system per data folder: two would write one Redis file. Yields the lock's descriptor; raises Conflict."""
+    """One system per data folder: two would write one Redis file. Yields the lock's descriptor. Raises Conflict."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "mpa.lock").open("w") as lock:
         deadline = time.monotonic() + timeout
@@ -142,8 +142,8 @@ def data_dir_lock(data_dir: Path, timeout: float = LOCK_SECONDS) -> Iterator[int
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise Conflict(
-                        f"Another system is running on {data_dir.absolute()}: stop it, or give this one another folder "
-                        "(MPA_DATA_DIR)."
+                        f"Another system is running on {data_dir.absolute()}: stop it, or use another folder for this "
+                        "one (MPA_DATA_DIR)."
                     ) from None
                 time.sleep(0.1)
         yield lock.fileno()
@@ -158,7 +158,7 @@ async def supervise(
     ready_timeout: float = READY_SECONDS,
     stop_seconds: float = SERVICE_STOP_SECONDS,
 ) -> None:
-    """Run a plan until SIGINT, SIGTERM or SIGHUP; a second signal kills at once."""
+    """Run a plan until SIGINT, SIGTERM or SIGHUP. A second signal kills all services at once."""
     reaper = Reaper(grace=stop_seconds, delete=[data_dir / ENDPOINTS_FILE], lock_fd=lock_fd)
     supervisor = Supervisor(plan, data_dir, log, reaper=reaper, stop_seconds=stop_seconds)
     stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Flags and environment variables that every vLLM server needs here, and whether it will run on a GPU."""
+"""The flags and environment variables that every vLLM server needs here, and whether it will run on a GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU_FLAGS = (
     "--mm-processor-cache-gb=0",
     f"--kv-cache-memory-bytes={KV_CACHE_BYTES}",
     "--distributed-executor-backend=uni",
-    # A seeded request whose prefill is split kills the CPU engine ("CPU Generator does not use offset").
+    # A seeded request with a split prefill kills the CPU engine ("CPU Generator does not use offset").
     "--no-enable-chunked-prefill",
 )
 QUIET_FLAGS = ("--disable-uvicorn-access-log",)
@@ -23,19 +23,19 @@ GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
 
 
 def vllm_environment(base: Mapping[str, str], *, model: str, torch_threads: int, on_gpu: bool) -> dict[str, str]:
-    """``base`` with what vLLM needs. A local model folder must never make it ask a hub."""
+    """``base`` with what vLLM needs. With a local model folder vLLM must never ask a hub."""
     env = {**base, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
-    env.pop("VLLM_API_KEY", None)  # our app asks for the key; its child listens on loopback only
-    # Longer than our pool keeps idle connections: else the server closes one in the moment that a request takes it.
+    env.pop("VLLM_API_KEY", None)  # our app checks the key; its child listens on loopback only
+    # Longer than our pool keeps idle connections: otherwise the server could close one just as a request takes it.
     env.setdefault("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "75")
     if Path(model).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     if not on_gpu:
-        # Without dynamo the first request with logprobs need not compile a kernel, which takes g++ and half a minute.
+        # With dynamo the first request with logprobs compiles a kernel, which needs g++ and takes half a minute.
         env |= {"TORCHDYNAMO_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        # With one worker, a process of its own for it only spins: 15 ms of CPU a request without it, 25 ms with it.
-        # vLLM turns the executor back to multiprocessing where this variable is exactly "1", its default; "01" means
-        # the same.
+        # A separate process for the only worker just spins: a request takes 15 ms of CPU without it, 25 ms with it.
+        # If this variable is exactly "1", its default, vLLM switches the executor back to multiprocessing. "01" means
+        # the same to the rest of vLLM.
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "01"
         env.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # other processes share the cores
         env.setdefault("OMP_NUM_THREADS", str(torch_threads))
@@ -43,9 +43,9 @@ def vllm_environment(base: Mapping[str, str], *, model: str, torch_threads: int,
 
 
 def runs_on_gpu(vllm_python: str = "", devices: Path = Path("/dev")) -> bool:
-    """Whether vLLM will use a GPU, found without importing torch, which would take seconds and memory.
+    """Whether vLLM will use a GPU. This does not import torch, which would take seconds and memory.
 
-    ``vllm_python``: the interpreter that has vLLM, if it is not the running one.
+    ``vllm_python``: the interpreter that has vLLM, if it is not the current one.
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
         return False

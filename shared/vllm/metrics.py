@@ -1,4 +1,4 @@
-"""What a supervised vLLM server says of itself."""
+"""The metrics of a supervised vLLM server."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 async def vllm_metrics(server: ModelServer, http: httpx.AsyncClient) -> bytes:
-    """Its metrics in Prometheus' text format, without those of its Python process; empty while it is away."""
+    """Its metrics in Prometheus' text format, without those of its Python process. Empty while it is down."""
     if not server.ready:
         return b""
     try:
         response = await http.get(server.base_url + "/metrics", timeout=METRICS_TIMEOUT)
     except httpx.HTTPError as error:
-        log.warning("The model server shows no metrics: %s", type(error).__name__)
+        log.warning("The model server returned no metrics: %s", type(error).__name__)
         return b""
     lines = response.content.splitlines(keepends=True) if response.status_code == 200 else []
     return b"".join(line for line in lines if line.startswith(OWN_METRICS))

@@ -1,4 +1,4 @@
-"""Small real requests that show whether a model server answers, not only whether it listens."""
+"""Small real requests that show whether a model server answers, not just whether it listens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_SIDE = 64
 
 
 def probe_body(model: str) -> dict[str, Any]:
-    """A chat with a small image and log-probabilities: it takes every path that later requests take."""
+    """A chat with a small image and log-probabilities. It takes every path that later requests take."""
     file = io.BytesIO()
     Image.new("RGB", (IMAGE_SIDE, IMAGE_SIDE), (90, 140, 200)).save(file, "PNG")
     content = [
@@ -32,7 +32,7 @@ def probe_body(model: str) -> dict[str, Any]:
 
 
 async def why_unhealthy(http: httpx.AsyncClient, base_url: str, timeout: float) -> str | None:
-    """None if ``/health`` answers 200 within ``timeout`` seconds, else the reason in words."""
+    """None if ``/health`` answers 200 within ``timeout`` seconds, otherwise the reason in words."""
     try:
         response = await http.get(f"{base_url}/health", timeout=timeout)
     except httpx.HTTPError as error:
@@ -41,15 +41,15 @@ async def why_unhealthy(http: httpx.AsyncClient, base_url: str, timeout: float) 
 
 
 async def why_no_answer(http: httpx.AsyncClient, base_url: str, body: dict[str, Any], timeout: float) -> str | None:
-    """None if a chat with an image is answered with log-probabilities within ``timeout`` seconds, else the reason."""
+    """None if a chat with an image gets log-probabilities within ``timeout`` seconds, otherwise the reason."""
     try:
         response = await http.post(f"{base_url}/v1/chat/completions", json=body, timeout=timeout)
     except httpx.HTTPError as error:
-        return f"a small chat request is not answered ({type(error).__name__})"
+        return f"a small chat request got no answer ({type(error).__name__})"
     if response.status_code != 200:
-        return f"a small chat request is answered with {response.status_code}: {response.text[:300]}"
+        return f"a small chat request was answered with {response.status_code}: {response.text[:300]}"
     try:
         answered = response.json()["choices"][0]["logprobs"] is not None
     except (ValueError, LookupError, TypeError):
         answered = False
-    return None if answered else "a small chat request is answered without log-probabilities"
+    return None if answered else "a small chat request was answered without log-probabilities"

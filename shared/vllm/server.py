@@ -1,4 +1,4 @@
-"""Keeps one model server running: ready only when it answers real requests, restarted when it dies or hangs."""
+"""Keeps one model server running: it is ready when it answers real requests, and restarted when it dies or hangs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds. A server is restarted after ``failures`` failed small requests in a row, one every ``watch_every`` s.
+    """Times in seconds. A server is restarted after ``failures`` failed probes in a row, one every ``watch_every`` s.
 
-    ``idle``: a server that answered somebody within this time needs no probe. ``probe``: generous, a busy CPU is slow.
-    ``stop``: from SIGTERM to SIGKILL; requests have been drained before.
+    ``idle``: a server that answered a request within this time needs no probe. ``probe``: the time limit of a probe,
+    generous because a busy CPU is slow. ``stop``: from SIGTERM to SIGKILL; requests have been drained before.
     """
 
     ready: float = 300.0
@@ -42,7 +42,7 @@ class Patience:
 
 
 class ModelServer:
-    """Starts ``command(port)`` and keeps it running. Use it from the main thread's event loop: ``start``, ``stop``."""
+    """Starts ``command(port)`` and keeps it running from ``start`` to ``stop``."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class ModelServer:
         patience: Patience | None = None,
         prepare: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
-        """``prepare``: what else a server that answers needs before it is ready, at each start; returns what went
-        wrong in words.
+        """``prepare`` runs at each start, when the server answers and before it is ready. It returns what went wrong in
+        words, or None.
         """
         self.ready = False
         self.reason = "The model server has not been started."
@@ -72,7 +72,7 @@ class ModelServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the running server; None between an end and a restart."""
+        """The id of the running server's process; None between an end and a restart."""
         return self._process.pid if self._process is not None and self._process.running else None
 
     @property
@@ -94,17 +94,17 @@ class ModelServer:
         await self._http.aclose()
 
     async def restart(self, why: str) -> None:
-        """End the running server; it is started anew at once."""
+        """End the running server, so that it is started again."""
         self._not_ready(f"The model server {why}; it is being restarted: ask again.")
         if self._process is not None:
             self._process.kill()
 
     def saw_answer(self) -> None:
-        """Somebody's request was answered: no probe is needed for a while."""
+        """A request was answered: no probe is needed for a while."""
         self._last_answer = time.monotonic()
 
     def saw_failure(self) -> None:
-        """Somebody's request failed in a way that healthy servers don't: look now."""
+        """A request failed in a way that healthy servers don't: probe now."""
         self._last_answer = 0.0
         self._doubt.set()
 
@@ -122,7 +122,7 @@ class ModelServer:
             self.restarts += 1
 
     async def _run_once(self) -> str:
-        """Start the server, watch it, and return in words what went wrong with it; it may still be running then."""
+        """Start the server, watch it, and return in words what went wrong. The server may still be running then."""
         port = free_port()
         command = self._command(port)
         self.base_url = f"http://127.0.0.1:{port}"
@@ -144,7 +144,7 @@ class ModelServer:
         return trouble
 
     async def _until_ready(self, process: ModelProcess) -> str | None:
-        """None once the server has answered a real request, else why it will not."""
+        """None once the server has answered a real request, otherwise the reason why it will not."""
         deadline = time.monotonic() + self._patience.ready
         while process.running:
             left = deadline - time.monotonic()
@@ -160,7 +160,7 @@ class ModelServer:
         return process.ending
 
     async def _watch(self, process: ModelProcess) -> str:
-        """Return when the server has died, or fails real requests again and again whatever ``/health`` says."""
+        """Return when the server has died, or fails real requests repeatedly, whatever ``/health`` says."""
         failures = 0
         while True:
             await self._pause(process, hurry=failures == 0)
@@ -181,7 +181,7 @@ class ModelServer:
                     return f"does not work: {trouble}, {failures} times in a row"
 
     async def _pause(self, process: ModelProcess, *, hurry: bool) -> None:
-        """Until the next look is due or the server ends; with ``hurry`` also until somebody sees a failure."""
+        """Wait until the next probe is due or the server ends; with ``hurry`` also until a request fails."""
         ends, doubts = asyncio.create_task(process.wait()), asyncio.create_task(self._doubt.wait())
         try:
             timeout = self._patience.watch_every
@@ -198,7 +198,7 @@ class ModelServer:
         return await why_no_answer(self._http, self.base_url, self._body, timeout)
 
     async def _unless_it_ends(self, process: ModelProcess, probe: Any) -> str | None:
-        """The probe's result; cut short when the process ends."""
+        """The probe's result, or how the process ended if that comes first."""
         asked, ends = asyncio.ensure_future(probe), asyncio.create_task(process.wait())
         try:
             await asyncio.wait((asked, ends), return_when=asyncio.FIRST_COMPLETED)
