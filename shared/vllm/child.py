@@ -19,7 +19,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 log = logging.getLogger("vllm")
 
 
-class ModelProcess(Child):
+class ServerProcess(Child):
     """A model server whose temporary files are deleted with it, also when this process is killed with -9.
 
     A server that is killed leaves its sockets and rendezvous files behind.

@@ -14,7 +14,7 @@ import httpx
 
 from shared.backoff import Backoff, RestartDelays
 from shared.processes.ports import free_port
-from shared.vllm.child import ModelProcess
+from shared.vllm.child import ServerProcess
 from shared.vllm.probing import probe_body, why_no_answer, why_unhealthy
 
 RESTART_BACKOFF = Backoff(0.5, 30.0)
@@ -65,7 +65,7 @@ class ModelServer:
         self._patience = patience or Patience()
         self._prepare = prepare
         self._http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
-        self._process: ModelProcess | None = None
+        self._process: ServerProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._last_answer = 0.0
         self._doubt = asyncio.Event()
@@ -129,7 +129,7 @@ class ModelServer:
         self._not_ready("The model server is starting.")
         log.info("Starting the model server: %s", " ".join(command))
         try:
-            self._process = ModelProcess(command, self._env)
+            self._process = ServerProcess(command, self._env)
         except OSError as error:
             self._process = None
             return f"cannot be started ({error})"
@@ -143,7 +143,7 @@ class ModelServer:
             trouble = await self._watch(self._process)
         return trouble
 
-    async def _until_ready(self, process: ModelProcess) -> str | None:
+    async def _until_ready(self, process: ServerProcess) -> str | None:
         """None once the server has answered a real request, otherwise the reason why it will not."""
         deadline = time.monotonic() + self._patience.ready
         while process.running:
@@ -159,7 +159,7 @@ class ModelServer:
             await asyncio.sleep(self._patience.poll)
         return process.ending
 
-    async def _watch(self, process: ModelProcess) -> str:
+    async def _watch(self, process: ServerProcess) -> str:
         """Return when the server has died, or fails real requests repeatedly, whatever ``/health`` says."""
         failures = 0
         while True:
@@ -180,7 +180,7 @@ class ModelServer:
                 if failures >= self._patience.failures:
                     return f"does not work: {trouble}, {failures} times in a row"
 
-    async def _pause(self, process: ModelProcess, *, hurry: bool) -> None:
+    async def _pause(self, process: ServerProcess, *, hurry: bool) -> None:
         """Wait until the next probe is due or the server ends; with ``hurry`` also until a request fails."""
         ends, doubts = asyncio.create_task(process.wait()), asyncio.create_task(self._doubt.wait())
         try:
@@ -197,7 +197,7 @@ class ModelServer:
     async def _why_no_answer(self, timeout: float) -> str | None:
         return await why_no_answer(self._http, self.base_url, self._body, timeout)
 
-    async def _unless_it_ends(self, process: ModelProcess, probe: Any) -> str | None:
+    async def _unless_it_ends(self, process: ServerProcess, probe: Any) -> str | None:
         """The probe's result, or how the process ended if that comes first."""
         asked, ends = asyncio.ensure_future(probe), asyncio.create_task(process.wait())
         try:

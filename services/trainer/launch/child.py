@@ -1,5 +1,5 @@
-"""Runs ``services.trainer.run`` as a child process, or several under a launcher, and watches it; none outlives the
-call.
+"""Runs ``services.trainer.run`` as a child process, or several under a launcher, and watches it. No process outlives
+the call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a training's processes are started: alone, or by accelerate with an operator's configuration file."""
+"""How the processes of a training are started: directly, or by accelerate with an operator's configuration file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHECKPOINTING = ("fsdp_activation_checkpointing", "activation_checkpointing")
 
 @dataclass(frozen=True)
 class Launch:
-    """What accelerate's file says of the processes. ``kind``: one of KINDS."""
+    """What accelerate's file says about the processes. ``kind`` is one of KINDS."""
 
     file: Path
     kind: str
@@ -31,11 +31,11 @@ class Launch:
 
 
 def read_launch(file: Path) -> Launch:
-    """Read accelerate's YAML. Raises InvalidInput where the trainer cannot start what it describes."""
+    """Read accelerate's YAML. Raises InvalidInput if the trainer cannot start what it describes."""
     content = _mapping(file)
     kind, processes = str(content.get("distributed_type", "NO")).upper(), content.get("num_processes", 1)
     if kind not in KINDS:
-        raise InvalidInput(f"{file}: distributed_type {kind} is not supported, use one of {', '.join(KINDS)}.")
+        raise InvalidInput(f"{file}: distributed_type {kind} is not supported. Use one of {', '.join(KINDS)}.")
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
         raise InvalidInput(f"{file}: num_processes is {processes!r}, but must be a whole number from 1.")
     if content.get("num_machines", 1) != 1:
@@ -49,11 +49,11 @@ def read_launch(file: Path) -> Launch:
 
 
 def check_fit(launch: Launch, spec: TrainSpec) -> None:
-    """Raises InvalidInput where a job's training cannot be shared out so."""
+    """Raises InvalidInput if a job's training cannot be shared between these processes."""
     if launch.processes > spec.batch_size:
         raise InvalidInput(
             f"train.batch_size is {spec.batch_size}, but the trainer starts {launch.processes} processes "
-            f"({launch.file}), each of which needs a sample: raise train.batch_size."
+            f"({launch.file}), and each of them needs a sample: raise train.batch_size."
         )
     if launch.checkpoints_activations and spec.gradient_checkpointing:
         raise InvalidInput(
@@ -63,10 +63,10 @@ def check_fit(launch: Launch, spec: TrainSpec) -> None:
 
 
 def check_batch(count: int, spec: TrainSpec) -> None:
-    """Raises InvalidInput where a batch has no sample for each of the processes that torchrun started."""
+    """Raises InvalidInput if a batch has fewer samples than torchrun started processes."""
     if count > spec.batch_size:
         raise InvalidInput(
-            f"train.batch_size is {spec.batch_size}, but torchrun started {count} processes, each of which needs a "
+            f"train.batch_size is {spec.batch_size}, but torchrun started {count} processes, and each of them needs a "
             "sample: raise train.batch_size."
         )
 
@@ -82,7 +82,7 @@ def check_reporters(names: Sequence[str]) -> None:
 
 
 def command(config: RunConfig, phase: str, file: Path) -> list[str]:
-    """The command line of one phase; only trainings have more than one process."""
+    """The command line of one phase. Only trainings have more than one process."""
     run = ["-m", "services.trainer.run", phase, str(file)]
     launch = read_launch(config.accelerate_config) if config.accelerate_config and phase == "train" else None
     if launch is None or (launch.processes == 1 and launch.kind in ("NO", "MULTI_CPU", "MULTI_GPU")):
@@ -90,7 +90,7 @@ def command(config: RunConfig, phase: str, file: Path) -> list[str]:
     precision = "bf16" if config.spec.train.precision == "bf16" else "no"
     options = ["--config_file", str(launch.file), "--main_process_port", "0", "--mixed_precision", precision]
     if launch.kind in ("NO", "MULTI_CPU"):
-        # For several processes on CPUs accelerate itself wants MPI; this flag means torch's own launcher.
+        # For several processes on CPUs accelerate would use MPI; this flag selects torch's own launcher.
         options.append("--multi_gpu")
     return [sys.executable, "-m", "accelerate.commands.launch", *options, *run]
 
@@ -104,5 +104,5 @@ def _mapping(file: Path) -> dict[str, Any]:
         words = " ".join(str(error).split())[:300]
         raise InvalidInput(f"MPA_TRAIN_ACCELERATE_CONFIG: {file} cannot be read as YAML: {words}") from error
     if not isinstance(content, dict):
-        raise InvalidInput(f"MPA_TRAIN_ACCELERATE_CONFIG: {file} is no accelerate configuration (a YAML mapping).")
+        raise InvalidInput(f"MPA_TRAIN_ACCELERATE_CONFIG: {file} is not an accelerate configuration (a YAML mapping).")
     return content

@@ -1,4 +1,4 @@
-"""Which of a training's processes this one is."""
+"""The place of this process among those of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ranks:
-    """``index`` of ``count`` processes, of which ``beside`` share its machine; ``local`` is the number of its GPU."""
+    """Process ``index`` of ``count``, of which ``beside`` share its machine. ``local`` is the number of its GPU."""
 
     index: int = 0
     count: int = 1
@@ -18,7 +18,7 @@ class Ranks:
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
-        """As torch's launcher says; alone without one."""
+        """As torch's launcher says, or alone without a launcher."""
         return cls(
             int(environment.get("RANK", 0)),
             int(environment.get("WORLD_SIZE", 1)),
@@ -28,7 +28,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """The first process also keeps the books: progress, failures, saved steps, the candidate."""
+        """The first process also writes the results: progress, saved steps, the candidate."""
         return self.index == 0
 
 

@@ -1,8 +1,8 @@
-"""How the processes of one training on several machines hear of each other: the first says what is trained, the others
-start their share of it.
+"""How the processes of one training on several machines find each other: the first announces what is trained, and the
+others start their share of it.
 
-They meet at a store of torch's, which torchrun gives the first of them an address for. It holds a few lines of JSON:
-nothing that is read from it is run.
+They meet at one of torch's stores, whose address torchrun chooses. The store holds a few lines of JSON. Nothing that is
+read from it is executed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ MEET_SECONDS = 300.0
 FOREVER = timedelta(days=365)
 FAREWELL_SECONDS = 30.0
 LOOK_EVERY = 0.5
-# Of torchrun's variables, those that would make a process believe itself one of several.
+# The variables of torchrun that make a process act as one of several.
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
 class Place:
-    """One of ``count`` processes, the ``local``-th of ``beside`` on its machine; the first listens at ``host:port``."""
+    """Process ``index`` of ``count``, ``local`` of ``beside`` on its machine. The first listens at ``host:port``."""
 
     index: int
     count: int
@@ -49,29 +49,29 @@ class Place:
 
     @classmethod
     def taken_from(cls, environment: MutableMapping[str, str]) -> Place:
-        """What torchrun says, taken out of ``environment``: what is started later is told on purpose or not at all.
+        """What torchrun says, removed from ``environment``: processes that are started later must not see it.
 
         Raises InvalidInput.
         """
         if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             raise InvalidInput(
-                "torchrun shares its own store with us, in which an earlier start's words would be found again: set "
+                "torchrun shares its own store with us, which may still hold messages of an earlier start: set "
                 "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for it."
             )
         found = [environment.pop(name, "") for name in _TORCHRUN]
         if not all(found):
-            raise InvalidInput("This is started by torchrun: torchrun … -m services.trainer.nodes JOB.")
+            raise InvalidInput("Start this with torchrun: torchrun … -m services.trainer.nodes JOB.")
         rank, local, count, beside, host, port = found
         return cls(int(rank), int(count), int(local), int(beside), host, int(port))
 
     def environment(self, port: int) -> dict[str, str]:
-        """For a process of this place's own, whose group meets at ``port`` of the first machine."""
+        """For a process that this one starts, whose group meets at ``port`` of the first machine."""
         values = (self.index, self.local, self.count, self.beside, self.host, port)
         return dict(zip(_TORCHRUN, map(str, values), strict=True))
 
 
 class Together:
-    """The first process' side: it says what to train, and when all is over."""
+    """The side of the first process: it announces what to train, and when all is over."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -79,7 +79,7 @@ class Together:
         self._number = 0
 
     def announce(self, config: RunConfig) -> dict[str, str]:
-        """Let the others start their share of ``config``; the environment of our own."""
+        """Let the others start their share of ``config``. Returns the environment of our own share."""
         port = free_port("")
         told = {"config": TypeAdapter(RunConfig).dump_python(config, mode="json"), "port": port}
         self._store.set(_line(self._number), json.dumps(told))
@@ -87,7 +87,7 @@ class Together:
         return self.place.environment(port)
 
     def over(self, code: int) -> None:
-        """Send the others home with ``code``, and wait a little until they have heard it: the store ends with us."""
+        """Tell the others to end with ``code``, and wait a little until they have read it: the store ends with us."""
         self._store.set(_line(self._number), json.dumps(code))
         waits_for = [_farewell(index) for index in range(1, self.place.count)]
         deadline = time.monotonic() + FAREWELL_SECONDS
@@ -96,9 +96,10 @@ class Together:
 
 
 def take_part(place: Place) -> int:
-    """Another process' side: start our share of whatever the first one says, until it is over; the code to end with.
+    """The side of the other processes: start our share of each announced training, until all is over. Returns the code
+    to end with.
 
-    Raises torch's DistStoreError or DistNetworkError when the first one is gone, or did not come.
+    Raises torch's DistStoreError or DistNetworkError if the first process has ended, or never started.
     """
     store = TCPStore(place.host, place.port, is_master=False, timeout=timedelta(seconds=MEET_SECONDS))
     store.set_timeout(FOREVER)
@@ -106,14 +107,14 @@ def take_part(place: Place) -> int:
     while not isinstance(words := json.loads(store.get(_line(number))), int):
         number += 1
         config = TypeAdapter(RunConfig).validate_python(words["config"])
-        log.info("takes part as %d of %d", place.index + 1, place.count, extra={"job_id": config.job_id})
+        log.info("starting share %d of %d", place.index + 1, place.count, extra={"job_id": config.job_id})
         _share(config, place.environment(words["port"]), partial(store.check, [_line(number)]))
     store.set(_farewell(place.index), "1")
     return words
 
 
 def _share(config: RunConfig, environment: dict[str, str], is_over: Callable[[], bool]) -> None:
-    """Run it to its end; a share whose training the first one has left is ended, for its group will never meet."""
+    """Run it to its end. If the first process has left this training, end the share: its group would never meet."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "run.json"
         save(file, config)
@@ -123,7 +124,7 @@ def _share(config: RunConfig, environment: dict[str, str], is_over: Callable[[],
             if is_over():
                 child.kill()
             time.sleep(LOOK_EVERY)
-        log.info("its share %s", child.ending, extra={"job_id": config.job_id})
+        log.info("the share %s", child.ending, extra={"job_id": config.job_id})
 
 
 def _line(number: int) -> str:

@@ -1,8 +1,8 @@
-"""``torchrun … -m services.trainer.nodes JOB``: the training of one job by processes on several machines.
+"""``torchrun … -m services.trainer.nodes JOB``: trains one job with processes on several machines.
 
-torchrun starts one of these for each process of the training. The first is the trainer: it waits until the job is to
-be trained, leases it and takes it to its end, as a worker would; the others start their share of every training that
-it starts. All of them need the same store, a folder that every machine has mounted at the same place.
+torchrun starts one of these for each process of the training. The first one is the trainer: it waits until the job is
+ready to be trained, leases it and runs it to its end, as a worker would. The others start their share of every training
+that it starts. All of them need the same store, a folder that every machine mounts at the same place.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ SUCCEEDED, REFUSED, FAILED, STOPPED = 0, 2, 5, 143
 
 
 def check_nodes(settings: TrainerSettings) -> None:
-    """Raises InvalidInput where several machines could not train together."""
+    """Raises InvalidInput if several machines cannot train together with these settings."""
     if settings.train_accelerate_config is not None:
-        raise InvalidInput("MPA_TRAIN_ACCELERATE_CONFIG starts processes on one machine: leave it out, torchrun does.")
+        raise InvalidInput(
+            "MPA_TRAIN_ACCELERATE_CONFIG starts processes on one machine. Leave it out: torchrun starts them."
+        )
     if Store(settings.store_url).local_path("training") is None:
         raise InvalidInput(
             f"MPA_STORE is {settings.store_url}, but several machines train in one folder: use a file:// store that "
@@ -44,8 +46,8 @@ def check_nodes(settings: TrainerSettings) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: the job succeeded; 2: it cannot be done so; 5: it did not; 143: told to stop, and given back. The others end
-    as the first one does.
+    """0: the job succeeded; 2: it cannot be trained this way; 5: it failed; 143: stopped, and the lease given back.
+    The others end with the code of the first process.
     """
     (job_id,) = arguments
     settings = read_settings(TrainerSettings, check_tasks, check_reports, check_nodes)
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         log.error("%s", error.detail, extra={"job_id": job_id})
         return REFUSED
     except DistError as error:
-        log.error("The first process is gone, or did not come: %s", error, extra={"job_id": job_id})
+        log.error("The first process has ended, or never started: %s", error, extra={"job_id": job_id})
         return FAILED
 
 
@@ -69,16 +71,14 @@ async def _lead(settings: TrainerSettings, job_id: str, together: Together) -> i
     try:
         code = await task
     except asyncio.CancelledError:
-        # torchrun ends the others too, and starts all of us again when there is a machine in the place of a lost one
+        # torchrun ends the others too, and starts all of us again once it has a machine to replace a lost one
         return STOPPED
     await asyncio.to_thread(together.over, code)
     return code
 
 
 async def _train(settings: TrainerSettings, job_id: str, together: Together) -> int:
-    """Do what there is to do for the job, again and again (it may wait for its shards, or for another round's), until
-    it is over.
-    """
+    """Work on the job until it is over. In between it may wait for its shards, or for those of another round."""
     store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
     owner, jobs = new_owner(), JobStore.from_url(settings.redis_url)
     try:

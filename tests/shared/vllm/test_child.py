@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.vllm.child import ModelProcess
+from shared.vllm.child import ServerProcess
 from tests.polling import wait_until
 from tests.processes import descendants
 from tests.services.teacher.small import gone
@@ -25,8 +25,8 @@ time.sleep(600)
 """
 PARENT = """
 import os, sys, time
-from shared.vllm.child import ModelProcess
-ModelProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
+from shared.vllm.child import ServerProcess
+ServerProcess([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ)
 time.sleep(600)
 """
 
@@ -55,7 +55,7 @@ def test_a_server_that_ignores_sigterm_dies_with_its_killed_service(tmp_path: Pa
 async def test_stopping_ends_the_group_and_the_reaper(tmp_path: Path) -> None:
     note = tmp_path / "engine"
     before = descendants(os.getpid())
-    process = ModelProcess([sys.executable, "-c", STUBBORN, str(note)], os.environ)
+    process = ServerProcess([sys.executable, "-c", STUBBORN, str(note)], os.environ)
     engine, file = noted(note)
     await process.stop(0.2)
     assert not file.parent.exists()

@@ -1,1 +1,1 @@
-"""The student on Hugging Face transformers, in a process of its own."""
+"""The student on Hugging Face transformers, with the model in a separate process."""

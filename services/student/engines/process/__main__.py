@@ -1,7 +1,7 @@
 """The process that runs the model for a service: ``python -m services.student.engines.process <descriptor>``.
 
-It gets prompts that are ready for the model and gives answers, so that nothing but the model wants its interpreter.
-The descriptor is one end of a socket pair; when the other end closes, the process ends.
+It takes prompts that are ready for the model and returns answers, so that only the model needs its interpreter. The
+descriptor is one end of a socket pair. When the other end closes, the process ends.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ from shared.vlm.prompting import Encoded
 
 
 class Line:
-    """The socket. Any thread may send; one reads."""
+    """The socket. Any thread may send. Only one reads."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._lock = connection, threading.Lock()
 
     def send(self, head: Json, state: Callable[[], Json] = dict) -> None:
-        """``state`` is asked for when nothing else can be sent, so that a later frame never tells an earlier state."""
+        """``state`` is called while no other frame can be sent, so that a later frame never carries an earlier state.
+
+        Blocks while the service reads slowly.
+        """
         with self._lock:
             self._connection.sendall(frame({**head, **state()}))
 
@@ -73,7 +76,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Sent:
-    """A prompt as it came, encoded by the processor with ``digest``."""
+    """A prompt as it arrived, encoded by the processor with ``digest``."""
 
     encoded: Encoded
     digest: str
@@ -85,7 +88,7 @@ class Sent:
 
 
 class SentWork(AnswerWork):
-    """Notes in ``began`` when it leaves the queue."""
+    """Adds its number to ``began`` when it leaves the queue."""
 
     def __init__(self, number: int, began: list[int], *work: Any) -> None:
         super().__init__(*work)
@@ -97,7 +100,7 @@ class SentWork(AnswerWork):
 
 
 class ModelProcess:
-    """Does what the frames say. Answers go straight to the model's thread; what is rare runs on an event loop."""
+    """Does what the frames say. Questions go straight to the model's thread; rare tasks run on an event loop."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -108,7 +111,7 @@ class ModelProcess:
         self._engine: TransformersEngine
 
     def run(self) -> None:
-        """Until the service says ``close``, after which the running batch is finished, or is gone."""
+        """Read frames until the service is gone, or says ``close``: then the running batch is finished first."""
         rare = {"start": self._start, "swap": self._swap, "switch_back": self._switch_back, "score": self._score}
         while (read := self._line.read()) is not None:
             head, payload = read
@@ -137,7 +140,7 @@ class ModelProcess:
             self._engine.submit(work)
         except Exception as error:
             work.done.set_exception(error)
-            if isinstance(error, Unavailable):  # the model's thread has ended: the service starts another process
+            if isinstance(error, Unavailable):  # the model's thread has ended: the service starts a new process
                 os._exit(1)
 
     def _answered(self, number: int, done: Future[tuple[str, list[Generated]]]) -> None:
@@ -170,7 +173,7 @@ class ModelProcess:
         except (Exception, asyncio.CancelledError, CancelledError) as error:
             reply = {"error": error_head(error)}
         self._line.send({"id": number, **reply}, self._state)
-        if reply.get("error", {}).get("kind") == WeightsLost.slug:  # a new process reads them anew
+        if reply.get("error", {}).get("kind") == WeightsLost.slug:  # a new process loads them again
             os._exit(1)
 
     def _state(self) -> Json:
@@ -201,7 +204,7 @@ class ModelProcess:
         return {"version": scored.version, "scores": [[score_head(one) for one in row] for row in scored.scores]}
 
     def batch(self, answers: int, waits: Sequence[float]) -> None:
-        """On the model's thread, after the works of the batch have noted that they began."""
+        """Called on the model's thread, after the works of the batch have noted that they began."""
         self._line.send({"batch": answers, "waits": list(waits), "began": list(self._began)})
         self._began.clear()
 
@@ -219,7 +222,7 @@ def main() -> None:
             ModelProcess(Line(connection)).run()
         except OSError:  # the service is gone
             os._exit(1)
-    os._exit(0)  # a load that nobody waits for any more must not hold the process
+    os._exit(0)  # a load that nobody waits for any more must not keep the process alive
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ QUEUED = ("answer", "score")
 
 @dataclass
 class Call:
-    """Something that was asked of the process; ``waits`` for its batch to begin."""
+    """A request to the process. ``waits``: its batch has not begun."""
 
     done: asyncio.Future[Json]
     on_piece: Callable[[StreamPiece], None] | None
@@ -37,10 +37,10 @@ class Call:
 
 
 class ModelChild:
-    """One process, from its start to its end. After that every call is Unavailable, and so are those under way."""
+    """One process, from its start to its end. Then every call raises Unavailable, including those in flight."""
 
     def __init__(self, watcher: Watcher, on_serving: Callable[[str, str, int], None]) -> None:
-        """``on_serving`` hears version, digest of the processor and longest sequence of the checkpoint that serves."""
+        """``on_serving`` gets version, processor digest and longest sequence of the checkpoint that serves."""
         self._watcher, self._on_serving = watcher, on_serving
         self._numbers = itertools.count()
         self._calls: dict[int, Call] = {}
@@ -68,7 +68,7 @@ class ModelChild:
     async def call(
         self, head: Json, payload: bytes = b"", on_piece: Callable[[StreamPiece], None] | None = None
     ) -> Json:
-        """The reply; raises what the process says, Unavailable if it ends. One who stops waiting ends the work."""
+        """The reply. Raises the error that the process reports, Unavailable if it ends. Cancelling ends the work."""
         number, call = self._begin(head, on_piece)
         try:
             await self._send({**head, "id": number}, payload)
@@ -80,9 +80,7 @@ class ModelChild:
             self._forget(number)
 
     async def call_whole(self, head: Json, patience: float) -> Json:
-        """As ``call``, but one who stops waiting is kept until the process has said what became of it, ``patience``
-        seconds at most.
-        """
+        """Like ``call``, but a cancelled caller still waits for the outcome, ``patience`` seconds at most."""
         number, call = self._begin(head, None)
         try:
             await self._send({**head, "id": number})
@@ -101,7 +99,7 @@ class ModelChild:
             self._writer.write(frame({"do": "cancel", "id": number}))
 
     async def close(self) -> None:
-        """Let the running batch end; what waits gets Unavailable."""
+        """Let the running batch end. Calls that wait get Unavailable."""
         if not self.ended.is_set():
             self._writer.write(frame({"do": "close"}))
         await self._gone(CLOSE_SECONDS)
@@ -136,11 +134,11 @@ class ModelChild:
         return number, call
 
     async def _send(self, head: Json, payload: bytes = b"") -> None:
-        """Write a frame when the one before has left; while the process reads slowly, the calls wait for it here."""
+        """Write a frame once the previous one has left. While the process reads slowly, calls wait here."""
         async with self._sending:
             if not self.ended.is_set():
                 self._writer.write(frame(head, payload))
-                with suppress(ConnectionError):  # it has ended, which the call hears from the reading side
+                with suppress(ConnectionError):  # it has ended: the reading side tells the call
                     await self._writer.drain()
 
     def _forget(self, number: int) -> None:
@@ -162,14 +160,14 @@ class ModelChild:
         except (asyncio.IncompleteReadError, OSError):
             pass
         except Exception:
-            log.exception("The model's process said something that cannot be read")
+            log.exception("A frame of the model's process cannot be read")
         finally:
             self.ended.set()
             self._writer.close()
             for call in self._calls.values():
                 if not call.done.done():
                     call.done.set_exception(_ended())
-                    call.done.exception()  # whoever waited may be gone
+                    call.done.exception()  # its caller may be gone
 
     def _take(self, head: Json) -> None:
         if "batch" in head:

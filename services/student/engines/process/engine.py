@@ -1,8 +1,8 @@
-"""The student on Hugging Face transformers with the model in a process of its own.
+"""The student on Hugging Face transformers with the model in a separate process.
 
-Requests are parsed, images decoded and prompts tokenised here; the process gets tensors and gives answers. So a small
-model never waits for this interpreter, and a model that dies (out of memory, a crash in a kernel) takes no service with
-it: what was under way is a 503, and the process comes back with the checkpoint that served.
+Requests are parsed, images decoded and prompts tokenised here. The process gets tensors and returns answers. So a small
+model never waits for this interpreter, and a model that dies (out of memory, a crash in a kernel) does not take the
+service with it: requests in flight get a 503, and the process comes back with the checkpoint that it served.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from shared.vlm.sampling import Sampling
 
 log = logging.getLogger(__name__)
 TRIES = 20
-"""As many swaps in a row to another processor a request outlives: each costs it a try."""
+"""A request survives this many swaps in a row to another processor; each one costs it a try."""
 CANCEL_SECONDS = 10.0
 RESTART_BACKOFF = Backoff(0.5, 30.0)
 STABLE_SECONDS = 30.0
@@ -66,7 +66,7 @@ SENT_SETTINGS = {
 
 @dataclass(frozen=True)
 class Reader:
-    """What prompts are prepared with: a processor, the digest of its files, and the model's limit in tokens."""
+    """Prepares prompts: a processor, the digest of its files, and the model's limit in tokens."""
 
     processor: Any
     digest: str
@@ -157,7 +157,7 @@ class ProcessEngine:
             try:
                 while (piece := await pieces.get()) is not None:
                     yield piece
-                with suppress(Stale):  # only ever said before the first piece
+                with suppress(Stale):  # raised only before the first piece
                     await answering
                     return
             finally:
@@ -180,7 +180,7 @@ class ProcessEngine:
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
         self._folders[version] = folder
-        await self._read_processor(folder)  # before the switch, after which prompts want it
+        await self._read_processor(folder)  # before the switch, after which prompts need it
         head = {"do": "swap", "version": version, "folder": str(folder), "smoke": _dumped(smoke)}
         await self._child.call_whole(head, CANCEL_SECONDS)
 
@@ -199,7 +199,7 @@ class ProcessEngine:
     async def _prepare(self, questions: Sequence[Question], max_tokens: int) -> Ready:
         self._check_room()
         reader, encoders = self._reader, [encoder_of(question) for question in questions]
-        assert reader is not None  # it has been, since the engine was started
+        assert reader is not None  # set when the engine was started
 
         def prepare() -> Ready:
             prompts = tuple(encoder(reader) for encoder in encoders)
@@ -221,7 +221,7 @@ class ProcessEngine:
     # ------------------------------------------------------------ checkpoints
 
     def _serves(self, version: str, digest: str, max_length: int) -> None:
-        """The process says what it serves; what a switch back to the one before wants is kept."""
+        """Note what the process serves. What a switch back to the previous checkpoint needs is kept."""
         if self._reader is not None:
             if version == self._version:
                 return
@@ -298,4 +298,4 @@ def _dumped(smoke: SmokeAnswer | None) -> Json | None:
 
 
 def _changing() -> Unavailable:
-    return Unavailable("The checkpoint changed again and again while this was asked: retry.", retry_after=1.0)
+    return Unavailable("The checkpoint changed repeatedly during this request: ask again.", retry_after=1.0)

@@ -1,6 +1,6 @@
-"""What the service and the process that runs its model say to each other: frames of JSON with tensors behind.
+"""The messages between the service and the process that runs its model: frames of JSON, followed by tensors.
 
-A frame is the two lengths (little endian, 4 and 8 bytes), a JSON object, and safetensors; the latter may be empty.
+A frame has two lengths (little endian, 4 and 8 bytes), a JSON object, and safetensors, which may be empty.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 class Stale(MPAError):
-    """The prompt was encoded for a checkpoint with another processor than the one that serves: encode it anew."""
+    """The prompt was encoded for a checkpoint with another processor than the serving one: encode it again."""
 
     status, slug, title = 503, "stale-prompt", "The checkpoint changed"
 
@@ -43,7 +43,7 @@ def frame(head: Mapping[str, Any], payload: bytes = b"") -> bytes:
 
 
 def prompt_head(encoded: Encoded) -> Json:
-    """All of an encoded prompt but its tensors."""
+    """An encoded prompt without its tensors."""
     return {
         "length": encoded.length,
         "text": encoded.text,
@@ -100,7 +100,7 @@ def read_answer(head: Json) -> Generated:
 
 
 def piece_head(piece: StreamPiece) -> Json:
-    """Of a part of the answer, or of its end."""
+    """A part of the answer, or its end."""
     part, answer = piece.piece, piece.answer
     return {
         "version": piece.version,

@@ -35,7 +35,7 @@ def written(tmp_path: Path, text: str) -> Path:
         ("distributed_type: MULTI_GPU\nnum_processes: 0\n", "num_processes is 0"),
         ("distributed_type: MULTI_GPU\nnum_processes: 8\nnum_machines: 2\n", "its own machine"),
         ("distributed_type: DEEPSPEED\nnum_processes: 2\n", "pip install deepspeed"),
-        ("- a list\n", "no accelerate configuration"),
+        ("- a list\n", "is not an accelerate configuration"),
         ("a: [1\n", "cannot be read as YAML"),
     ],
 )
