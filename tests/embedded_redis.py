@@ -10,13 +10,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from services.supervisor.redis_command import HOST, LOG_FILE, RedisUnavailable, redis_command
+from services.supervisor.redis_command import HOST, RedisUnavailable, redis_command
 from shared.processes.ports import free_port
 from tests.lifetime import die_with_parent
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 PORT_TRIES = 3
+LOG_FILE = "redis.log"
 
 
 class EmbeddedRedis:
@@ -67,7 +68,7 @@ def start_embedded_redis(data_dir: Path, *, port: int = 0, timeout: float = READ
 
 def _spawn(data_dir: Path, port: int) -> EmbeddedRedis:
     process = subprocess.Popen(
-        redis_command(data_dir, port),
+        redis_command(data_dir, port, logfile=LOG_FILE),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,

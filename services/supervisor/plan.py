@@ -100,7 +100,7 @@ def _worker(name: str, env: Mapping[str, str]) -> ProcessSpec:
 
 def _redis_spec(folder: Path, port: int, url: str) -> ProcessSpec:
     folder.mkdir(parents=True, exist_ok=True)
-    return ProcessSpec("redis", tuple(redis_command(folder, port, logfile="")), probe=redis_probe(url), url=url)
+    return ProcessSpec("redis", tuple(redis_command(folder, port)), probe=redis_probe(url), url=url)
 
 
 def _choose_port(name: str, port: int, host: str) -> int:

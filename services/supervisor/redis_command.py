@@ -16,7 +16,6 @@ from pathlib import Path
 from shared.errors import MPAError
 
 HOST = "127.0.0.1"
-LOG_FILE = "redis.log"
 
 
 class RedisUnavailable(MPAError):
@@ -25,8 +24,8 @@ class RedisUnavailable(MPAError):
     status, slug, title = 503, "redis-unavailable", "Redis could not be started"
 
 
-def redis_command(data_dir: Path, port: int, *, logfile: str = LOG_FILE) -> list[str]:
-    """The command line of the server; an empty ``logfile`` means stdout. Raises RedisUnavailable without a binary."""
+def redis_command(data_dir: Path, port: int, *, logfile: str = "") -> list[str]:
+    """The command line of the server. An empty ``logfile`` means stdout. Raises RedisUnavailable without a binary."""
     options = {
         "bind": HOST,
         "port": str(port),
