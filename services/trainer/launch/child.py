@@ -9,9 +9,8 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 
 from services.trainer.launch.command import command
-from services.trainer.launch.failures import crash_of
+from services.trainer.launch.failures import error_of
 from services.trainer.run_config import Failure, RunConfig, load, save
-from shared.errors import InvalidInput, MPAError, Unavailable
 from shared.processes.child import Child
 from shared.processes.output import pass_on
 
@@ -39,7 +38,8 @@ async def run_phase(
     finally:
         await asyncio.shield(child.stop(0.0))
     if child.exit_code:
-        raise _error_of(config, phase, child)
+        failure = load(Failure, config.folder / "failure.json")
+        raise error_of(failure, phase, child.exit_code, child.last_lines())
     await watch()
 
 
@@ -59,10 +59,3 @@ def thread_limits(threads: int) -> dict[str, str]:
         "GOMP_SPINCOUNT": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
-
-
-def _error_of(config: RunConfig, phase: str, child: Child) -> MPAError:
-    failure = load(Failure, config.folder / "failure.json")
-    if failure is not None:
-        return InvalidInput(failure.detail) if failure.final else Unavailable(failure.detail)
-    return crash_of(phase, child.exit_code or 0, child.last_lines())

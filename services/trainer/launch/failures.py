@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from services.trainer.errors import TrainingCrashed, can_be_retried
 from services.trainer.run_config import Failure
-from shared.errors import MPAError
+from shared.errors import InvalidInput, MPAError, Unavailable
 
 MESSAGE_CHARACTERS = 600
 TAIL_CHARACTERS = 1500
@@ -36,18 +36,22 @@ def failure_of(error: Exception, phase: str) -> Failure:
     return Failure(f"Step '{phase}' failed: {_what_to_do(error, phase)} ({named})", final=False)
 
 
-def crash_of(phase: str, code: int, last_lines: Sequence[str]) -> TrainingCrashed:
-    """The error for a process that ended with ``code`` (negative: by that signal) and left no report.
+def error_of(failure: Failure | None, phase: str, code: int, last_lines: Sequence[str]) -> MPAError:
+    """The error for a process that ended with ``code`` (negative: by that signal), and what it reported, if anything.
 
-    ``last_lines``: the end of its standard error output.
+    ``last_lines``: the end of its output.
     """
     tail = "\n".join(last_lines)[-TAIL_CHARACTERS:]
-    signum = _signal(code, tail)
+    killed = _killed_under_launcher(tail)
+    # The others report that they lost the killed process, which is not the reason.
+    if failure is not None and (failure.final or killed is None):
+        return InvalidInput(failure.detail) if failure.final else Unavailable(failure.detail)
+    signum = -code if code < 0 else killed
     if signum is None:
         what = f"exited with code {code} and left no error report"
     else:
         what = f"was killed by signal {signum} ({signal.Signals(signum).name}){_by_whom(signum, phase)}"
-    said = f"Its last lines were:\n{tail}" if tail else "It wrote nothing to its standard error output."
+    said = f"Its last lines were:\n{tail}" if tail else "It wrote nothing."
     return TrainingCrashed(f"The process of step '{phase}' {what}. {said}")
 
 
@@ -68,12 +72,10 @@ def _what_to_do(error: Exception, phase: str) -> str:
     return "this error is unexpected. Its traceback is in the trainer's log; please report it if it happens again."
 
 
-def _signal(code: int, tail: str) -> int | None:
-    """The signal that ended the process, or one of a launcher's processes."""
-    if code < 0:
-        return -code
-    seen = _LAUNCHER_SAW.search(tail)
-    return int(seen[1]) if seen else None
+def _killed_under_launcher(tail: str) -> int | None:
+    """The signal that killed one of a launcher's processes. The launcher itself ends the others with SIGTERM."""
+    found = (int(number) for number in _LAUNCHER_SAW.findall(tail))
+    return next((signum for signum in found if signum != signal.SIGTERM), None)
 
 
 def _by_whom(signum: int, phase: str) -> str:
