@@ -7,13 +7,13 @@ read for evaluation only: nothing on the way from images to a checkpoint imports
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from shared.errors import InvalidInput
+from shared.vqa.labelled import Record, answers_of, as_object, read_json, read_lines, text_of
 from shared.vqa.metrics import MetricName
 
 BenchmarkName = Literal["textvqa", "stvqa", "chartqa", "okvqa", "jsonl"]
@@ -25,7 +25,6 @@ OFFICIAL_METRIC: Mapping[str, MetricName] = {
     "okvqa": "vqa",
     "jsonl": "exact",
 }
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -68,16 +67,16 @@ def load_benchmark(
 
 def _textvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
     for where, row in _rows(path, "data"):
-        _same_split(where, _text(row, "set_name", where), split)
-        image = images / f"{_text(row, 'image_id', where)}.jpg"
-        yield _item(row, where, image, _text(row, "question", where), "all")
+        _same_split(where, text_of(row, "set_name", where), split)
+        image = images / f"{text_of(row, 'image_id', where)}.jpg"
+        yield _item(row, where, image, text_of(row, "question", where), "all")
 
 
 def _stvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
     for where, row in _rows(path, "data"):
-        _same_split(where, _text(row, "set_name", where), split)
-        image = images / _text(row, "file_path", where)
-        yield _item(row, where, image, _text(row, "question", where), str(row.get("dataset", "all")))
+        _same_split(where, text_of(row, "set_name", where), split)
+        image = images / text_of(row, "file_path", where)
+        yield _item(row, where, image, text_of(row, "question", where), str(row.get("dataset", "all")))
 
 
 def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
@@ -87,27 +86,23 @@ def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkI
         raise InvalidInput(f"{path}: a ChartQA file is named <split>_human.json or <split>_augmented.json.")
     _same_split(str(path), found, split)
     for index, (where, row) in enumerate(_rows(path, None)):
-        image = images / _text(row, "imgname", where)
+        image = images / text_of(row, "imgname", where)
         answers = (str(row["label"]),) if row.get("label") not in (None, "") else ()
-        yield BenchmarkItem(f"{found}-{kind}-{index}", image, _text(row, "query", where), answers, kind)
+        yield BenchmarkItem(f"{found}-{kind}-{index}", image, text_of(row, "query", where), answers, kind)
 
 
 def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
     """``{"image", "question", "answers": […], "question_id"?, "type"?, "split"?}`` a line."""
-    for number, line in enumerate(_read(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        row = _object(_parse(line, where), where)
+    for number, where, row in read_lines(path):
         if "split" in row:
             _same_split(where, str(row["split"]), split)
-        image = images / _text(row, "image", where)
+        image = images / text_of(row, "image", where)
         row = {"question_id": f"{path.stem}-{number}"} | row
-        yield _item(row, where, image, _text(row, "question", where), str(row.get("type", "all")))
+        yield _item(row, where, image, text_of(row, "question", where), str(row.get("type", "all")))
 
 
 def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bool) -> Iterator[BenchmarkItem]:
-    parsed = [(path, _object(_parse(_read(path), str(path)), str(path))) for path in paths]
+    parsed = [(path, as_object(read_json(path), str(path))) for path in paths]
     questions = [(path, body) for path, body in parsed if "questions" in body]
     labels = [(path, body) for path, body in parsed if "annotations" in body]
     if len(questions) != 1 or len(labels) > 1 or len(questions) + len(labels) != len(parsed):
@@ -118,9 +113,9 @@ def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bo
     types: Record = {}
     for path, body in labels:
         _same_split(str(path), str(body.get("data_subtype", "")), split)
-        types = _object(body.get("question_types", {}), f"{path}, question_types")
+        types = as_object(body.get("question_types", {}), f"{path}, question_types")
         for where, row in _listed(body, "annotations", path):
-            key = _text(row, "question_id", where)
+            key = text_of(row, "question_id", where)
             if key in by_id:
                 raise InvalidInput(f"{where}: question_id {key} appears twice.")
             by_id[key] = row
@@ -130,12 +125,12 @@ def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bo
     if labels and str(labels[0][1].get("data_subtype", "")) != subtype:
         raise InvalidInput(f"{path} is of {subtype!r}, {labels[0][0]} of another split: give two files of one split.")
     for where, row in _listed(body, "questions", path):
-        label = by_id.get(_text(row, "question_id", where), {})
-        number = _text(row, "image_id", where)
+        label = by_id.get(text_of(row, "question_id", where), {})
+        number = text_of(row, "image_id", where)
         image = images / f"COCO_{subtype}_{number.zfill(12)}.jpg"
         kind = str(label.get("question_type", "all"))
         merged = row | {"answers": [_answer_text(a, where) for a in label.get("answers", [])]}
-        yield _item(merged, where, image, _text(row, "question", where), str(types.get(kind, kind)))
+        yield _item(merged, where, image, text_of(row, "question", where), str(types.get(kind, kind)))
 
 
 _READERS: dict[str, Callable[[Path, Path, str | None], Iterator[BenchmarkItem]]] = {
@@ -147,10 +142,7 @@ _READERS: dict[str, Callable[[Path, Path, str | None], Iterator[BenchmarkItem]]]
 
 
 def _item(row: Record, where: str, image: Path, question: str, kind: str) -> BenchmarkItem:
-    answers = row.get("answers", [])
-    if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
-        raise InvalidInput(f"{where}: answers must be a list of texts.")
-    return BenchmarkItem(_text(row, "question_id", where), image, question, tuple(answers), kind)
+    return BenchmarkItem(text_of(row, "question_id", where), image, question, answers_of(row, where), kind)
 
 
 def _check(name: str, items: list[BenchmarkItem], needs_answers: bool) -> None:
@@ -174,8 +166,8 @@ def _same_split(where: str, found: str, wanted: str | None) -> None:
 
 
 def _rows(path: Path, key: str | None) -> Iterator[tuple[str, Record]]:
-    body = _parse(_read(path), str(path))
-    return _listed({"rows": body}, "rows", path) if key is None else _listed(_object(body, str(path)), key, path)
+    body = read_json(path)
+    return _listed({"rows": body}, "rows", path) if key is None else _listed(as_object(body, str(path)), key, path)
 
 
 def _listed(body: Record, key: str, path: Path) -> Iterator[tuple[str, Record]]:
@@ -184,36 +176,8 @@ def _listed(body: Record, key: str, path: Path) -> Iterator[tuple[str, Record]]:
         raise InvalidInput(f"{path}: {key} must be a list of questions, as the benchmark publishes it.")
     for index, row in enumerate(rows):
         where = f"{path}, {key}[{index}]"
-        yield where, _object(row, where)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}.") from error
-
-
-def _parse(text: str, where: str) -> object:
-    try:
-        value: object = json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(f"{where}: not JSON: {error}.") from error
-    return value
-
-
-def _object(value: object, where: str) -> Record:
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{where}: an object was expected.")
-    return value
-
-
-def _text(row: Record, key: str, where: str) -> str:
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        raise InvalidInput(f"{where}: {key} is missing or not a text.")
-    return str(value)
+        yield where, as_object(row, where)
 
 
 def _answer_text(answer: object, where: str) -> str:
-    return _text(_object(answer, where), "answer", where)
+    return text_of(as_object(answer, where), "answer", where)

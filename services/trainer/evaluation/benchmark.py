@@ -1,22 +1,22 @@
-"""Labelled benchmarks as JSONL: one ``{"image", "task", "question", "answers": […], "type"?}`` a line. Read by
-evaluation only.
+"""A job's labelled benchmark: JSONL with ``{"image", "task", "question", "answers": […], "type"?}`` in each line.
+
+Read by the evaluation only.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from shared.errors import InvalidInput
 from shared.images.web import WEB_SCHEMES
+from shared.vqa.labelled import Record, answers_of, read_lines, text_of
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """One benchmark question; ``image`` is an absolute path or URL, ``kind`` its question type, if told."""
+    """One benchmark question; ``image`` is an absolute path or URL, ``kind`` its question type, "" if not given."""
 
     image: str
     task: str
@@ -27,41 +27,22 @@ class Labelled:
 
 def read_benchmark(path: Path, tasks: Collection[str]) -> list[Labelled]:
     """All lines of ``path``; images are relative to it. Raises InvalidInput naming the first bad line and its field."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"The benchmark {path} cannot be read ({error}): name a JSONL file in UTF-8.") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    labelled = [_labelled(path, where, record, tasks) for _, where, record in read_lines(path)]
+    if not labelled:
         raise InvalidInput(
             f"The benchmark {path} has no lines: give one JSON object a line, or leave it out of the job."
         )
-    return [_labelled(path, number, line, tasks) for number, line in lines]
+    return labelled
 
 
-def _labelled(path: Path, number: int, line: str, tasks: Collection[str]) -> Labelled:
-    where = f"Line {number} of the benchmark {path}"
-    try:
-        entry: Any = json.loads(line)
-    except ValueError as error:
-        raise InvalidInput(f"{where} is not JSON ({error}).") from error
-    if not isinstance(entry, dict):
-        raise InvalidInput(f"{where} is not a JSON object.")
-    for name in ("image", "task", "question"):
-        if not isinstance(entry.get(name), str) or not entry[name]:
-            raise InvalidInput(f"{where} has no text in field {name!r}.")
-    answers = entry.get("answers")
-    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
-        raise InvalidInput(f"{where} has no list of texts in field 'answers'.")
-    if entry["task"] not in tasks:
-        raise InvalidInput(f"{where} names the unknown task {entry['task']!r} (known: {', '.join(sorted(tasks))}).")
-    return Labelled(
-        _image(path, where, entry["image"]),
-        entry["task"],
-        entry["question"],
-        tuple(answers),
-        str(entry.get("type", "")),
-    )
+def _labelled(path: Path, where: str, record: Record, tasks: Collection[str]) -> Labelled:
+    image, task, question = (text_of(record, key, where) for key in ("image", "task", "question"))
+    answers = answers_of(record, where)
+    if not answers:
+        raise InvalidInput(f"{where}: 'answers' is missing or empty: give at least one answer.")
+    if task not in tasks:
+        raise InvalidInput(f"{where}: unknown task {task!r} (known: {', '.join(sorted(tasks))}).")
+    return Labelled(_image(path, where, image), task, question, answers, str(record.get("type", "")))
 
 
 def _image(path: Path, where: str, image: str) -> str:
@@ -69,5 +50,5 @@ def _image(path: Path, where: str, image: str) -> str:
         return image
     found = path.parent.absolute() / image
     if not found.is_file():
-        raise InvalidInput(f"{where} names the image {found}, which does not exist.")
+        raise InvalidInput(f"{where}: the image {found} does not exist.")
     return str(found)

@@ -32,8 +32,8 @@ def test_images_are_relative_to_the_file(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ("{", "not JSON"),
-        ("[1]", "not a JSON object"),
-        ({**GOOD, "image": "missing.png"}, r"missing\.png, which does not exist"),
+        ("[1]", "an object was expected"),
+        ({**GOOD, "image": "missing.png"}, r"missing\.png does not exist"),
         ({**GOOD, "task": "nope"}, "unknown task 'nope'"),
         ({**GOOD, "answers": []}, "'answers'"),
         ({**GOOD, "answers": "one"}, "'answers'"),
@@ -43,7 +43,7 @@ def test_images_are_relative_to_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, line: Any, problem: str) -> None:
-    with pytest.raises(InvalidInput, match=f"Line 2 .*{problem}"):
+    with pytest.raises(InvalidInput, match=f"labels.jsonl, line 2: .*{problem}"):
         read_benchmark(write(tmp_path, GOOD, line), {"chart"})
 
 
