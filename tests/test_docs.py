@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -138,6 +139,13 @@ def test_every_room_is_described() -> None:
     rooms = [init.parent for init in (*ROOT.glob("services/*/*/__init__.py"), *ROOT.glob("shared/*/__init__.py"))]
     described = set(named_paths(ROOT / "CONTRIBUTING.md"))
     assert not [name(room) for room in rooms if name(room) not in described]
+
+
+def test_every_import_contract_is_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = [contract["name"] for contract in project["tool"]["importlinter"]["contracts"]]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert not [contract for contract in contracts if f"| {contract} |" not in text]
 
 
 def yaml_of(page: Path) -> list[dict[str, Any]]:
