@@ -1,1 +1,1 @@
-"""The models that a worker asks: one caller for each endpoint, its dialect and its limit of calls."""
+"""The model servers that a worker calls: one caller for each, with its dialect and its limit of calls."""

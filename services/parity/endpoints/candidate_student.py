@@ -1,4 +1,4 @@
-"""The student of a later round: one candidate, served beside the active version to nobody but this job."""
+"""The student of a later round: one candidate, served beside the active version and only to this job."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from shared.store import Store
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# A candidate whose job died is freed after this time; while a shard is in work it is asked for again well before.
+# A candidate whose job died is freed after this time. As long as a shard needs it, it is asked for again well before.
 LIFETIME = 900.0
 LOAD_SECONDS = 300.0
 TAKEN, NEVER = 409, 404
-# How long a shard is left alone while another canary has the place: it must not keep a worker from other jobs.
+# How long a shard waits while another canary has the place. It must not keep a worker from other jobs.
 POSTPONED = 15.0
-# The status of a call that was only turned away: waiting for it never counts against the question (see Upstream).
+# The status of a call that was only turned away. Waiting for it never counts against the question (see Upstream).
 TURNED_AWAY = 429
 
 
 class NoPlace(Unavailable):
-    """Another canary, or another job's candidate, is served beside the active version."""
+    """Another canary, or the candidate of another job, is already served beside the active version."""
 
 
 class PrivateStudent(StudentClient):
-    """Every call is answered by ``version`` alone. Where that is not served it is asked to be, and the call raises
-    Unavailable, so that the caller waits and tells for what.
+    """A student of which only ``version`` answers.
+
+    If that version is not being served, the call asks for it and raises Unavailable, so that the caller waits and can
+    say for what.
     """
 
     def __init__(
@@ -69,9 +71,9 @@ class PrivateStudent(StudentClient):
         return looked
 
     async def admitted(self, timeout: float) -> None:
-        """Have the candidate loaded before anything is asked, if that takes no longer than ``timeout`` seconds.
+        """Load the candidate before the first question, if that takes at most ``timeout`` seconds.
 
-        Raises NoPlace; a student that is down, or takes its time, is waited for by those who ask.
+        Raises NoPlace. If the student is down or needs longer, the calls themselves wait for it.
         """
         try:
             await self._hold(timeout)
@@ -81,13 +83,15 @@ class PrivateStudent(StudentClient):
             log.info("The private candidate %s is not loaded yet: %s", self.version, error.detail)
 
     async def keep(self) -> None:
-        """Prolong the candidate's stay until cancelled. A call that finds it gone brings it back anyway."""
+        """Extend the candidate's lifetime until cancelled. A call that finds it gone brings it back anyway."""
         while True:
             await asyncio.sleep(LIFETIME / 3)
             try:
                 await self._hold()
             except MPAError as error:
-                log.info("The private candidate %s could not be prolonged: %s", self.version, error.detail)
+                log.info(
+                    "The lifetime of the private candidate %s could not be extended: %s", self.version, error.detail
+                )
 
     async def _served(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -97,42 +101,44 @@ class PrivateStudent(StudentClient):
                 raise
         async with self._asking:
             await self._hold()
-        # Of several replicas, others than the one that was just asked follow within seconds.
+        # If there are several replicas, the others follow the one that was just asked within seconds.
         raise Unavailable(f"{self.model} is being loaded.", retry_after=0.5, upstream_status=TURNED_AWAY)
 
     async def _hold(self, timeout: float = LOAD_SECONDS) -> None:
-        """Have the candidate served. Raises Unavailable while that cannot be, and UpstreamError if it never can."""
+        """Ask for the candidate. Raises Unavailable while it cannot be served, and UpstreamError if it never can."""
         request = CanaryRequest(version=self.version, share=0.0, compare=0.0, lifetime_seconds=LIFETIME, by=self._owner)
         try:
             await self.start_canary(request, timeout)
         except UpstreamError as error:
             if error.upstream_status == TAKEN:
                 if (await self.checkpoints()).active == self.version:
-                    return  # somebody promoted it meanwhile
+                    return  # it was promoted in the meantime
                 raise NoPlace(f"no place for {self.model}: {error.detail}", upstream_status=TURNED_AWAY) from error
             if (error.upstream_status or 500) >= 500:
                 raise
-            # No question's fault, so that it must not be taken for a refusal of one.
+            # The question is not at fault, so this must not look like the refusal of a question.
             raise UpstreamError(
                 f"The student refuses to serve {self.version}: {error.detail}", upstream_status=NEVER
             ) from error
 
     def _check(self, answered: str | None) -> None:
         if answered != self.version:
-            raise Unavailable(f"{self.model} was asked, but {answered or 'no version'} answered.", retry_after=1.0)
+            raise Unavailable(
+                f"{self.model} was asked, but {answered or 'an unknown version'} answered.", retry_after=1.0
+            )
 
 
 def free_candidate(store: Store, student: str, job_id: str) -> None:
-    """End the job's private candidate, if it has one. It ends by itself later should this fail."""
+    """End the job's private candidate, if it has one. If this fails, the candidate expires later."""
     if CanaryRegistry(store, student).end_private(owner_of(job_id), "the round is over"):
         log.info("Freed the private candidate.", extra={"job_id": job_id})
 
 
 async def check_candidates(student: StudentClient, spec: JobSpec) -> None:
     """Raises InvalidInput if the student service says that it cannot serve the job's candidates beside the active
-    version: on vLLM only a LoRA adapter of the active weights, so that of the first round alone.
+    version. On vLLM it can only serve a LoRA adapter of the active weights, so only the candidate of the first round.
 
-    A student that does not answer, or is of a release that says nothing, is taken to be able to.
+    A student that does not answer, or whose release does not say, passes the check.
     """
     try:
         offered = (await student.health()).details.get("candidates", "any")
@@ -142,7 +148,7 @@ async def check_candidates(student: StudentClient, spec: JobSpec) -> None:
     if offered == "none" or (offered == "adapters" and not fitting):
         limit = "no candidate" if offered == "none" else "only the LoRA adapter of a first round"
         raise InvalidInput(
-            f"rounds.max: the student at {student.base_url} takes {limit} beside the active version, but rounds need "
-            "that: start it with MPA_STUDENT_ENGINE=transformers, set rounds.max to 1, or, on vLLM with "
+            f"rounds.max: the student at {student.base_url} serves {limit} beside the active version, but rounds need "
+            "it to serve one: start it with MPA_STUDENT_ENGINE=transformers, set rounds.max to 1, or, on vLLM with "
             "MPA_STUDENT_VLLM_LORA=true, set rounds.max to 2 and train.method to lora."
         )

@@ -1,4 +1,4 @@
-"""What an endpoint does not understand, learned from its refusals: hosted models rarely speak the whole format."""
+"""What an endpoint does not support, learned from its refusals: hosted models rarely support the whole format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.contracts import ChatRequest
 
 @dataclass(frozen=True)
 class Rule:
-    """A refusal whose words match ``refused`` may be healed by ``change``; ``lost`` says at what price."""
+    """A request whose refusal matches ``refused`` may succeed after ``change``; ``lost`` says what is lost."""
 
     refused: re.Pattern[str]
     change: Callable[[ChatRequest], ChatRequest]
@@ -29,32 +29,32 @@ def _rename_max_tokens(request: ChatRequest) -> ChatRequest:
 
 RULES = (
     Rule(re.compile("logprobs"), lambda r: _with(r, logprobs=False, top_logprobs=None), "log-probabilities"),
-    Rule(re.compile("max_completion_tokens"), _rename_max_tokens, "max_tokens, which is called otherwise there"),
+    Rule(re.compile("max_completion_tokens"), _rename_max_tokens, "max_tokens, which has another name there"),
     Rule(re.compile(r"\bseed\b"), lambda r: _with(r, seed=None), "repeatable samples"),
     Rule(re.compile("top_p"), lambda r: _with(r, top_p=1.0), "top_p"),
-    Rule(re.compile("temperature"), lambda r: _with(r, temperature=1.0), "greedy answers: all are sampled"),
+    Rule(re.compile("temperature"), lambda r: _with(r, temperature=1.0), "greedy answers: all answers are sampled"),
     Rule(
         re.compile(r"""["'`]n["'`]|\bn\b ?(?:[=>:]|must|should|is)|multiple (?:choices|completions)"""),
         lambda r: _with(r, n=1),
-        "several choices a request: they are asked for one by one",
+        "several choices per request: they are requested one by one",
     ),
 )
 
 
 class Dialect:
-    """One endpoint's. ``known`` grows by what has healed a refusal."""
+    """The dialect of one endpoint. ``known`` grows by each rule that turned a refusal into an answer."""
 
     def __init__(self) -> None:
         self.known: list[Rule] = []
 
     def say(self, request: ChatRequest) -> ChatRequest:
-        """The request as this endpoint is known to take it."""
+        """The request in the form that this endpoint is known to accept."""
         for rule in self.known:
             request = rule.change(request)
         return request
 
     def rule_for(self, request: ChatRequest, refusal: str) -> Rule | None:
-        """What may heal the refusal of ``request``: the first rule that its words name and that changes something."""
+        """The first rule that matches the refusal of ``request`` and changes the request; None if there is none."""
         for rule in RULES:
             if rule not in self.known and rule.refused.search(refusal) and rule.change(request) != request:
                 return rule

@@ -1,4 +1,4 @@
-"""Calls to the teacher and the student that outlast outages: a server that is away delays a job, never fails it."""
+"""Calls to the teacher and the student that outlast outages: an unreachable server delays a job but never fails it."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ TOO_MANY = 429
 
 
 class RequestRefused(MPAError):
-    """The server is up but will not serve this one request; ``detail`` says why."""
+    """The server is up but does not serve this one request; ``detail`` says why."""
 
     status, slug, title = 502, "request-refused", "A model server refused a request"
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Pauses in seconds. ``server_errors``: tries of a request answered with 5xx (other than 502-504) or nonsense.
+    """Pauses in seconds. ``server_errors``: how often a request is tried that gets 5xx (except 502-504) or nonsense.
 
-    ``overtaken``: failures of a request while others succeed in between, before it is given up.
+    ``overtaken``: how often a request may fail while others succeed in between.
     """
 
     first: float = 0.5
@@ -54,7 +54,7 @@ class Patience:
 
 
 class Upstream:
-    """One model server. ``waiting_for`` says what is waited for while it is away; ``changed`` is set with it."""
+    """One model server. While it is unreachable, ``waiting_for`` says so; ``changed`` is set whenever that changes."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Upstream:
         self._failures_since_success = 0
 
     async def chat(self, request: ChatRequest, rank: float = 0.0) -> ChatReply:
-        """Ask until answered; where many calls wait, those of lower ``rank`` go first.
+        """Ask until there is an answer. Of many waiting calls, those with a lower ``rank`` go first.
 
-        A reply with fewer choices than asked for (some servers know only ``n=1``) is filled up by further calls.
-        Raises RequestRefused, and UpstreamError for what waiting cannot heal (401, 404 …).
+        If a reply has fewer choices than requested (some servers support only ``n=1``), further calls add the others.
+        Raises RequestRefused, and UpstreamError for errors that waiting cannot resolve (401, 404 …).
         """
         reply = await self._ask(request, rank)
         got = len(reply.response.choices)
@@ -85,15 +85,15 @@ class Upstream:
         return _joined([reply, *await run_all(*(self._ask(single, rank) for single in singles))])
 
     async def attention(self, request: AttentionRequest, rank: float = 0.0) -> AttentionResponse:
-        """Where our own model service looks. Raises RequestRefused, and UpstreamError where the probe is off."""
+        """The attention of one of our model services. Raises RequestRefused, and UpstreamError if the probe is off."""
         return await self._until_answered(partial(self.client.attention, request), rank)
 
     async def score(self, request: ScoreRequest, rank: float = 0.0) -> ScoreResponse:
-        """What our own student service thinks of answers. Raises RequestRefused, and UpstreamError without one."""
+        """Scores of answers by our student service. Raises RequestRefused, and UpstreamError if it has no scores."""
         return await self._until_answered(partial(self.client.score, request), rank)
 
     async def _ask(self, request: ChatRequest, rank: float) -> ChatReply:
-        """In the words that the endpoint is known to understand, or that its refusals teach on the way."""
+        """Ask in the endpoint's dialect, and learn more of it from refusals."""
         tried: list[Rule] = []
         while True:
             said = self._dialect.say(request)
@@ -119,10 +119,12 @@ class Upstream:
                 reply = await self._once(call, rank)
             except Unavailable as error:
                 self._failed(error)
-                # A request that ends a server's work each time must end, too; one that is merely turned away must not.
+                # A request that breaks the server each time must end, but not one that is merely turned away.
                 overtaken += self._successes > seen and error.upstream_status != TOO_MANY
                 if overtaken >= patience.overtaken:
-                    raise RequestRefused(f"The {self.name} served others but never this: {error.detail}") from error
+                    raise RequestRefused(
+                        f"The {self.name} answered other requests but never this one: {error.detail}"
+                    ) from error
                 pause = self._pause(tries, error.retry_after)
             except UpstreamError as error:
                 broken += 1
@@ -148,10 +150,15 @@ class Upstream:
     def _learn(self, rule: Rule) -> None:
         if rule not in self._dialect.known:
             self._dialect.learn(rule)
-            log.warning("The %s at %s is used without %s.", self.name, self.client.base_url, rule.lost)
+            log.warning(
+                "The %s at %s does not support everything; going on without %s.",
+                self.name,
+                self.client.base_url,
+                rule.lost,
+            )
 
     def _judge(self, error: UpstreamError, broken: int) -> None:
-        """Raises unless another try may help."""
+        """Raises unless another attempt may help."""
         status = error.upstream_status or 500
         if status in REFUSING_STATUSES:
             self._succeeded()
@@ -159,7 +166,7 @@ class Upstream:
         if 300 <= status < 500:
             raise error
         if broken >= self._patience.server_errors:
-            raise RequestRefused(f"The {self.name} failed on this {broken} times: {error.detail}") from error
+            raise RequestRefused(f"The {self.name} failed on this request {broken} times: {error.detail}") from error
 
     def _pause(self, tries: int, asked: float | None) -> float:
         if asked is not None:
@@ -185,13 +192,13 @@ class Upstream:
 
 
 def _single(request: ChatRequest, choice: int) -> ChatRequest:
-    """A request for one choice whose sample differs from the others'."""
+    """A request for one choice, with a seed of its own so that its sample differs."""
     seed = None if request.seed is None else (request.seed + choice) % LARGEST_SEED
     return request.model_copy(update={"n": 1, "seed": seed})
 
 
 def _joined(replies: list[ChatReply]) -> ChatReply:
-    """One reply with the choices of all, and the tokens that all have cost."""
+    """One reply with the choices of all replies, and the sum of their tokens."""
     responses = [reply.response for reply in replies]
     choices = [choice for response in responses for choice in response.choices]
     renumbered = [choice.model_copy(update={"index": index}) for index, choice in enumerate(choices)]

@@ -1,1 +1,1 @@
-"""The Celery worker that collects shards."""
+"""The worker process that collects shards."""

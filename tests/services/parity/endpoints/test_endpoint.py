@@ -147,5 +147,5 @@ async def test_a_request_is_turned_away_for_ever_but_breaks_a_server_only_so_oft
     if status == 429:
         assert (await asking).response.choices
     else:
-        with pytest.raises(RequestRefused, match="served others but never this"):
+        with pytest.raises(RequestRefused, match="answered other requests but never this one"):
             await asking
