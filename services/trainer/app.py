@@ -1,6 +1,4 @@
-"""The trainer's HTTP face: what is being trained, and which checkpoints there are. Routes only; the work is the
-worker's.
-"""
+"""The trainer's HTTP API: what is being trained, and which checkpoints there are. The worker does the training."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def make_app(settings: TrainerSettings) -> FastAPI:
 def _add_routes(app: FastAPI) -> None:
     @app.get("/v1/trainings", tags=["trainings"])
     async def list_trainings(trainings: Annotated[Trainings, Depends(_trainings)]) -> TrainingList:
-        """Trainings under way and finished ones of recent jobs, newest first."""
+        """Running and finished trainings of recent jobs, newest first."""
         return await trainings.recent()
 
     @app.get("/v1/trainings/{job_id}", tags=["trainings"])
@@ -59,7 +57,7 @@ def _add_routes(app: FastAPI) -> None:
     async def get_checkpoint(
         version: str, registry: Annotated[CheckpointRegistry, Depends(_registry)]
     ) -> CheckpointCard:
-        """The lineage of one version."""
+        """The card of one version: its base, job, set and evaluation."""
         return await asyncio.to_thread(registry.card, version)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong in a training, in words, and whether another try can help."""
+"""What can go wrong in a training, and whether another try can help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from shared.errors import BadCheckpoint, InvalidInput, MPAError
 
 
 class TrainingDiverged(MPAError):
-    """The loss became NaN, infinite or lastingly worse than guessing; the last saved step is still good."""
+    """The loss became NaN or infinite, or stayed worse than guessing. The last saved step is still good."""
 
     status, slug, title = 500, "training-diverged", "The training diverged"
 
@@ -21,5 +21,5 @@ _FINAL = (TrainingDiverged, BadCheckpoint, InvalidInput)
 
 
 def can_be_retried(error: Exception) -> bool:
-    """False where the same input would fail in the same way again."""
+    """False if the same input would fail in the same way again."""
     return not isinstance(error, _FINAL)

@@ -15,18 +15,18 @@ PHASE_SECONDS = (*LONG_SECONDS, 3600.0, 14400.0, 86400.0)
 
 
 class TrainerMetrics:
-    """Of one worker, which trains one job at a time. The gauges keep the last training's values until the next one."""
+    """Of one worker, which trains one job at a time. The gauges keep the last values until the next training."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, what: str) -> Gauge:
             return Gauge(f"mpa_training_{name}", what, registry=registry)
 
-        self._running = gauge("running", "1 while a job is being trained, measured or promoted")
+        self._running = gauge("running", "1 while a job is trained, evaluated or promoted")
         self._step = gauge("step", "Steps done")
         self._steps = gauge("steps", "Steps to do")
         self._loss = gauge("loss", "Loss of the last step")
-        self._rate = gauge("samples_per_second", "Samples trained on a second, over the last steps")
-        self._memory = gauge("memory_bytes", "Most memory taken by a training process: of its GPU if it uses one")
+        self._rate = gauge("samples_per_second", "Samples trained on per second, over the last steps")
+        self._memory = gauge("memory_bytes", "Most bytes that a training process took: of its GPU if it uses one")
         self._norm = gauge("gradient_norm", "Norm of the gradient before clipping")
         self._phases = Histogram(
             "mpa_training_phase_seconds",
@@ -35,13 +35,15 @@ class TrainerMetrics:
             buckets=PHASE_SECONDS,
             registry=registry,
         )
-        self._ended = Counter("mpa_trainings", "Trainings by how they ended here", ["result"], registry=registry)
+        self._ended = Counter(
+            "mpa_trainings", "Trainings by how they ended in this worker", ["result"], registry=registry
+        )
         for result in ("done", "failed", "lease_lost", "given_back"):
             self._ended.labels(result)
 
     @contextmanager
     def job(self) -> Iterator[None]:
-        """While a job is in work."""
+        """Use while the worker works on a job."""
         self._running.set(1)
         try:
             yield
@@ -50,7 +52,7 @@ class TrainerMetrics:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what is inside; an exception that passes means that it failed."""
+        """Measure the time of the block; it failed if an exception leaves it."""
         result, started = "failed", time.monotonic()
         try:
             yield

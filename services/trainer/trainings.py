@@ -24,7 +24,7 @@ class Trainings:
         self._jobs, self._store = jobs, store
 
     async def recent(self) -> TrainingList:
-        """Recent jobs that got as far as the training, without their loss curves."""
+        """Recent jobs that reached the training, without their loss curves."""
         page, _ = await self._jobs.page(None, RECENT_JOBS)
         trained = [status for status in page if status.state not in _UNTRAINED and status.training is not None]
         return TrainingList(trainings=[_info(status, []) for status in trained])
@@ -37,7 +37,7 @@ class Trainings:
         return _info(status, await asyncio.to_thread(self._losses, job_id, status.round))
 
     def _losses(self, job_id: str, round_: int) -> list[tuple[int, float]]:
-        """At most CURVE_POINTS (step, loss), evenly spread; none where the working folder is on another machine."""
+        """At most CURVE_POINTS (step, loss), evenly spread; none if the working folder is on another machine."""
         file = self._store.local_path(f"{prefix_of(job_id, round_)}/progress.jsonl")
         if file is None or not file.is_file():
             return []

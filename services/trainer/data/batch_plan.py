@@ -1,5 +1,6 @@
-"""Which samples make up which batch: a pure function of (seed, batch number), so that resuming needs no sampler
-state, and any number of processes can share a batch.
+"""Which samples make up which batch: a pure function of (seed, batch number).
+
+So a resumed training needs no saved state of a sampler, and any number of processes can share a batch.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class BatchPlan:
     Over any run of batches the share of replay is ``replay_fraction`` to within one sample. Disparity pairs come in
     passes, each a fresh permutation; replay takes the tasks in turn, each in passes of its own.
 
-    With ``lengths`` (by dataset index) the samples of each ``WINDOW`` batches are dealt out by length: each batch keeps
-    its numbers of disparity pairs and of each task's replay pairs, and passes stay passes, but what is in it is of like
-    length; which batch of the window gets the long ones is drawn from the seed.
+    With ``lengths`` (by dataset index) the samples of each ``WINDOW`` batches are sorted by length among these batches.
+    Each batch keeps its number of disparity pairs and of each task's replay pairs, and a pass still has each pair once,
+    but the samples of a batch have similar lengths. The seed decides which batch of the window gets the long ones.
     """
 
     disparity: int
@@ -59,7 +60,7 @@ class BatchPlan:
         return self._window[window][place]
 
     def _planned(self, number: int) -> Iterator[tuple[int, tuple[int, int]]]:
-        """Index, and (stream, pass) it is from, of each sample of a batch as drawn."""
+        """Each sample of a batch before sorting: its index, and the (stream, pass) that it comes from."""
         first, last = number * self.batch_size, (number + 1) * self.batch_size
         replay_first, replay_last = self._replay_before(first), self._replay_before(last)
         for slot in range(first - replay_first, last - replay_last):
@@ -75,7 +76,7 @@ class BatchPlan:
         return math.floor(slots * self._share)
 
     def _by_length(self, window: int) -> list[list[int]]:
-        """The batches of a window. What one pass of one stream gives to it is sorted, and dealt out in ``order``."""
+        """The batches of a window. The samples from one pass of one stream are sorted, and handed out in ``order``."""
         lengths = self.lengths or ()
         drawn = [list(self._planned(window * WINDOW + place)) for place in range(WINDOW)]
         pooled: dict[tuple[int, int], list[int]] = {}

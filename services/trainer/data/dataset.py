@@ -1,6 +1,4 @@
-"""What a training learns from: the disparity pairs of the train split, and the replay pairs that keep the student
-from forgetting.
-"""
+"""What a training learns from: disparity pairs of the train split, and replay pairs against forgetting."""
 
 from __future__ import annotations
 
@@ -84,9 +82,9 @@ class TrainingSet:
 
 
 def read_training_set(store: Store, job_id: str, round_: int = 1) -> TrainingSet:
-    """The train split of a round that was mined. No disparity pair in it means that there is nothing to learn.
+    """The train split of a mined round. If it has no disparity pair, there is nothing to learn.
 
-    Disparity pairs of the rounds before are replay, so that what they taught is not forgotten.
+    Disparity pairs of earlier rounds are replayed, so that the student does not forget what they taught.
     """
 
     def read(verdict: Verdict, rounds: Sequence[int]) -> pa.Table:
@@ -99,20 +97,20 @@ def read_training_set(store: Store, job_id: str, round_: int = 1) -> TrainingSet
 
 
 def read_held_out(store: Store, job_id: str, round_: int = 1) -> list[Sample]:
-    """Pairs of a round with a checked or agreed answer on images that no training sees, in the set's order."""
+    """The held-out pairs of a round with a verified answer, in the set's order: no training sees their images."""
     verdicts = [Verdict.DISPARITY, Verdict.STUDENT_RIGHT]
     return _samples(read_set(store, job_id, verdicts=verdicts, split=Split.HELD_OUT, rounds=[round_]), is_replay=False)
 
 
 def check_images(samples: Sequence[Sample]) -> None:
-    """Fail before the first step, not in the middle, when local images vanished since they were collected."""
+    """Raises InvalidInput if local images are gone: before the first step, and not in the middle of the training."""
     local = {
         sample.image for sample in samples if not sample.image.startswith(WEB_SCHEMES) and "://" not in sample.image
     }
     missing = sorted(image for image in local if not Path(image).is_file())
     if missing:
         raise InvalidInput(
-            f"{len(missing)} image(s) of the set do not exist any more, the first is {missing[0]}: "
+            f"{len(missing)} image(s) of the set do not exist any more. The first is {missing[0]}: "
             "put them back where they were, then retry the job."
         )
 

@@ -100,7 +100,7 @@ def _is_per_token(value: Tensor, length: int) -> bool:
 
 
 def _compact(name: str, value: Tensor) -> Tensor:
-    """Pixel masks come as int64, eight times larger than what they say."""
+    """Pixel masks come as int64, eight times larger than they need to be."""
     return value.bool() if name == "pixel_attention_mask" else value
 
 

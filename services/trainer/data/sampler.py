@@ -1,4 +1,4 @@
-"""A batch plan as a data loader: every process takes its share of the same batches."""
+"""A batch plan as a data loader: each process takes its share of the same batches."""
 
 from __future__ import annotations
 
@@ -36,16 +36,14 @@ class PlanSampler(Sampler[list[int]]):
         return (self.plan.batch(number)[first::step] for number in range(self._batches))
 
     def weight(self, samples: int) -> float:
-        """What the mean loss over ``samples`` of a share counts, so that the processes' mean is that of the batch."""
+        """Weight of a share's mean loss over ``samples``: so the mean over the processes is that of the batch."""
         return samples * self.ranks.count / self.batch_size
 
 
 def plan_loader(
     data: TrainingSet, sampler: PlanSampler, collator: Callable[[Any], Any], target: device
 ) -> DataLoader[Any]:
-    """Batches on ``target``. The sampler shares them out, so accelerate must not do it again: to it, this is one
-    process.
-    """
+    """Batches on ``target``. The sampler already splits them by process, so accelerate is told of a single one."""
     loader: DataLoader[Any] = DataLoader(
         data,  # type: ignore[arg-type]
         batch_sampler=sampler,

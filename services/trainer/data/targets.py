@@ -18,8 +18,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Target:
-    """A text that the student learns for a sample. ``share``: the teacher's probability of it among the candidate
-    answers; NaN if it is not one of them."""
+    """A text that the student learns for a sample.
+
+    ``share``: the teacher's probability of it among the candidate answers; NaN if it is not one of them.
+    """
 
     sample: Sample
     kind: Kind
@@ -44,7 +46,7 @@ class TargetMaker:
         self._alignment, self._has_top, self._can_explain = alignment, has_top, can_explain
 
     def targets(self, sample: Sample) -> list[Target]:
-        """The answer first. Replay samples have nothing else: they are there to keep what the student knows."""
+        """The answer first. Replay samples have nothing else: they only keep what the student knows."""
         if sample.is_replay:
             return [answer_target(sample)]
         return [*self._answers(sample), *self._rationale(sample)]
@@ -55,7 +57,7 @@ class TargetMaker:
         return on and not sample.is_replay and self._has_top(sample)
 
     def check(self, data: TrainingSet) -> None:
-        """Raises InvalidInput for a term that no pair of the set has anything for; logs how many pairs have what."""
+        """Raises InvalidInput for a term that no pair of the set has data for; logs how many pairs have it."""
         pairs = data.samples[: data.disparity]
         by_top = sum(self.uses_top(pair) for pair in pairs)
         counts = {
@@ -74,11 +76,11 @@ class TargetMaker:
             if all(pair.discrepancies.get(name) is None for pair in pairs):
                 raise InvalidInput(
                     f"train.loss.weigh_by names {name}, but no disparity pair of the set has it: measure it when "
-                    "collecting (discrepancies in the job's spec), or leave it out."
+                    "mining (discrepancies in the job's spec), or leave it out."
                 )
 
     def _has_candidates(self, sample: Sample) -> bool:
-        """Whether its answers can be compared. They may turn out to be one and the same, with nothing to learn."""
+        """Whether its answers can be compared. There may be a single one, and then nothing to learn."""
         on = self._alignment.consistency > 0 and self._alignment.consistency_by != "top_k"
         return on and bool(sample.votes) and not self.uses_top(sample)
 
@@ -100,7 +102,7 @@ class TargetMaker:
 
 _LACKS = {
     "consistency": "has the teacher's top tokens in the student's vocabulary, or votes: set discrepancies.top_k with a "
-    "teacher that tells log-probabilities, or identifier.votes, or leave the term out.",
+    "teacher that returns log-probabilities, or identifier.votes, or leave the term out.",
     "rationale": "has a rationale with a task that has an explain prompt: set discrepancies.reasoning to true when "
     "collecting, or leave the term out.",
     "attention": "has the teacher's attention map: set discrepancies.attention to true when collecting, or leave the "

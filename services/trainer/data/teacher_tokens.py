@@ -1,4 +1,4 @@
-"""The teacher's alternatives, which servers tell as texts, as ids of the student's vocabulary."""
+"""The teacher's alternative tokens as ids of the student's vocabulary: servers return them as texts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Placed = list[tuple[list[int], list[float]]]
 
 
 class TeacherTokens:
-    """Reads ``teacher_top`` for one student. ``answer_ids_of``: the ids that it learns as a sample's answer."""
+    """Reads ``teacher_top`` for one student. ``answer_ids_of`` gives the ids that it learns as a sample's answer."""
 
     def __init__(self, loaded: LoadedModel, answer_ids_of: Callable[[Sample], Sequence[int]]) -> None:
         self._answer_ids_of = answer_ids_of
         self._texts = [str(loaded.tokenizer.decode([token])) for token in range(len(loaded.tokenizer))]
         self._ids: dict[str, int | None] = {}
         for token, text in enumerate(self._texts):
-            # several tokens with one text cannot be told apart: their share goes to the tail
+            # Tokens with the same text cannot be told apart: their share goes to the tail.
             self._ids[text] = None if text in self._ids else token
         self._read: dict[str, Placed | None] = {}
 
@@ -27,10 +27,10 @@ class TeacherTokens:
         return self.read(sample) is not None
 
     def read(self, sample: Sample) -> Placed | None:
-        """The alternatives where the student's tokens of the answer are.
+        """The alternatives for each of the student's tokens of the answer.
 
-        None unless the teacher wrote the answer in the very tokens that the student learns, which is what one
-        tokenizer for both comes to; the end token may be missing.
+        None unless the teacher wrote the answer in exactly the tokens that the student learns, as two models with one
+        tokenizer do. The end token may be missing.
         """
         if sample.teacher_top is None:
             return None

@@ -3,7 +3,7 @@
     python -m services.trainer.estimate --model-config qwen2-vl-2b --spec presets/gpt-4o-to-qwen2-vl-2b.24gb.yaml \
         --gpu 24GB
 
-It is an estimate; nothing is loaded or run. Exit code 0: it fits, 1: it does not, 2: bad input.
+This is an estimate: nothing is loaded or run. Exit code 0: it fits, 1: it does not, 2: bad input.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _bytes(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError as error:
-        raise InvalidInput(f"--gpu {text} is no size, such as 24GB or 80GB.") from error
+        raise InvalidInput(f"--gpu {text} is not a size such as 24GB or 80GB.") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What a training's memory depends on, read off the model's real class, which is built without weights."""
+"""The sizes that a training's memory depends on, read from the model's real class, which is built without weights."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _read(model: str) -> dict[str, Any]:
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         names = ", ".join(sorted(p.stem for p in KNOWN.glob("*.json")))
-        raise InvalidInput(f"{model} is no model folder, no config.json, and not one of the known models ({names}).")
+        raise InvalidInput(f"{model} is not a model folder, a config.json or one of the known models ({names}).")
     try:
         values: dict[str, Any] = json.loads(found.read_text())
     except ValueError as error:
@@ -117,16 +117,16 @@ def _without_weights(model: str, values: dict[str, Any]) -> Any:
 
 
 def _vision_tower(model: nn.Module, decoder: nn.Module) -> nn.ModuleList:
-    """The longest stack of blocks outside of the language model, and of those the largest."""
+    """The longest stack of blocks outside the language model; of several, the one with the most weights."""
     inside = {id(module) for module in decoder.modules()}
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and id(m) not in inside and len(m)]
     if not stacks:
-        raise InvalidInput(f"{type(model).__name__} has no vision tower that the estimate knows how to find.")
+        raise InvalidInput(f"{type(model).__name__} has no vision tower that the estimate can find.")
     return max(stacks, key=lambda stack: (len(stack), _count(stack.parameters())))
 
 
 def block_shape(blocks: nn.Module, config: Any) -> Tower:
-    """Of a list of equal blocks, whose heads ``config`` tells."""
+    """The shape of a list of equal blocks; ``config`` has the number of heads."""
     block: Any = next(blocks.children())
     linears = [m for m in block.modules() if isinstance(m, nn.Linear)]
     norms = [int(m.weight.shape[0]) for m in block.modules() if type(m).__name__.lower().endswith("norm")]

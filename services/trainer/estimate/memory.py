@@ -40,7 +40,7 @@ FRAGMENTED = 0.08
 
 @dataclass(frozen=True)
 class Load:
-    """What is trained on: tokens of a question with its template, and of an answer."""
+    """What a model is trained on: tokens of a question with its template, and of an answer."""
 
     question_tokens: int = 64
     answer_tokens: int = 12
@@ -51,7 +51,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, as the module says; ``evaluation`` is the peak of the phase after the training."""
+    """Bytes, as described above; ``evaluation`` is the peak of the phase after the training."""
 
     weights: int
     copies: int

@@ -1,4 +1,4 @@
-"""Asks a checkpoint, or the teacher over HTTP, a list of questions: greedy answers in order."""
+"""Asks a checkpoint, or the teacher over HTTP, a list of questions, for greedy answers in the same order."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Asker:
         self.images, self.profiles = images, profiles
 
     def prompt(self, question: Question) -> str:
-        """The user's turn, as every server is asked it."""
+        """The user's turn, as it is sent to every server."""
         return self.profile(question.task).answer_prompt(question.text)
 
     def profile(self, task: str) -> TaskProfile:
         if task not in self.profiles:
             raise InvalidInput(
-                f"The task {task!r} is not known here: give the trainer the same MPA_TASKS_FILE as the others."
+                f"The task {task!r} is not known here: give the trainer the same MPA_TASKS_FILE as the other services."
             )
         return self.profiles[task]
 
@@ -74,9 +74,7 @@ class Asker:
         return answers
 
     async def teacher_answers(self, teacher: ChatClient, questions: Sequence[Question], calls: int) -> list[str] | None:
-        """The teacher's cleaned greedy answers; None if it cannot be asked, because then only this number is
-        missing.
-        """
+        """The teacher's cleaned greedy answers, with at most ``calls`` at once; None if a call fails."""
         gate = asyncio.Semaphore(calls)
         try:
             return list(await run_all(*(self._ask(teacher, question, gate) for question in questions)))

@@ -13,7 +13,7 @@ from shared.checkpoints.adapters import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_
 
 
 def save_adapter(model: PeftModel, checkpoint: Path) -> None:
-    """Write the adapter of ``model``, before it is merged, in PEFT's own form below ``checkpoint``."""
+    """Write the adapter of ``model``, before it is merged, in PEFT's own format below ``checkpoint``."""
     folder = checkpoint / ADAPTER_FOLDER
     folder.mkdir()
     # PEFT's own save_pretrained may ask a hub whether the vocabulary grew; embeddings are not adapted here.
@@ -24,5 +24,5 @@ def save_adapter(model: PeftModel, checkpoint: Path) -> None:
     config.inference_mode = True
     config.save_pretrained(str(folder))
     written = json.loads((folder / ADAPTER_CONFIG).read_text())
-    written["base_model_name_or_path"] = None  # a path of the machine that trained it means nothing elsewhere
+    written["base_model_name_or_path"] = None  # a path on the training machine means nothing elsewhere
     (folder / ADAPTER_CONFIG).write_text(json.dumps(written, indent=2, sort_keys=True))

@@ -15,7 +15,7 @@ from shared.vlm.loading import LoadedModel
 
 
 class StudentMaps:
-    """Maps of the rows of one batch. ``loaded`` tells how its family lays image tokens out."""
+    """Maps of the samples of a batch. ``loaded`` determines the layout of image tokens."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
@@ -32,11 +32,11 @@ class StudentMaps:
         """[B, G * G] like ``teacher``, NaN where it is; from the first row of each sample, which is its answer.
 
         ``attentions``: [R, heads, L, L] a layer; ``labels`` [R, L]; ``sample`` [R]. Raises InvalidInput for a family
-        that shows no weights, or whose image tokens lie in an unknown order.
+        that returns no weights, or whose image tokens have an unknown order.
         """
         if not attentions or any(layer is None for layer in attentions):
             raise InvalidInput(
-                f"{self._loaded.name} shows no attention weights, so its family cannot be trained with "
+                f"{self._loaded.name} returns no attention weights, so its family cannot be trained with "
                 "train.loss.attention: leave the term out."
             )
         grid = math.isqrt(teacher.shape[1])

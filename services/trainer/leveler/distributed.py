@@ -1,4 +1,4 @@
-"""What the processes of a training do together: rows to all of them, and one whole model out of their shards."""
+"""What the processes of a training do together: exchange numbers, and join their shards into one model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Gather = Callable[[list[float]], list[list[float]]]
 
 
 def gather_rows(accelerator: Any) -> Gather:
-    """Numbers of each process, to every process, a row a process. All of them must call it equally often."""
+    """Give every process the numbers of each, one row a process. All must call it equally often."""
 
     def gather(row: list[float]) -> list[list[float]]:
         if accelerator.num_processes == 1:
@@ -33,7 +33,7 @@ def gather_rows(accelerator: Any) -> Gather:
 
 
 def shared_out(items: Sequence[S], work: Callable[[S], T], ranks: Ranks) -> list[T]:
-    """``work`` of each item, done once by one of the processes and known to all of them. All of them must call it."""
+    """The result of ``work`` for each item: one process does it, and all get it. All must call this function."""
     own = [work(item) for item in items[ranks.index :: ranks.count]]
     if ranks.count == 1:
         return own
@@ -43,12 +43,12 @@ def shared_out(items: Sequence[S], work: Callable[[S], T], ranks: Ranks) -> list
 
 
 def everyone(said: bool, ranks: Ranks) -> bool:
-    """Whether all processes say so; also a barrier."""
+    """Whether ``said`` is true in all processes; also a barrier."""
     return all(shared_out([None] * ranks.count, lambda _: said, ranks))
 
 
 def check_sharding(trainer: Trainer) -> None:
-    """Raises InvalidInput where accelerate was asked for FSDP but leaves it out, as it does on CPUs."""
+    """Raises InvalidInput if accelerate was asked for FSDP but ignored it, as it does on CPUs."""
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
         raise InvalidInput(
             "MPA_TRAIN_ACCELERATE_CONFIG asks for FSDP, which accelerate does on GPUs only: "
@@ -74,9 +74,9 @@ def whole_model(trainer: Trainer, rebuild: Callable[[], nn.Module]) -> nn.Module
 
 
 def wrap_repeated_layers(trainer: Trainer, model: nn.Module) -> None:
-    """Have FSDP shard layer by layer: the families' own lists of layers are incomplete, so take what is repeated.
+    """Have FSDP shard layer by layer. The model classes' own lists are incomplete, so the repeated blocks are taken.
 
-    What the operator's file names wins.
+    If the operator's file names layers, those are used.
     """
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin is not None and plugin.transformer_cls_names_to_wrap is None:
@@ -84,7 +84,7 @@ def wrap_repeated_layers(trainer: Trainer, model: nn.Module) -> None:
 
 
 def repeated_layers(model: nn.Module) -> list[str]:
-    """Class names of the blocks that towers and decoders are stacks of."""
+    """Class names of the blocks that towers and decoders consist of."""
     stacks = (module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module))
     names = {type(stack[0]).__name__ for stack in stacks if len({type(layer) for layer in stack}) == 1}
     return sorted(name for name in names if name not in _PLAIN)

@@ -1,6 +1,4 @@
-"""Where image features are kept: in memory up to a bound, then in files that are mapped into memory, and that all
-processes of a training share.
-"""
+"""Image features in memory, and beyond a limit in memory-mapped files that all processes of a training share."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ _SUFFIX = ".safetensors"
 class FeatureShelf(Mapping[str, Tensor]):
     """Features by image key. At most ``memory_bytes`` of them stay in memory; ``folder`` takes the rest.
 
-    ``writer`` sets the files of several processes apart.
+    ``writer`` is this process's number, which keeps its files apart from the others'.
     """
 
     def __init__(self, folder: Path, memory_bytes: int, writer: int = 0) -> None:
@@ -28,7 +26,7 @@ class FeatureShelf(Mapping[str, Tensor]):
         self._files = 0
 
     def put(self, features: Mapping[str, Tensor]) -> None:
-        """Keep all of ``features``, or file all of them."""
+        """Keep all of ``features`` in memory, or write all of them to a file."""
         size = sum(tensor.nbytes for tensor in features.values())
         if self._files == 0 and size <= self._left:
             self._left -= size
@@ -37,7 +35,7 @@ class FeatureShelf(Mapping[str, Tensor]):
             self._file(features)
 
     def find_all(self) -> None:
-        """Take in what other processes filed."""
+        """Open the files of the other processes."""
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             self._open(path)
 

@@ -1,6 +1,4 @@
-"""Image features computed once: with a frozen vision tower they never change, so training needs only the language
-model.
-"""
+"""Image features computed once: under a frozen vision tower they never change, so only the language model is run."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def freeze_vision(model: nn.Module) -> None:
-    """Leave only the language model and its head trainable: all that makes image features (tower and connector) is
-    frozen.
-    """
+    """Leave only the language model and its head trainable; the tower and the connector make the image features."""
     trained = {id(p) for p in language_model(model).parameters()}
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is not None:
@@ -45,13 +41,10 @@ def compute_features(
     batch_size: int,
     ranks: Ranks = ALONE,
 ) -> Mapping[str, Tensor] | None:
-    """Features of every image of ``samples`` on the CPU by image key, on ``shelf``; each of several processes computes
-    a part of them.
+    """Features of every image of ``samples``, on the CPU, by image key, in ``shelf``. Each process computes a part.
 
-    [pictures, tokens, width], or [tokens, width] where pictures differ in size.
-
-    None where the model does not take features in place of pixels, or they cannot be told apart by image: then the
-    general path trains it.
+    An image has [crops, tokens, width], or [tokens, width] if its crops differ in size. None if the model does not take
+    features in place of pixels, or if they cannot be split by image: then it is trained on pixels.
     """
     if not takes_features(model):
         return None
@@ -70,7 +63,7 @@ def compute_features(
             break
         shelf.put(dict(zip(chunk, found, strict=True)))
     if not everyone(complete, ranks):
-        logger.info("%s gives no features by image: training without the cache", type(model).__name__)
+        logger.info("%s does not return features by image: training without the cache", type(model).__name__)
         return None
     if ranks.count > 1:
         shelf.find_all()

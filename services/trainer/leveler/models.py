@@ -34,21 +34,21 @@ _INDEX = "model.safetensors.index.json"
 
 
 def training_dtype(base: Path, spec: TrainSpec) -> str:
-    """Weights that an optimiser steps are float32. Those that LoRA leaves alone stay bfloat16, if they are stored so
-    and computed with so: half the memory, and nothing is lost.
+    """Weights that the optimiser changes are float32. Those that LoRA leaves alone stay in bfloat16 if they are stored
+    and computed with in bfloat16: that takes half the memory and loses nothing.
     """
     stored = {info.dtype for info in read_tensor_table(base).values()}
     return "bfloat16" if spec.method == "lora" and spec.precision == "bf16" and stored == {"BF16"} else "float32"
 
 
 def language_model(model: nn.Module) -> nn.Module:
-    """The decoder inside a vision-language model, by the names that Hugging Face's families use."""
+    """The decoder of a vision-language model, by the names in Hugging Face's classes. Raises InvalidInput."""
     for _, module in model.named_modules():
         for name in ("language_model", "text_model"):
             inner = getattr(module, name, None)
             if isinstance(inner, nn.Module) and hasattr(inner, "layers"):
                 return inner
-    raise InvalidInput(f"{type(model).__name__} has no language model that the trainer knows how to find.")
+    raise InvalidInput(f"{type(model).__name__} has no language model that the trainer can find.")
 
 
 def add_lora(model: Any, spec: LoraSpec, seed: int) -> PeftModel:

@@ -1,4 +1,4 @@
-"""What the alignment's terms need beside the batches."""
+"""What the terms of the alignment loss need beside the batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.loss_spec import Alignment
 
 @dataclass(frozen=True)
 class TermInputs:
-    """What an alignment with terms beside the answer needs; all None for one that has none."""
+    """What terms beside the answer's cross-entropy need; all None without such terms."""
 
     maker: TargetMaker | None = None
     tops: TeacherTokens | None = None
@@ -26,7 +26,7 @@ class TermInputs:
 def prepare_terms(
     alignment: Alignment, model: Any, encoder: Encoder, data: TrainingSet, can_explain: Callable[[str], bool]
 ) -> TermInputs:
-    """Raises InvalidInput where the set lacks what the alignment asks for."""
+    """Raises InvalidInput if the set lacks what the alignment asks for."""
     if alignment == Alignment():
         return TermInputs()
     tops = TeacherTokens(encoder.loaded, encoder.answer_ids)
@@ -34,5 +34,5 @@ def prepare_terms(
     maker.check(data)
     if alignment.attention <= 0:
         return TermInputs(maker, tops)
-    model.set_attn_implementation("eager")  # the only kind that shows its weights
+    model.set_attn_implementation("eager")  # the only implementation that returns its weights
     return TermInputs(maker, tops, StudentMaps(encoder.loaded))

@@ -2,7 +2,7 @@
 
     L = mean over the batch of w(d) · [CE(a) + λ_c · consistency + λ_r · CE(rationale) + λ_a · JS(attention)]
 
-over disparity pairs, and of plain CE(a) over replay pairs. A term whose λ is 0 is left out, and so are its rows.
+over disparity pairs, and of plain CE(a) over replay pairs. A term whose λ is 0 is left out, and so are its targets.
 """
 
 from __future__ import annotations

@@ -15,15 +15,15 @@ from torch import Tensor
 from services.trainer.losses.predictions import Predictions
 
 SMOOTHING = 0.1
-"""Votes that every candidate gets for free: three votes are too few to call anything impossible."""
+"""Votes that are added to every candidate's: three votes are too few to call any answer impossible."""
 MOST = 4
 
 
 def vote_shares(answer: str, votes: Sequence[str], student_answer: str | None) -> dict[str, float]:
     """The candidates with the teacher's smoothed shares (sum 1), its answer first, at most `MOST`.
 
-    The answer itself, which the teacher gave before the votes, counts as one. Texts that differ in case or outer
-    space alone are one candidate.
+    The answer itself, which the teacher gave before the votes, counts as a vote. Texts that differ only in case or
+    white space are one candidate.
     """
     counts: dict[str, tuple[str, int]] = {_key(answer): (answer, 1)}
     for vote in votes:

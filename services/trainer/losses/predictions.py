@@ -1,7 +1,7 @@
 """One batch as the loss terms see it.
 
-A sample of the batch (B of them) is trained on one or more rows (R): its answer, and where a term asks for them the
-teacher's rationale and other candidate answers. All rows go through one forward pass.
+A sample of the batch (B of them) has one or more target texts, each a row of the tensors (R): its answer and, if a term
+asks for them, the teacher's rationale and other candidate answers. All rows go through one forward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def precise(values: Tensor) -> Tensor:
 
 
 class Kind(IntEnum):
-    """What a row's text is to its sample."""
+    """What a target text is to its sample."""
 
     ANSWER = 0
     RATIONALE = 1
@@ -43,10 +43,10 @@ class TopTokens:
 
 @dataclass(frozen=True)
 class Predictions:
-    """``logits`` [R, T, V] predict ``labels`` [R, T]; labels that are IGNORE are no text to learn.
+    """``logits`` [R, T, V] predict ``labels`` [R, T]; labels that are IGNORE are not learned.
 
     ``sample`` and ``kind`` [R] say whose row it is and what it holds; ``shares`` [R] is the teacher's probability of
-    the text among its sample's candidates, NaN for rows that are none. ``is_replay`` and ``weights`` are [B]. The maps
+    the text among its sample's candidate answers, NaN for other rows. ``is_replay`` and ``weights`` are [B]. The maps
     are [B, G * G] with sum 1, NaN where there is none.
     """
 
@@ -74,7 +74,7 @@ class Predictions:
         return values
 
     def zeros(self, *shape: int) -> Tensor:
-        """Of ``shape``, or one a sample: [B]; float32 at least."""
+        """Zeros of ``shape``, by default one for each sample: [B]; float32 at least."""
         dtype = torch.promote_types(self.logits.dtype, torch.float32)
         return torch.zeros(shape or (self.samples,), dtype=dtype, device=self.logits.device)
 

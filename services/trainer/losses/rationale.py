@@ -1,7 +1,7 @@
 """Cross-entropy of the teacher's rationale, asked for with the task's ``explain`` prompt.
 
-The rationale is a row of its own with a prompt of its own, so the student never learns to be long-winded when it is
-asked a question: after Hsieh et al., "Distilling Step-by-Step!" (arXiv 2305.02301), who train label and rationale as
+The rationale is a target of its own with a prompt of its own, so the student does not learn to give long answers to
+questions: after Hsieh et al., "Distilling Step-by-Step!" (arXiv 2305.02301), who train label and rationale as
 two tasks told apart by the prompt.
 """
 

@@ -1,16 +1,16 @@
 """Token-level consistency: the divergence of the student's next-token distribution from the teacher's top k.
 
-Servers tell at most twenty alternatives a token. Renormalising them would teach the student that nothing else exists
-(the biased handling that Anshumann et al. describe, "Sparse Logit Sampling", arXiv 2503.16870); instead all that is not
-among them is one more bucket, the tail, on both sides:
+Servers return at most 20 alternatives for a token. Renormalising them would teach the student that nothing else exists
+(a bias that Anshumann et al. describe, "Sparse Logit Sampling", arXiv 2503.16870). Instead, all other tokens form one
+more bucket, the tail, on both sides:
 
     KL = Σ_k p_k (log p_k - log q_k) + p_tail (log p_tail - log q_tail),   p_tail = 1 - Σ p_k,   q_tail = 1 - Σ q_k
 
-That is the exact divergence of the two distributions seen through the same k + 1 buckets: a lower bound of the full one
-(log-sum inequality), zero where the student equals the teacher, with no pull on how the tail is spread. TRL's
+This is the exact divergence of the two distributions over the same k + 1 buckets: a lower bound of the full one
+(log-sum inequality) that is zero if the student equals the teacher, whatever the distribution within the tail. TRL's
 distillation trainers add the same bucket (``loss_add_tail``), as log(1 - exp(log Σ q)) with the sum clamped under 1,
-which is blind to tails under 1e-7: there the gradient ends. Here the whole distribution of the student is at hand, so
-its tail is summed from the logits that are not listed, and is exact however small.
+which has no gradient for tails under 1e-7. Here the whole distribution of the student is known, so its tail is summed
+from the logits that are not listed, and is exact however small it is.
 """
 
 from __future__ import annotations

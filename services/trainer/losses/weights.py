@@ -2,9 +2,9 @@
 
     w(d) = clip(c · Π f_j(d_j), 1/4, 4),   f(vote share) = v,   f(gap) = ½ + gap,   f(unknown) = 1
 
-with the one c that makes the mean over the set's disparity pairs 1. So the loss keeps its size, and no pair drowns the
-others or is as good as left out. A vote share is the odds that a label is right, so it scales as it is; a gap's factor
-spans 3 to 1, since a pair without a gap in confidence may still be one that the student got wrong.
+with the c for which the mean over the set's disparity pairs is 1. So the loss keeps its size, and no pair dominates the
+others or vanishes. A vote share estimates the probability that a label is right, so it is used as it is. A gap's factor
+is between ½ and 1½, because a pair without a gap in confidence may still be one that the student got wrong.
 """
 
 from __future__ import annotations

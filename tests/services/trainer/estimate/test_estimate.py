@@ -101,7 +101,7 @@ def test_cached_features_are_counted_on_request(tmp_path: Path, capsys: pytest.C
     [
         (["--gpu", "large"], "--gpu large"),
         (["--image-size", "1024"], "--image-size 1024"),
-        (["--model-config", "unknown"], "unknown is no model folder"),
+        (["--model-config", "unknown"], "unknown is not a model folder"),
         (["--spec", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
