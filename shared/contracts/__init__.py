@@ -19,7 +19,10 @@ from shared.contracts.checkpoints import (
 from shared.contracts.enums import JobState, Outcome, Split, Verdict
 from shared.contracts.health import Alive, Diagnosis, Finding, FindingState, Health, Problem, WorkerInfo
 from shared.contracts.job_spec import (
+    PRESET_FIELDS,
+    PRESETS,
     AnnotatorSpec,
+    Discrepancy,
     DiscrepancySpec,
     GateSpec,
     IdentifierSpec,
@@ -98,6 +101,8 @@ from shared.contracts.training import Evaluation, TaskScore, TrainingInfo, Train
 
 __all__ = [
     "NAME_PATTERN",
+    "PRESETS",
+    "PRESET_FIELDS",
     "ActivateRequest",
     "ActivePointer",
     "Alive",
@@ -127,6 +132,7 @@ __all__ = [
     "ContentPart",
     "Contract",
     "Diagnosis",
+    "Discrepancy",
     "DiscrepancySpec",
     "Distribution",
     "Evaluation",

@@ -87,8 +87,21 @@ class LoraSpec(Contract):
     )
 
 
+Discrepancy = Literal["vote_share", "confidence", "reasoning", "attention"]
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "replay": {},
+    "discrepancy": {"weigh_by": ["vote_share"], "consistency": 0.3},
+}
+"""The fields of LossSpec that differ from their defaults, by preset."""
+PRESET_FIELDS = ("weigh_by", "consistency", "rationale", "attention")
+
+
 class LossSpec(Contract):
-    """The alignment loss; docs/method.md has the formulas. A λ is the weight of a term, and 0 switches it off."""
+    """The alignment loss; docs/method.md has the formulas. A λ is the weight of a term, and 0 switches it off.
+
+    The preset fills in what is not given, so a LossSpec is complete wherever it is read.
+    """
 
     preset: Literal["paper", "replay", "discrepancy"] = Field(
         "replay",
@@ -96,21 +109,35 @@ class LossSpec(Contract):
         "replay: the same with replay pairs; discrepancy: replay with the weights and the consistency that any teacher "
         "allows",
     )
-    weigh_by: list[Literal["vote_share", "confidence", "reasoning", "attention"]] | None = Field(
-        None, description="discrepancies that a disparity pair's weight grows with; null: as the preset"
+    weigh_by: list[Discrepancy] = Field(
+        [], description="discrepancies that a disparity pair's weight grows with; not given: as the preset"
     )
-    consistency: float | None = Field(None, ge=0, description="λ of the output consistency term; null: as the preset")
+    consistency: float = Field(0.0, ge=0, description="λ of the output consistency term; not given: as the preset")
     consistency_by: Literal["auto", "top_k", "candidates"] = Field(
         "auto",
         description="top_k needs one tokenizer for both models and a teacher with logprobs; candidates needs votes; "
         "auto: top_k for the pairs that have it, else candidates",
     )
-    rationale: float | None = Field(
-        None, ge=0, description="λ of the cross-entropy of the teacher's rationale; null: as the preset"
+    rationale: float = Field(
+        0.0, ge=0, description="λ of the cross-entropy of the teacher's rationale; not given: as the preset"
     )
-    attention: float | None = Field(
-        None, ge=0, description="λ of the divergence of the attention maps; null: as the preset"
+    attention: float = Field(
+        0.0, ge=0, description="λ of the divergence of the attention maps; not given: as the preset"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_preset(cls, data: Any) -> Any:
+        """A null means the preset's value: earlier releases stored it for every field that was not given."""
+        if not isinstance(data, dict):
+            return data
+        given = {name: value for name, value in data.items() if value is not None or name not in PRESET_FIELDS}
+        return PRESETS.get(str(given.get("preset")), {}) | given
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether it asks for more than the cross-entropy of the teacher's answers."""
+        return bool(self.weigh_by) or self.consistency > 0 or self.rationale > 0 or self.attention > 0
 
 
 class TrainSpec(Contract):

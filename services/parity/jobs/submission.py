@@ -16,7 +16,7 @@ from services.parity.images.access import SourceRules, allowed
 from services.parity.images.sources import list_images
 from services.parity.images.traffic import pin_traffic
 from shared.compatibility import read_shown, read_stored
-from shared.contracts import JobSpec, ManifestEntry, StoredSpec
+from shared.contracts import PRESET_FIELDS, JobSpec, LossSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.loss_spec import check_answers_apart, check_discrepancies, completed, needs_logprobs
 from shared.state import JobStore
@@ -67,7 +67,7 @@ class Submitter:
 
     def _make_durable(self, spec: JobSpec, key: str | None) -> StoredSpec:
         self._check(spec)
-        digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+        digest = _digest(spec)
         job_id = new_job_id() if key is None else self._reserve(key, digest)
         known = read_spec(self.store, job_id)
         if known is not None:
@@ -132,6 +132,16 @@ class Submitter:
             names = ", ".join(map(repr, unknown))
             known = ", ".join(sorted(self.profiles))
             raise InvalidInput(f"tasks: {names} unknown: the known ones are {known} (own ones: MPA_TASKS_FILE).")
+
+
+def _digest(spec: JobSpec) -> str:
+    """Of what was asked for. Fields of the loss with the preset's value count as not given, as in earlier releases."""
+    loss = spec.train.loss
+    preset = LossSpec(preset=loss.preset)
+    unset = {name: None for name in PRESET_FIELDS if getattr(loss, name) == getattr(preset, name)}
+    train = spec.train.model_copy(update={"loss": loss.model_copy(update=unset)})
+    given = spec.model_copy(update={"train": train}).model_dump_json(warnings=False)
+    return hashlib.sha256(given.encode()).hexdigest()
 
 
 def new_job_id() -> str:

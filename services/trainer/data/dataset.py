@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from services.trainer.data.batch_plan import BatchPlan
 from services.trainer.losses.weights import pair_weights
-from shared.contracts import Split, TrainSpec, Verdict
+from shared.contracts import Discrepancy, LossSpec, Split, TrainSpec, Verdict
 from shared.errors import InvalidInput
 from shared.images.web import WEB_SCHEMES
-from shared.loss_spec import Alignment, Discrepancy
 from shared.sets import Alternative, read_set
 from shared.store import Store
 
@@ -73,7 +72,7 @@ class TrainingSet:
     def plan(self, spec: TrainSpec, seed: int, lengths: tuple[int, ...] | None = None) -> BatchPlan:
         return BatchPlan(self.disparity, self.replay_pools(), spec.batch_size, spec.replay_fraction, seed, lengths)
 
-    def weighted(self, alignment: Alignment) -> TrainingSet:
+    def weighted(self, alignment: LossSpec) -> TrainingSet:
         """The set with its disparity pairs' weights; replay pairs count 1."""
         pairs = self.samples[: self.disparity]
         weights = pair_weights([pair.discrepancies for pair in pairs], alignment.weigh_by)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from services.trainer.data.dataset import Sample, TrainingSet
 from services.trainer.losses import Kind
 from services.trainer.losses.candidates import vote_shares
+from shared.contracts import LossSpec
 from shared.errors import InvalidInput
-from shared.loss_spec import Alignment
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class TargetMaker:
     """
 
     def __init__(
-        self, alignment: Alignment, has_top: Callable[[Sample], bool], can_explain: Callable[[str], bool]
+        self, alignment: LossSpec, has_top: Callable[[Sample], bool], can_explain: Callable[[str], bool]
     ) -> None:
         self._alignment, self._has_top, self._can_explain = alignment, has_top, can_explain
 

@@ -11,7 +11,7 @@ from services.trainer.data.encoder import Encoder
 from services.trainer.data.targets import TargetMaker
 from services.trainer.data.teacher_tokens import TeacherTokens
 from services.trainer.leveler.attention import StudentMaps
-from shared.loss_spec import Alignment
+from shared.contracts import LossSpec
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class TermInputs:
 
 
 def prepare_terms(
-    alignment: Alignment, model: Any, encoder: Encoder, data: TrainingSet, can_explain: Callable[[str], bool]
+    alignment: LossSpec, model: Any, encoder: Encoder, data: TrainingSet, can_explain: Callable[[str], bool]
 ) -> TermInputs:
     """Raises InvalidInput if the set lacks what the alignment asks for."""
-    if alignment == Alignment():
+    if not alignment.has_terms:
         return TermInputs()
     tops = TeacherTokens(encoder.loaded, encoder.answer_ids)
     maker = TargetMaker(alignment, tops.has, can_explain)

@@ -31,7 +31,6 @@ from services.trainer.losses import terms_of
 from services.trainer.run_config import TrainResult
 from shared.contracts import LoraSpec, TrainSpec
 from shared.errors import InvalidInput
-from shared.loss_spec import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ def train(
     Raises TrainingDiverged, InvalidInput, BadCheckpoint.
     """
     set_seed(seed)
-    alignment, ranks = resolve(spec.loss), place.ranks
+    alignment, ranks = spec.loss, place.ranks
     inputs = prepare_terms(alignment, model, encoder, data, can_explain)
     data = data.weighted(alignment)
     steps = optimiser_steps(spec, data.disparity, has_replay=data.replay > 0)

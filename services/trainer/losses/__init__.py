@@ -19,7 +19,7 @@ from services.trainer.losses.candidates import candidate_divergence
 from services.trainer.losses.predictions import IGNORE, Kind, Predictions, TopTokens
 from services.trainer.losses.rationale import rationale_cross_entropy
 from services.trainer.losses.top_k import top_k_divergence
-from shared.loss_spec import Alignment
+from shared.contracts import LossSpec
 
 __all__ = ["IGNORE", "PLAIN", "Kind", "Predictions", "Term", "TopTokens", "alignment_loss", "terms_of"]
 
@@ -36,7 +36,7 @@ class Term:
 PLAIN: tuple[Term, ...] = (Term("answer", 1.0, answer_cross_entropy),)
 
 
-def terms_of(alignment: Alignment) -> tuple[Term, ...]:
+def terms_of(alignment: LossSpec) -> tuple[Term, ...]:
     """The terms that are on."""
     terms = [
         *PLAIN,

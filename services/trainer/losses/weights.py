@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shared.loss_spec import Discrepancy
+from shared.contracts import Discrepancy
 
 LEAST, MOST = 0.25, 4.0
 _SMALLEST = 1e-9

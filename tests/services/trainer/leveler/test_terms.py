@@ -23,7 +23,7 @@ from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, read_progress
 from shared.contracts import DiscrepancySpec, LossSpec, TrainSpec
 from shared.errors import InvalidInput
-from shared.loss_spec import Alignment, check_discrepancies, resolve
+from shared.loss_spec import check_discrepancies
 from shared.sets import Row, read_set, write_shard
 from shared.store import Store
 from shared.vlm.attention import image_attention, load_probe
@@ -129,7 +129,7 @@ def test_a_set_that_changed_since_the_training_began_is_refused(
         run_training(config)
 
 
-def targets_for(alignment: Alignment, sample: Sample, has_top: bool = False) -> list[tuple[Kind, str]]:
+def targets_for(alignment: LossSpec, sample: Sample, has_top: bool = False) -> list[tuple[Kind, str]]:
     maker = TargetMaker(alignment, lambda _: has_top, lambda task: task == "chart")
     return [(target.kind, target.text) for target in maker.targets(sample)]
 
@@ -142,12 +142,13 @@ SAMPLE = Sample(
 def test_targets_are_what_the_terms_ask_for() -> None:
     answer = (Kind.ANSWER, "red")
     candidates = [(Kind.CANDIDATE, "blue"), (Kind.CANDIDATE, "pink")]
-    every = Alignment(consistency=0.1, rationale=0.1)
-    assert targets_for(Alignment(), SAMPLE) == [answer]
+    every = LossSpec(consistency=0.1, rationale=0.1)
+    assert targets_for(LossSpec(), SAMPLE) == [answer]
     assert targets_for(every, SAMPLE) == [answer, *candidates, (Kind.RATIONALE, "it is red")]
     assert targets_for(every, SAMPLE, has_top=True) == [answer, (Kind.RATIONALE, "it is red")]
-    assert targets_for(replace(every, consistency_by="candidates"), SAMPLE, has_top=True)[1:3] == candidates
-    assert targets_for(replace(every, consistency_by="top_k"), SAMPLE) == [answer, (Kind.RATIONALE, "it is red")]
+    by_candidates, by_tokens = (every.model_copy(update={"consistency_by": by}) for by in ("candidates", "top_k"))
+    assert targets_for(by_candidates, SAMPLE, has_top=True)[1:3] == candidates
+    assert targets_for(by_tokens, SAMPLE) == [answer, (Kind.RATIONALE, "it is red")]
     assert targets_for(every, replace(SAMPLE, is_replay=True)) == [answer]
     assert targets_for(every, replace(SAMPLE, task="know"))[-1][0] == Kind.CANDIDATE
 
@@ -230,13 +231,19 @@ def test_a_family_that_shows_no_attention_weights_is_refused(tiny_student: Path,
 
 
 def test_presets() -> None:
-    assert resolve(LossSpec(preset="paper")) == resolve(LossSpec(preset="replay")) == Alignment()
+    plain = {"weigh_by": [], "consistency": 0.0, "rationale": 0.0, "attention": 0.0}
+    assert LossSpec(preset="paper") == LossSpec.model_validate({"preset": "paper", **plain})
+    assert LossSpec(preset="replay") == LossSpec.model_validate(plain)
+    assert not LossSpec(preset="paper").has_terms and not LossSpec().has_terms
+    assert LossSpec(preset="discrepancy").has_terms
     assert TrainSpec.model_validate({"loss": {"preset": "paper"}}).replay_fraction == 0.0
     assert TrainSpec.model_validate({"loss": {"preset": "paper"}, "replay_fraction": 0.3}).replay_fraction == 0.3
     assert TrainSpec.model_validate({"loss": {"preset": "replay"}}).replay_fraction == 0.5
     assert TrainSpec(loss=LossSpec(preset="paper")).replay_fraction == 0.0
-    assert resolve(LossSpec(preset="discrepancy", consistency=0.0)).consistency == 0.0
-    assert resolve(LossSpec(preset="paper", rationale=0.2)) == Alignment(rationale=0.2)
+    assert LossSpec(preset="discrepancy", consistency=0.0).consistency == 0.0
+    assert LossSpec(preset="paper", rationale=0.2) == LossSpec.model_validate(
+        {"preset": "paper", **plain, "rationale": 0.2}
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,7 +267,7 @@ def test_a_loss_that_uses_what_is_measured_is_fine() -> None:
 
 
 def test_weights_are_of_the_disparity_pairs_alone(full_set: Store) -> None:
-    data: TrainingSet = read_training_set(full_set, "j1").weighted(resolve(EVERYTHING))
+    data: TrainingSet = read_training_set(full_set, "j1").weighted(EVERYTHING)
     weighed = [sample.weight for sample in data.samples[: data.disparity]]
     assert sum(weighed) / len(weighed) == pytest.approx(1.0)
     assert len(set(weighed)) > 1

@@ -18,7 +18,7 @@ from services.trainer.losses.candidates import candidate_divergence, vote_shares
 from services.trainer.losses.rationale import rationale_cross_entropy
 from services.trainer.losses.top_k import bucket_divergence, top_k_divergence
 from services.trainer.losses.weights import LEAST, MOST, pair_weights
-from shared.loss_spec import Alignment, Discrepancy
+from shared.contracts import Discrepancy, LossSpec
 
 
 def predictions(logits: Tensor, labels: Tensor, **more: object) -> Predictions:
@@ -73,8 +73,8 @@ def test_sample_weights_scale_samples() -> None:
 
 
 def test_terms_of_weight_zero_are_left_out() -> None:
-    assert [term.name for term in terms_of(Alignment())] == ["answer"]
-    every = terms_of(Alignment(consistency=0.1, rationale=0.2, attention=0.3))
+    assert [term.name for term in terms_of(LossSpec())] == ["answer"]
+    every = terms_of(LossSpec(consistency=0.1, rationale=0.2, attention=0.3))
     assert [(term.name, term.weight) for term in every] == [
         ("answer", 1.0),
         ("consistency", 0.1),
@@ -105,7 +105,7 @@ def test_half_precision_logits_give_single_precision_losses() -> None:
         teacher_maps=torch.rand(2, 4),
         student_maps=torch.rand(2, 4).bfloat16(),
     )
-    every = terms_of(Alignment(consistency=0.1, rationale=0.2, attention=0.3))
+    every = terms_of(LossSpec(consistency=0.1, rationale=0.2, attention=0.3))
     assert all(term.compute(made).dtype == torch.float32 for term in every)
     assert torch.isfinite(alignment_loss(made, every)[0])
 
