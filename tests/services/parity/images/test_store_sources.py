@@ -15,7 +15,7 @@ import pytest
 from services.parity.worker.__main__ import image_files
 from services.parity.worker.shard import ShardWork
 from services.trainer.data.dataset import read_held_out, read_training_set
-from services.trainer.data.images import Pictures
+from services.trainer.data.images import CheckedImages
 from shared.client import ParityClient
 from shared.contracts import Verdict
 from shared.errors import UpstreamError
@@ -79,7 +79,7 @@ async def test_a_job_collects_what_a_list_in_the_store_names(
     assert unreadable == {filled.url_of(f"{PILE}/7.png")}
     samples = [*read_training_set(filled, status.id).samples, *read_held_out(filled, status.id)]
     with image_files(settings, filled) as files:
-        pictures = Pictures(files, ImageLimits.from_settings(settings))
+        pictures = CheckedImages(files, ImageLimits.from_settings(settings))
         assert samples and {pictures.open(sample).size for sample in samples} == {(8, 8)}
 
 

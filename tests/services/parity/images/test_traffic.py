@@ -15,7 +15,7 @@ from services.parity.images.traffic import pin_traffic
 from services.parity.worker.__main__ import image_files
 from services.parity.worker.shard import ShardWork
 from services.trainer.data.dataset import read_held_out, read_training_set
-from services.trainer.data.images import Pictures
+from services.trainer.data.images import CheckedImages
 from shared.client import ParityClient
 from shared.contracts import JobSpec, ManifestEntry, TrafficSource, Verdict
 from shared.errors import InvalidInput, UpstreamError
@@ -75,7 +75,7 @@ async def test_a_job_survives_the_loss_of_the_whole_pile(
     store.delete("traffic")
     samples = [*read_training_set(store, job_id).samples, *read_held_out(store, job_id)]
     with image_files(settings, store) as files:
-        pictures = Pictures(files, ImageLimits.from_settings(settings))
+        pictures = CheckedImages(files, ImageLimits.from_settings(settings))
         assert {pictures.open(sample).size for sample in samples} == {(8, 8)}
     assert len({sample.image for sample in samples}) == 12
     assert (await mine.submit(JobSpec.model_validate(spec(images={"kind": "traffic"})), "key")) == (job_id, False)
