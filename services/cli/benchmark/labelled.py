@@ -66,39 +66,39 @@ def load_benchmark(
 
 
 def _textvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
-    for where, row in _rows(path, "data"):
-        _same_split(where, text_of(row, "set_name", where), split)
-        image = images / f"{text_of(row, 'image_id', where)}.jpg"
-        yield _item(row, where, image, text_of(row, "question", where), "all")
+    for where, record in _records(path, "data"):
+        _same_split(where, text_of(record, "set_name", where), split)
+        image = images / f"{text_of(record, 'image_id', where)}.jpg"
+        yield _item(record, where, image, text_of(record, "question", where), "all")
 
 
 def _stvqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
-    for where, row in _rows(path, "data"):
-        _same_split(where, text_of(row, "set_name", where), split)
-        image = images / text_of(row, "file_path", where)
-        yield _item(row, where, image, text_of(row, "question", where), str(row.get("dataset", "all")))
+    for where, record in _records(path, "data"):
+        _same_split(where, text_of(record, "set_name", where), split)
+        image = images / text_of(record, "file_path", where)
+        yield _item(record, where, image, text_of(record, "question", where), str(record.get("dataset", "all")))
 
 
 def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
-    """ChartQA has no ids and no split in its files: both come from the file's name and the row's position."""
+    """ChartQA has no ids and no split in its files: both come from the file's name and the record's position."""
     found, _, kind = path.stem.partition("_")
     if kind not in ("human", "augmented"):
         raise InvalidInput(f"{path}: a ChartQA file is named <split>_human.json or <split>_augmented.json.")
     _same_split(str(path), found, split)
-    for index, (where, row) in enumerate(_rows(path, None)):
-        image = images / text_of(row, "imgname", where)
-        answers = (str(row["label"]),) if row.get("label") not in (None, "") else ()
-        yield BenchmarkItem(f"{found}-{kind}-{index}", image, text_of(row, "query", where), answers, kind)
+    for index, (where, record) in enumerate(_records(path, None)):
+        image = images / text_of(record, "imgname", where)
+        answers = (str(record["label"]),) if record.get("label") not in (None, "") else ()
+        yield BenchmarkItem(f"{found}-{kind}-{index}", image, text_of(record, "query", where), answers, kind)
 
 
 def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
     """``{"image", "question", "answers": […], "question_id"?, "type"?, "split"?}`` a line."""
-    for number, where, row in read_lines(path):
-        if "split" in row:
-            _same_split(where, str(row["split"]), split)
-        image = images / text_of(row, "image", where)
-        row = {"question_id": f"{path.stem}-{number}"} | row
-        yield _item(row, where, image, text_of(row, "question", where), str(row.get("type", "all")))
+    for number, where, record in read_lines(path):
+        if "split" in record:
+            _same_split(where, str(record["split"]), split)
+        image = images / text_of(record, "image", where)
+        record = {"question_id": f"{path.stem}-{number}"} | record
+        yield _item(record, where, image, text_of(record, "question", where), str(record.get("type", "all")))
 
 
 def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bool) -> Iterator[BenchmarkItem]:
@@ -114,23 +114,23 @@ def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bo
     for path, body in labels:
         _same_split(str(path), str(body.get("data_subtype", "")), split)
         types = as_object(body.get("question_types", {}), f"{path}, question_types")
-        for where, row in _listed(body, "annotations", path):
-            key = text_of(row, "question_id", where)
+        for where, record in _listed(body, "annotations", path):
+            key = text_of(record, "question_id", where)
             if key in by_id:
                 raise InvalidInput(f"{where}: question_id {key} appears twice.")
-            by_id[key] = row
+            by_id[key] = record
     path, body = questions[0]
     subtype = str(body.get("data_subtype", ""))
     _same_split(str(path), subtype, split)
     if labels and str(labels[0][1].get("data_subtype", "")) != subtype:
         raise InvalidInput(f"{path} is of {subtype!r}, {labels[0][0]} of another split: give two files of one split.")
-    for where, row in _listed(body, "questions", path):
-        label = by_id.get(text_of(row, "question_id", where), {})
-        number = text_of(row, "image_id", where)
+    for where, record in _listed(body, "questions", path):
+        label = by_id.get(text_of(record, "question_id", where), {})
+        number = text_of(record, "image_id", where)
         image = images / f"COCO_{subtype}_{number.zfill(12)}.jpg"
         kind = str(label.get("question_type", "all"))
-        merged = row | {"answers": [_answer_text(a, where) for a in label.get("answers", [])]}
-        yield _item(merged, where, image, text_of(row, "question", where), str(types.get(kind, kind)))
+        merged = record | {"answers": [_answer_text(a, where) for a in label.get("answers", [])]}
+        yield _item(merged, where, image, text_of(record, "question", where), str(types.get(kind, kind)))
 
 
 _READERS: dict[str, Callable[[Path, Path, str | None], Iterator[BenchmarkItem]]] = {
@@ -141,8 +141,8 @@ _READERS: dict[str, Callable[[Path, Path, str | None], Iterator[BenchmarkItem]]]
 }
 
 
-def _item(row: Record, where: str, image: Path, question: str, kind: str) -> BenchmarkItem:
-    return BenchmarkItem(text_of(row, "question_id", where), image, question, answers_of(row, where), kind)
+def _item(record: Record, where: str, image: Path, question: str, kind: str) -> BenchmarkItem:
+    return BenchmarkItem(text_of(record, "question_id", where), image, question, answers_of(record, where), kind)
 
 
 def _check(name: str, items: list[BenchmarkItem], needs_answers: bool) -> None:
@@ -165,18 +165,18 @@ def _same_split(where: str, found: str, wanted: str | None) -> None:
         raise InvalidInput(f"{where}: the split is {found!r}, not {wanted!r}: give the {wanted} file.")
 
 
-def _rows(path: Path, key: str | None) -> Iterator[tuple[str, Record]]:
+def _records(path: Path, key: str | None) -> Iterator[tuple[str, Record]]:
     body = read_json(path)
     return _listed({"rows": body}, "rows", path) if key is None else _listed(as_object(body, str(path)), key, path)
 
 
 def _listed(body: Record, key: str, path: Path) -> Iterator[tuple[str, Record]]:
-    rows = body.get(key)
-    if not isinstance(rows, list):
+    records = body.get(key)
+    if not isinstance(records, list):
         raise InvalidInput(f"{path}: {key} must be a list of questions, as the benchmark publishes it.")
-    for index, row in enumerate(rows):
+    for index, record in enumerate(records):
         where = f"{path}, {key}[{index}]"
-        yield where, as_object(row, where)
+        yield where, as_object(record, where)
 
 
 def _answer_text(answer: object, where: str) -> str:

@@ -104,8 +104,8 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     found: dict[str, Prediction] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            row = json.loads(line)
-            found[row["id"]] = Prediction(row["prediction"], row.get("checkpoint"))
+            record = json.loads(line)
+            found[record["id"]] = Prediction(record["prediction"], record.get("checkpoint"))
         except (ValueError, KeyError, TypeError):
             continue
     return found
@@ -162,8 +162,8 @@ def _same_run(path: Path, run: dict[str, Any]) -> None:
 
 
 def _line(key: str, prediction: Prediction) -> str:
-    row = {"id": key, "prediction": prediction.text, "checkpoint": prediction.checkpoint}
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    record = {"id": key, "prediction": prediction.text, "checkpoint": prediction.checkpoint}
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def _data_url(image: Path) -> str:

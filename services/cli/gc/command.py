@@ -44,8 +44,8 @@ def gc(
 
     run(call, hint="")
     if as_json:
-        rows = [{"prefix": r.prefix, "kind": r.kind, "why": r.why, "bytes": r.bytes} for r in removals]
-        show_json({"deleted": delete, "bytes": total_bytes(removals), "removals": rows})
+        listed = [{"prefix": r.prefix, "kind": r.kind, "why": r.why, "bytes": r.bytes} for r in removals]
+        show_json({"deleted": delete, "bytes": total_bytes(removals), "removals": listed})
         return
     said = "deleted" if delete else "could be deleted: run again with --delete"
     typer.echo(f"{len(removals)} found, {total_bytes(removals):,} bytes {said}")
