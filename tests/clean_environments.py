@@ -62,7 +62,7 @@ def required_by(project: Distribution, extras: frozenset[str]) -> list[Distribut
 
 
 def link_packages(packages: list[Distribution], site: Path) -> None:
-    """Link what ``packages`` installed into ``site``; a folder that several of them share is made, and filled."""
+    """Link what ``packages`` installed into ``site``; a folder that several of them share is created and filled."""
     owners: dict[str, set[int]] = defaultdict(set)
     installed = [(number, *found) for number, package in enumerate(packages) for found in _files(package)]
     for number, file, _ in installed:

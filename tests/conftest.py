@@ -16,10 +16,10 @@ from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
 
 pytest_plugins = ["tests.real_system"]
 
-# On a busy machine single examples take long now and then, which says nothing about the code.
+# On a busy machine a single example can be slow, which says nothing about the code.
 hypothesis.settings.register_profile("mpa", deadline=None)
 hypothesis.settings.load_profile("mpa")
-# Before any test imports torch: two OpenMP pools on two cores are many times slower, and no test may ask a hub.
+# Before any test imports torch: two OpenMP pools on two cores are many times slower, and no test may contact a hub.
 TEST_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -50,7 +50,7 @@ def no_leftover_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    """One real Redis for the whole session, on a free port; don't kill it: start one of your own for that."""
+    """One real Redis for the whole session, on a free port. Do not kill it: start another one for that."""
     server = start_embedded_redis(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()

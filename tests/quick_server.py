@@ -1,4 +1,4 @@
-"""An ASGI app on a real port, in a thread or on the test's own loop, that starts and stops without uvicorn's naps."""
+"""An ASGI app on a real port, in a thread or on the test's own loop, that starts and stops without uvicorn's delays."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ServerThread:
         self._thread.join(10)
 
     def leave(self) -> None:
-        """Have it end by itself, where nothing depends on when."""
+        """Stop without waiting, if nothing depends on the moment."""
         self._server.should_exit = True
 
 

@@ -1,4 +1,4 @@
-"""Scripted OpenAI-compatible servers over real HTTP, where a test wants to decide what models say."""
+"""Scripted OpenAI-compatible servers over real HTTP, for tests that decide what the models answer."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def _save(folder: Path, model: Any, tokenizer: Any) -> None:
 
 
 def _processor(folder: Path, name: str, tokenizer: Any, images: Any, template: str, **more: Any) -> Path:
-    """The files of a processor as a hub has them; its own class cannot be made here, for want of torchvision."""
+    """The files of a processor as a hub has them; its own class needs torchvision, which is not installed."""
     tokenizer.save_pretrained(folder)
     images.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(template)

@@ -26,7 +26,7 @@ components: [../batch, ../monitoring{more}]
 
 
 def kubectl() -> str:
-    """Its path. A machine without it fails: nothing is skipped."""
+    """The path of kubectl. Without it the tests fail; none is skipped."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     found = shutil.which("kubectl", path=path)
     assert found, "these tests need kubectl 1.27 or newer: scripts/kubectl.sh gets it"
@@ -35,12 +35,12 @@ def kubectl() -> str:
 
 @cache
 def build(overlay: str, more: str = "") -> list[dict[str, Any]]:
-    """``kubectl kustomize``, with the batch component on top, and another one."""
+    """The objects of an overlay with the batch component and one more."""
     return kustomize(WITH_BATCH.format(overlay=overlay, more=f", ../{more}" if more else ""))
 
 
 def kustomize(text: str) -> list[dict[str, Any]]:
-    """What comes of a kustomization in a folder beside the overlays'."""
+    """The objects of a kustomization in a folder beside those of the overlays."""
     folder = Path(tempfile.mkdtemp(prefix=".test-", dir=ROOT / "k8s"))
     try:
         (folder / "kustomization.yaml").write_text(text)

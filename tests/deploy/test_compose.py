@@ -1,4 +1,4 @@
-"""The compose file, the Dockerfiles and the manifests tell one story."""
+"""The compose file, the Dockerfiles and the manifests agree."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def merged(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def image_of(service: dict[str, Any]) -> str:
-    """With the defaults of the variables in it."""
+    """The image's name with the defaults of its variables."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", service["image"])
 
 
 def test_images_equal_the_manifests(compose: dict[str, Any], overlay: list[dict[str, Any]]) -> None:
-    """Name and tag. A manifest on a GPU takes what the profile `gpu` builds, the others what `cpu` builds."""
+    """Names and tags are equal. GPU manifests use the images of the profile `gpu`, the others those of `cpu`."""
     built = {image_of(service): service["build"]["dockerfile"] for service in merged(compose).values()}
     assert set(built.values()) == {f"services/{name}/Dockerfile" for name in SERVICES}
     for image, dockerfile in built.items():
@@ -36,7 +36,7 @@ def test_images_equal_the_manifests(compose: dict[str, Any], overlay: list[dict[
 
 
 def test_both_start_redis_with_the_same_script(compose: dict[str, Any], overlay: list[dict[str, Any]]) -> None:
-    """What Kubernetes runs unseen is what Compose runs for real."""
+    """The compose test runs the script for real, so it also covers Kubernetes."""
     service = compose["services"]["redis"]
     mounts = dict(mount.split(":")[:2] for mount in service["volumes"])
     script = next(ROOT / source for source, target in mounts.items() if target == service["command"][1])
@@ -107,7 +107,7 @@ def test_copied_paths_exist_and_are_no_other_service(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_keep_their_promises(name: str) -> None:
-    """For those, too, who run an image without Compose."""
+    """Also for users who run an image without Compose."""
     *_, final = (ROOT / f"services/{name}/Dockerfile").read_text().split("\nFROM ")
     assert final.startswith("${PYTHON_IMAGE}\n"), "the final stage has no tools of the build"
     assert "\nUSER 10001:10001\n" in final and "\nSTOPSIGNAL SIGTERM\n" in final and "\nHEALTHCHECK " in final
@@ -116,7 +116,7 @@ def test_images_keep_their_promises(name: str) -> None:
     code, packages = final.index("\nCOPY shared "), final.index("\nCOPY --from=build ")
     assert packages < code, "a change of the code must not copy the packages again"
     compilers = re.findall(r"\b(?:gcc|g\+\+|clang|build-essential)\b", final)
-    # Triton compiles when vLLM starts, on CUDA alone.
+    # Triton compiles when vLLM starts, and only on CUDA.
     assert compilers == (["gcc"] if name == "teacher" else [])
     if compilers:
         assert re.search(r'if \[ "\$ACCEL" = cpu \]; then packages=libnuma1; else packages="gcc [^"]+"; fi', final)

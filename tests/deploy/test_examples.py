@@ -1,4 +1,4 @@
-"""The examples for Kueue and JobSet: their parts meet, and each with the manifests it goes with."""
+"""The examples for Kueue and JobSet: their parts fit together, and fit the manifests that they extend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ namespace: mpa
 resources: [../overlays/gpu]
 components: [../batch, ../training, ../examples]
 """
-# The fields of their references that we use; their schemas are no part of Kubernetes'.
+# The fields used of their references; their schemas are not part of those of Kubernetes.
 JOBSET = {"suspend", "network", "failurePolicy", "successPolicy", "ttlSecondsAfterFinished", "replicatedJobs"}
 CLUSTER_QUEUE = {"namespaceSelector", "queueingStrategy", "preemption", "resourceGroups"}
 
@@ -40,7 +40,7 @@ def one(name: str, kind: str) -> dict[str, Any]:
 
 @cache
 def built() -> list[dict[str, Any]]:
-    """The component on top of an overlay, with the two components it stands beside: no name is taken twice."""
+    """The component on an overlay with the two components that it extends: no name is used twice."""
     return kustomize(TOGETHER)
 
 
@@ -89,7 +89,7 @@ def test_the_endpoint_is_the_first_worker_as_a_jobset_names_it() -> None:
 
 
 def test_the_queued_job_is_the_batch_job() -> None:
-    """Nothing differs but what queueing needs, so that the one cannot fall behind the other."""
+    """They differ only in what queueing needs, so that neither can become outdated."""
     queued = one("batch.yaml", "Job")
     (plain,) = yaml.safe_load_all((ROOT / "k8s/batch/job.yaml").read_text())
     del queued["spec"]["suspend"], queued["metadata"]["labels"][QUEUE]
@@ -109,7 +109,7 @@ def test_the_component_builds_with_all_it_refers_to() -> None:
     }
     jobset = next(item for item in built() if item["kind"] == "JobSet")
     pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-    # kustomize knows no JobSet: without the configuration beside it, the generated names would not reach it.
+    # kustomize does not know JobSets: without jobset-fields.yaml the generated names would not reach it.
     mounted = pod["volumes"][0]["configMap"]["name"]
     assert maps[mounted] == {"check.py": (FOLDER / "check.py").read_text()}
     assert ("ServiceAccount", pod["serviceAccountName"]) in found

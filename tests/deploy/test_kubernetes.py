@@ -1,4 +1,4 @@
-"""What a schema cannot say about the manifests: that names, ports, selectors and routes meet."""
+"""What a schema cannot check in the manifests: that names, ports, selectors and routes match."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "app.kubernetes.io/name"
 
 @cache
 def edges() -> set[tuple[str, str]]:
-    """Who calls whom, by the code that a workload's command loads: the addresses in the settings that it reads."""
+    """Which workload calls which service: by the service URLs that the code of its command reads from the settings."""
     graph, found = grimp.build_graph("services", "shared", cache_dir=None), {("batch", "parity")}  # `mpa submit`
     for item in of_kind(build("cpu-demo"), "Deployment"):
         (container,) = pod_of(item)["spec"]["containers"]
@@ -46,7 +46,7 @@ def labels_of(item: dict[str, Any]) -> dict[str, str]:
 
 
 def metrics_port(item: dict[str, Any]) -> int | None:
-    """The port of a worker's metrics; None for what is no worker."""
+    """The port of a worker's metrics; None for other workloads."""
     (container,) = pod_of(item)["spec"]["containers"]
     found = [port["containerPort"] for port in container.get("ports", []) if port["name"] == "metrics"]
     return found[0] if found else None
@@ -127,7 +127,7 @@ def test_what_a_pod_mounts_exists(overlay: Objects) -> None:
 
 
 def secrets_of(item: dict[str, Any]) -> dict[str, bool]:
-    """The Secrets that a pod mounts under /run/secrets, and whether it does without."""
+    """The Secrets that a pod mounts under /run/secrets, and whether each is optional."""
     spec, found = pod_of(item)["spec"], {}
     (container,) = spec["containers"]
     (mounted,) = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/run/secrets"]
@@ -216,7 +216,7 @@ def test_network_policies_open_the_designs_edges_and_no_others(overlay: Objects)
     assert set(denied[0]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert not {"ingress", "egress"} & set(denied[0]["spec"])
     ports = {i["metadata"]["name"]: i["spec"]["ports"][0]["port"] for i in of_kind(overlay, "Service")}
-    # Workers serve nobody, so have no Service; only the monitoring may ask for their metrics.
+    # Workers serve no requests and have no Service; only the monitoring may read their metrics.
     ports |= {labels_of(i)[NAME]: port for i in of_kind(overlay, "Deployment") if (port := metrics_port(i))}
     going, coming = set(), set()
     for item in policies:

@@ -1,4 +1,4 @@
-"""The tools that read Dockerfiles and compose files find nothing to say. A tool that is missing is a failure."""
+"""Linters find nothing wrong in the Dockerfiles and the compose file. A missing tool is a failure."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def test_each_profile_is_a_whole_system(arguments: tuple[str, ...], models: set[
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
     assert set(services) == {"redis", "parity", "parity-worker", "trainer"} | models
-    # What is scaled must publish no port: the second one would find it taken.
+    # A scaled service must not publish a port: its second replica would find it in use.
     workers = [service for name, service in services.items() if "worker" in name]
     assert all("ports" not in service and service["healthcheck"]["disable"] for service in workers)

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts speak of metrics that the code has, and every alert is tested and explained."""
+"""The dashboard and the alerts use metrics that exist, and every alert is tested and documented."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DASHBOARD = ROOT / "deploy/grafana/mpa.json"
 RUNBOOK = ROOT / "docs/operations.md"
 NAME = re.compile(r"\b(?:mpa|process|vllm)[_:][a-z0-9_:]+|\bup\b")
 LABELS = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
-# Of Prometheus itself, of GPUs where there are any, and of vLLM (checked against its source where it is installed).
+# Metrics of Prometheus itself and of GPUs. Those of vLLM are checked against its source.
 FOREIGN = {"up", "mpa_gpu_memory_bytes"}
 
 
@@ -55,7 +55,7 @@ def queries() -> Iterator[str]:
 
 
 def registries(tmp_path: Path) -> tuple[CollectorRegistry, ...]:
-    """What our processes show, from the classes that make it. tests/services/test_one_trace.py asks running ones."""
+    """The metrics of all processes, from the classes that define them. For running ones see test_one_trace.py."""
     worker = make_registry()
     WorkerMetrics(worker)
     TrainerMetrics(worker)
@@ -79,13 +79,13 @@ def kinds_of(tmp_path: Path) -> dict[str, str]:
 
 
 def families(tmp_path: Path) -> dict[str, set[str]]:
-    """All samples that our processes can show, and their labels."""
+    """All samples that the processes can report, and their labels."""
     found: dict[str, set[str]] = {}
     for registry in registries(tmp_path):
         for collector, names in registry._collector_to_names.items():
             labels = set(getattr(collector, "_labelnames", ()))
             found |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}
-        # Some say what they have only when they are read.
+        # Some collectors name their samples only when they are read.
         samples = (sample for family in registry.collect() for sample in family.samples)
         found |= {sample.name: set(sample.labels) for sample in samples if sample.name not in found}
     return found
@@ -151,7 +151,7 @@ def test_every_alert_is_tested_both_ways() -> None:
 
 @pytest.fixture
 def promtool() -> Callable[..., None]:
-    """Prometheus' own tool. A machine without it says so: only the rules' structure is checked there."""
+    """Prometheus' own tool. Without it the test is skipped, and only the structure of the rules is checked."""
     found = shutil.which("promtool", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if found is None:
         pytest.skip("no promtool, so nobody evaluates PromQL here: scripts/promtool.sh gets it where apt does")

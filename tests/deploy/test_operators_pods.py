@@ -1,4 +1,4 @@
-"""The pods of `mpa doctor` and `mpa gc` on Kubernetes: whom they may ask, and that they have what they look at."""
+"""The pods of `mpa doctor` and `mpa gc` on Kubernetes: what they may call, and that they have what they check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.deploy.conftest import OVERLAYS, ROOT, kustomize, of_kind, pod_of
 Objects = list[dict[str, Any]]
 NAME = "app.kubernetes.io/name"
 ASKED = {field.removesuffix("_url") for field in ClientSettings.model_fields if field.endswith("_url")}
-"""Whose addresses the command has: the four services and Redis."""
+"""What the command has addresses of: the four services and Redis."""
 
 
 @pytest.fixture(params=OVERLAYS, scope="module")
@@ -41,7 +41,7 @@ def peers(rules: list[dict[str, Any]], side: str) -> dict[str, set[int]]:
 
 
 def ways(objects: Objects, who: str) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """Where pods of that name may go, and who lets them in."""
+    """What pods of that name may call, and which pods admit them."""
     out: dict[str, set[int]] = {}
     coming: dict[str, set[int]] = {}
     for policy in of_kind(objects, "NetworkPolicy"):
@@ -63,7 +63,7 @@ def test_it_may_ask_whom_its_command_asks_at_their_ports(objects: Objects, who: 
 
 
 def test_no_service_may_ask_all_the_others(objects: Objects) -> None:
-    """So the command has to run in this pod: in any other it would call broken what only a policy hides."""
+    """So the command must run in this pod: in any other it would report as broken what a policy hides from it."""
     for policy in of_kind(objects, "NetworkPolicy"):
         own = policy["spec"]["podSelector"].get("matchLabels", {}).get(NAME)
         if own != "doctor":

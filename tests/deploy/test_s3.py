@@ -1,4 +1,4 @@
-"""A bucket in place of the shared claims: the component `k8s/s3`, built as docs/storage.md says."""
+"""A bucket instead of the shared claims: the component `k8s/s3`, built as docs/storage.md says."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ BUCKET = "my-bucket"
 
 
 def documented() -> dict[str, Any]:
-    """The kustomization that the page tells the user to write."""
+    """The kustomization that the documentation tells users to write."""
     (block,) = re.findall(r"```yaml\n(namespace: mpa\n.*?)```", (ROOT / "docs/storage.md").read_text(), re.DOTALL)
     return {**yaml.safe_load(block), "kind": "Kustomization", "apiVersion": "kustomize.config.k8s.io/v1beta1"}
 
 
 @pytest.fixture(params=OVERLAYS, scope="module")
 def objects(request: pytest.FixtureRequest) -> Objects:
-    """With all that uses the store."""
+    """An overlay with all components that use the store."""
     content = {**documented(), "resources": [f"../overlays/{request.param}"]}
     return kustomize(yaml.safe_dump({**content, "components": ["../batch", "../doctor", *content["components"]]}))
 
 
 @pytest.fixture(scope="module")
 def users() -> set[str]:
-    """Who mounts the claim where there is one."""
+    """The workloads that mount the claim without the component."""
     content = {**documented(), "components": ["../batch", "../doctor", "../gc"]}
     del content["patches"]
     found = workloads(kustomize(yaml.safe_dump(content)))
@@ -100,7 +100,7 @@ def test_a_bucket_that_nobody_named_is_called_so() -> None:
 
 @pytest.mark.slow
 def test_its_settings_and_its_secret_open_the_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a pod, but for the store's address and the file's place, which are this machine's."""
+    """The environment of a pod, except for the store's address and the file's path, which are those of this machine."""
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     environment = settings_of(kustomize(yaml.safe_dump(documented())))

@@ -1,4 +1,4 @@
-"""The scalers watch queues and metrics that exist, and each in the way that its kind of number asks for."""
+"""The scalers watch queues and metrics that exist, each with the target that its kind of value needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def objects(request: pytest.FixtureRequest) -> Objects:
 
 
 def triggers(objects: Objects) -> dict[str, list[dict[str, Any]]]:
-    """By the Deployment that they scale."""
+    """The triggers by the Deployment that they scale."""
     return {i["spec"]["scaleTargetRef"]["name"]: i["spec"]["triggers"] for i in of_kind(objects, "ScaledObject")}
 
 
@@ -45,7 +45,7 @@ def test_targets_exist_and_no_fixed_count_fights_the_scaler(objects: Objects) ->
         target = spec["scaleTargetRef"]["name"]
         assert "replicas" not in deployments[target]["spec"]
         limits[target] = (spec["minReplicaCount"], spec["maxReplicaCount"])
-        # KEDA waits out the cooldown only on the way to nothing; else it is the autoscaler's window that counts.
+        # KEDA uses the cooldown only when it scales to zero; otherwise the autoscaler's window counts.
         assert ("cooldownPeriod" in spec) is (spec["minReplicaCount"] == 0)
     assert {target: low for target, (low, _) in limits.items()} == {
         "parity-worker": 1,
@@ -82,7 +82,7 @@ def test_every_metric_exists_with_its_labels(objects: Objects, tmp_path: Path) -
         for name, chosen in LABELS.findall(query):
             given = set(re.findall(r"(\w+)\s*[=!]", chosen))
             assert "namespace" in given, "another deployment must not scale ours"
-            # teacher and student both show vLLM's, where both run on it
+            # the teacher and the student may both report vLLM's metrics
             assert ("app_kubernetes_io_name" in given) is name.startswith("vllm:"), query
             assert name.startswith("vllm:") or given - {"namespace"} <= known[name], (name, chosen)
 
@@ -129,7 +129,7 @@ VLLMS = 'vllm:request_queue_time_seconds_bucket{namespace="mpa",app_kubernetes_i
     ("series", "seconds"),
     [
         ({OURS: (0, 90, 100)}, 0.75),  # nine in ten wait less than half a second, all less than one
-        ({OURS: (0, 0, 0)}, None),  # nobody asks: no number
+        ({OURS: (0, 0, 0)}, None),  # no requests: no value
         ({OURS: (0, 0, 0), VLLMS: (0, 90, 100)}, 0.75),  # the student on vLLM batches nothing itself
         ({VLLMS.replace("student", "teacher"): (0, 90, 100)}, None),
         ({OURS.replace('"mpa"', '"other"'): (0, 90, 100)}, None),
@@ -138,7 +138,7 @@ VLLMS = 'vllm:request_queue_time_seconds_bucket{namespace="mpa",app_kubernetes_i
 def test_the_students_wait_is_what_prometheus_makes_of_it(
     series: dict[str, tuple[int, int, int]], seconds: float | None, tmp_path: Path
 ) -> None:
-    """By Prometheus' own tool where the machine has it (scripts/promtool.sh gets it)."""
+    """Checked by Prometheus' own tool if the machine has it (scripts/promtool.sh gets it)."""
     (trigger,) = triggers(build("gpu"))["student"]
     counts = {
         f'{name},le="{bound}"}}': f"0+{count}x20"

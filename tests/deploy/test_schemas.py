@@ -21,7 +21,7 @@ def test_every_object_is_valid(overlay: list[dict[str, Any]], version: str) -> N
 
 
 def test_scaled_objects_have_only_fields_that_keda_knows(overlay: list[dict[str, Any]]) -> None:
-    """KEDA's schema is no part of Kubernetes': these are the fields of its reference that we use."""
+    """KEDA's schema is not part of Kubernetes: these are the fields used of its reference."""
     known = {
         "scaleTargetRef",
         "minReplicaCount",

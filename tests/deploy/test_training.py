@@ -1,4 +1,4 @@
-"""The Job that trains on several nodes: its parts meet, and it may do what a trainer-worker may."""
+"""The Job that trains on several nodes: its parts fit together, and it may do what a trainer-worker may do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def job(objects: Objects) -> dict[str, Any]:
 
 
 def own(objects: Objects) -> Objects:
-    """What the component adds."""
+    """The objects that the component adds."""
     names = {(item["kind"], item["metadata"]["name"]) for item in build("gpu")}
     return [item for item in objects if (item["kind"], item["metadata"]["name"]) not in names]
 

@@ -31,7 +31,7 @@ def small_job(pile: Path, **changes: Any) -> dict[str, Any]:
 
 
 async def finish(client: ParityClient, job: JobStatus) -> JobStatus:
-    """The job's final status; fails with its last words when time is up."""
+    """The job's final status; fails with its last message when the time is over."""
     deadline = time.monotonic() + SECONDS
     while not job.state.is_final:
         assert time.monotonic() < deadline, f"still {job.state}: {job.waiting_for or job.last_error}"

@@ -1,4 +1,4 @@
-"""Rounds for real: the first one's candidate is asked privately what the second one trains it on."""
+"""Rounds for real: the first round's candidate answers the questions of the second round privately."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOISE = 0.6
 
 @pytest.fixture(scope="module")
 def near_copies(pile: Path) -> Path:
-    """A pile where what is learned from one image is true of another, so that few of them better a student."""
+    """A pile of near copies: what is learned from one image holds for others, so that few images improve a student."""
     lines = [json.loads(line) for line in (pile / "manifest.jsonl").read_text().splitlines()[:PICTURES]]
     copies = []
     for line in lines:
@@ -45,7 +45,7 @@ def near_copies(pile: Path) -> Path:
 
 @pytest.fixture
 async def damaged(system: System, data_dir: Path, tmp_path: Path) -> AsyncIterator[str]:
-    """A damaged student serves meanwhile: it is easy to better."""
+    """A damaged student serves meanwhile: it is easy to improve."""
     registry = CheckpointRegistry(Store((data_dir / "store").as_uri()), "student")
     async with StudentClient(system.endpoints["student"], model="student") as student:
         before = (await student.checkpoints()).active

@@ -46,7 +46,7 @@ async def test_a_killed_worker_changes_nothing_in_the_set(system: System, pile: 
 
 
 async def test_a_killed_training_resumes(system: System, data_dir: Path, pile: Path) -> None:
-    """The lines of its first steps, which tell how fast each was, are still those that the killed process wrote."""
+    """The progress lines of the first steps, with their speed, are still those that the killed process wrote."""
     train = {"max_steps": 60, "batch_size": 16, "learning_rate": 5e-4, "save_every_steps": 10}
     async with ParityClient(system.endpoints["parity"]) as client:
         job = await client.submit(small_job(pile, gate=QUIET, train=train, name="killed training"))

@@ -1,4 +1,4 @@
-"""With MPA_LOG_FORMAT=json whatever a service writes is JSON, one object a line; the workers': test_one_trace.py."""
+"""With MPA_LOG_FORMAT=json a service writes only JSON, one object a line. For workers see test_one_trace.py."""
 
 from __future__ import annotations
 

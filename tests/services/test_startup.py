@@ -1,4 +1,4 @@
-"""Every process says all that is wrong with its settings before it does anything, and takes its keys from files."""
+"""Every process reports all its bad settings before it does anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier release left behind (tests/upgrade/record.py made it), put where this release finds it."""
+"""What an earlier release left behind (tests/upgrade/record.py made it), where this release looks for it."""
 
 from __future__ import annotations
 

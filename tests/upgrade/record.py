@@ -1,7 +1,7 @@
-"""Records what an earlier release leaves behind, by really running it: its API, its worker, its registry.
+"""Records what an earlier release leaves behind by running its API, its worker and its registry.
 
-    git worktree add /tmp/old <commit>
-    python -m tests.upgrade.record /tmp/old tests/upgrade/recorded/<commit>
+    git worktree add ../old <commit>
+    python -m tests.upgrade.record ../old tests/upgrade/recorded/<commit>
 
 Both services run from that checkout, against a real Redis and a model server of the tests. Written are the Celery
 messages as they lie in Redis, the jobs' records (one hash a moment), the artifact store, the images, and `meta.json`.
@@ -171,7 +171,7 @@ def _half_done(record: dict[str, str]) -> dict[str, str] | None:
 
 
 def _small_model(folder: Path) -> Path:
-    """The least that a registry takes: one tensor and a configuration."""
+    """The smallest model that a registry accepts: one tensor and a configuration."""
     header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))

@@ -1,7 +1,7 @@
 """Does a worker of an earlier commit do the jobs of this commit's API? If not, one of this commit joins it.
 
-git worktree add /tmp/old <commit>
-python -m tests.upgrade.side_by_side /tmp/old
+git worktree add ../old <commit>
+python -m tests.upgrade.side_by_side ../old
 """
 
 from __future__ import annotations

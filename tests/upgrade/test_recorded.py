@@ -1,4 +1,4 @@
-"""This release goes on where an earlier one stopped: its messages, records, specs, shards, cards and promotions."""
+"""This release continues where an earlier one stopped: its messages, records, specs, shards, cards and promotions."""
 
 from __future__ import annotations
 

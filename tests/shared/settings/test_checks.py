@@ -1,4 +1,4 @@
-"""What can only fail later is refused at once."""
+"""Values that could only fail later are refused at once."""
 
 from __future__ import annotations
 

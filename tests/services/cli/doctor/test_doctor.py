@@ -1,4 +1,4 @@
-"""`mpa doctor` on a system that is well, and on one for each thing that can be wrong with it."""
+"""`mpa doctor` on a healthy system, and on systems with one fault each."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def mpa(*arguments: str) -> Result:
 
 
 def only(*names: str) -> list[str]:
-    """Options that leave all other checks out."""
+    """Options that skip all other checks."""
     return [part for name in CHECKS if name not in names for part in ("--skip", name)]
 
 
 def findings(*names: str) -> dict[str, Finding]:
-    """What these checks find; the exit code has to fit."""
+    """The findings of these checks; the exit code must match them."""
     result = mpa("--json", "--timeout", "3", *only(*names))
     found = Diagnosis.model_validate_json(result.stdout)
     broken = any(finding.state is BROKEN for finding in found.findings)
@@ -90,7 +90,7 @@ def test_a_service_that_is_away_stops_no_other_check(monkeypatch: pytest.MonkeyP
 
 
 def service(name: str, health: Health, key: str | None = None) -> FastAPI:
-    """A service of ours with nothing behind it."""
+    """An MPA service with nothing behind it."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:

@@ -1,4 +1,4 @@
-"""What `mpa doctor` finds seldom: each finding on a real part that is wrong in just that way, where one can be made."""
+"""Rare findings of `mpa doctor`, each on a real part with just that fault if one can be made."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_keys_of_a_service_elsewhere(changes: dict[str, Any], state: FindingStat
 
 @pytest.mark.parametrize(("status", "state"), [("ok", FindingState.OK), ("err", FindingState.BROKEN)])
 def test_a_redis_that_cannot_write_its_file(status: str, state: FindingState) -> None:
-    """As Redis tells it in INFO; a disk that is full for it alone cannot be made here without a file system."""
+    """With Redis' INFO as input: the test cannot fill the disk of Redis alone."""
     found = [persistence({"aof_enabled": 1, "aof_last_write_status": status})]
     only(found, "redis' persistence", state)
 
@@ -103,7 +103,7 @@ class ListsNothing(Store):
 
 class KeepsAll(Store):
     def delete(self, prefix: str) -> None:
-        """Has no right to."""
+        """Has no permission to delete."""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""`mpa gc` as its own process, on a folder and on S3: what goes, what stays, and what it refuses.
+"""`mpa gc` as its own process, on a folder and on S3: what it deletes, what it keeps, and what it refuses.
 
-Its clock runs a month ahead of ours, because nothing younger than an hour may go.
+Its clock runs a month ahead of ours, because nothing younger than an hour may be deleted.
 """
 
 from __future__ import annotations
