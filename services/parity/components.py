@@ -1,4 +1,4 @@
-"""What the API's routes work with, built when the app starts and closed when it ends."""
+"""The objects that the API's routes use. Built when the app starts and closed when it ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Parts:
     upload_limits: UploadLimits
 
     async def status(self, job_id: str) -> JobStatus:
-        """Raises NotFound. A job that only Redis forgot is rebuilt on the spot."""
+        """Raises NotFound. A job that only Redis has lost is rebuilt at once."""
         try:
             return shown(await self.jobs.snapshot(job_id), self.store)
         except NotFound:
@@ -76,7 +76,7 @@ class Parts:
         self.reconciler.poke()
 
     async def changes(self, status: JobStatus) -> AsyncIterator[JobStatus | None]:
-        """``status``, then all newer ones until the job is final or the service stops; None: still nothing."""
+        """``status``, then every newer one until the job is final or the service stops. None: no change so far."""
         yield status
         while not status.state.is_final and not self.jobs.feed.stopped:
             version = await self.jobs.wait_for_change(status.id, status.version, KEEP_ALIVE)
@@ -88,7 +88,7 @@ class Parts:
 
 
 def lifespan(settings: ParitySettings) -> Lifespan:
-    """Builds the parts, runs the reconciler, and ends long-polls and event streams once the process is told to stop."""
+    """Builds the parts, runs the reconciler, and ends long polls and event streams when the process has to stop."""
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
@@ -107,7 +107,7 @@ def lifespan(settings: ParitySettings) -> Lifespan:
 
 
 def build(settings: ParitySettings, metrics: CollectorRegistry) -> Parts:
-    """Connects to nothing yet: Redis may still be starting."""
+    """Opens no connection, because Redis may still be starting."""
     store = Store(settings.store_url, settings.data_dir / "cache")
     jobs = JobStore.from_url(settings.redis_url)
     profiles = load_profiles(settings.tasks_file)

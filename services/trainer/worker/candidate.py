@@ -1,6 +1,4 @@
-"""A job's candidate: trained and measured by processes of their own, then published. What is done already is not done
-again.
-"""
+"""A job's candidate: trained and measured by separate processes, then published. Finished steps are not repeated."""
 
 from __future__ import annotations
 
@@ -132,7 +130,7 @@ class CandidateMaker:
         )
 
     def _environment(self) -> dict[str, str]:
-        """Secrets go by environment, never into ``run.json``."""
+        """Secrets are passed in the environment, never in ``run.json``."""
         keys = {"MPA_API_KEY": self._settings.api_key, "MPA_TEACHER_API_KEY": self._settings.teacher_api_key}
         secrets = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
         trace = {TRACE_VARIABLE: found} if (found := trace_headers().get(HEADER)) else {}

@@ -1,5 +1,5 @@
-"""One job from ``training`` to its end: train, evaluate, gate, promote. Every step is idempotent, so any restart
-just goes on.
+"""One job from ``training`` to its end: train, evaluate, gate, promote. Every step is idempotent, so a restarted worker
+continues where the last one stopped.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class TrainingFlow:
         self._processes = together.place.count if together else 1
 
     async def run(self, job_id: str) -> None:
-        """Do what is left of the job's training; nothing if another worker has it or it is over.
+        """Do the rest of the job's training; nothing if another worker has it or it has ended.
 
-        Cancelling gives the training back; any other worker goes on from the last saved step.
+        Cancelling gives the training back, and any other worker continues from the last saved step.
         """
         ttl = self._settings.lease.total_seconds()
         try:
@@ -127,7 +127,7 @@ class TrainingFlow:
         await self._decide(held, registry, spec, measured.evaluation, version)
 
     async def _round(self, held: HeldTraining, registry: CheckpointRegistry, spec: JobSpec, number: int) -> None:
-        """One round to its end: on to the next one, or to the gate with the last good candidate."""
+        """Finish one round, then go on to the next one, or to the gate with the last good candidate."""
         job_id, log = held.lease.job_id, partial(read_rounds, self._store, held.lease.job_id)
         if len(await asyncio.to_thread(log)) < number:
             report = await self._concluded(held, registry, spec, number)
@@ -146,7 +146,7 @@ class TrainingFlow:
     async def _concluded(
         self, held: HeldTraining, registry: CheckpointRegistry, spec: JobSpec, number: int
     ) -> RoundReport:
-        """Train and measure what the round mined, if that is worth it."""
+        """Train on what the round mined and measure the candidate, if that is worthwhile."""
         job_id = held.lease.job_id
         past = await asyncio.to_thread(read_rounds, self._store, job_id)
         student = past[-1].candidate if past else await self._first_student(held, registry)
@@ -161,7 +161,7 @@ class TrainingFlow:
         return trained(spec, found.report, past, version, measured)
 
     async def _first_student(self, held: HeldTraining, registry: CheckpointRegistry) -> str:
-        """What the first round is trained from and all are compared with: what served when its training began."""
+        """The version that round 1 trains from and all rounds are compared with: the one active at its start."""
         begun = await asyncio.to_thread(Workspace(self._store, held.lease.job_id).started_from)
         return begun or await _serving_version(held, registry)
 
@@ -182,7 +182,7 @@ class TrainingFlow:
             return
         await self._jobs.trainings.advance(held.lease, JobState.PROMOTING, **known)  # type: ignore[arg-type]
         if spec.rounds.max > 1:
-            # So that the swap finds room, should the last round have left its candidate behind.
+            # Makes room for the swap if the last round has left its candidate behind.
             private = CanaryRegistry(self._store, spec.student)
             await asyncio.to_thread(private.end_private, owner_of(job_id), "the rounds are over")
         async with self._student() as student:
@@ -198,9 +198,7 @@ class TrainingFlow:
         await self._jobs.trainings.finish(held.lease, Outcome.PROMOTED, decision.reason, **known)  # type: ignore[arg-type]
 
     def _check_inputs(self, spec: JobSpec) -> None:
-        """Find a bad benchmark before the training, not after it; and processes that cannot share the batches. Raises
-        InvalidInput.
-        """
+        """Find a bad benchmark, or processes that cannot share the batches, before training. Raises InvalidInput."""
         check_reporters(self._settings.train_report_to)
         if self._settings.train_accelerate_config is not None:
             check_fit(read_launch(self._settings.train_accelerate_config), spec.train)
@@ -219,7 +217,7 @@ class TrainingFlow:
 
 
 async def _serving_version(held: HeldTraining, registry: CheckpointRegistry) -> str:
-    """The version to train from: what serves now. Waits for the student service to register one."""
+    """The version to train from: the active one. Waits until the student service has registered one."""
     while True:
         try:
             version = (await asyncio.to_thread(registry.active)).version

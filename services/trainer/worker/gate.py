@@ -1,4 +1,4 @@
-"""The gate: whether a candidate may replace the checkpoint that serves. A pure function of what was measured."""
+"""The gate: whether a candidate may replace the active checkpoint. A pure function of what was measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class GateDecision:
-    """``reason`` says in words why, with the numbers."""
+    """``reason`` explains the decision, with the numbers."""
 
     promote: bool
     reason: str

@@ -1,4 +1,4 @@
-"""Publishes a candidate, and makes the running student serve it."""
+"""Publishes a candidate and makes the running student serve it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def version_of(registry: CheckpointRegistry, job_id: str, set_digest: str, round
 
 
 def publish(registry: CheckpointRegistry, config: RunConfig, trained: TrainResult, measured: EvaluationResult) -> str:
-    """Publish the candidate with its lineage, also one that will not be promoted; returns its version. Idempotent."""
+    """Publish the candidate with its lineage, even if it will not be promoted. Returns its version. Idempotent."""
     version = version_of(registry, config.job_id, config.set_digest, config.round)
     if version in registry.versions():
         return version

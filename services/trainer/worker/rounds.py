@@ -1,4 +1,4 @@
-"""When a job mines another round, and which candidate it ends with. Pure functions of what was measured."""
+"""Whether a job mines another round, and which candidate it ends with. Pure functions of what was measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Mined:
-    """What a round's rows say about the student that was asked, before anything is trained."""
+    """What a round's rows say about the student that was asked, before any training."""
 
     report: RoundReport
     worth_training: bool
@@ -26,7 +26,7 @@ class Mined:
 def mined(spec: JobSpec, number: int, student: str, rows: pa.Table, train_pairs: int) -> Mined:
     """``rows``: of this round alone; ``train_pairs``: disparity pairs that may be trained on.
 
-    The first round is always trained: a job with rounds must not end with less than one without.
+    The first round is always trained, so that a job with several rounds never ends with less than a job with one.
     """
     shares = task_shares(rows)
     rate = disparity_rate(shares)

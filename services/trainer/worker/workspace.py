@@ -1,4 +1,4 @@
-"""The working folder of a training: in place on a local store, else a local copy whose saved steps are mirrored to
+"""The working folder of a training: in place on a local store, otherwise a local copy whose saved steps are mirrored to
 the store.
 """
 
@@ -23,7 +23,7 @@ _STEP = "step.json"
 
 @dataclass(frozen=True)
 class Start:
-    """What a training began from; recorded first, so that a resumed one uses the same."""
+    """What a training began from. Recorded first, so that a resumed training uses the same."""
 
     base_version: str
     set_digest: str
@@ -45,7 +45,7 @@ class Workspace:
         return None if recorded is None else recorded.base_version
 
     def begin(self, base_version: str, set_digest: str) -> Start:
-        """The recorded start, or this one if there is none yet. What was made from another set is thrown away."""
+        """The recorded start, or this one if there is none yet. Discards what was made from another set."""
         recorded = self._recorded()
         if recorded is not None and recorded.set_digest == set_digest:
             return recorded
@@ -83,7 +83,7 @@ class Workspace:
             self._mirrored.add(name)
 
     def _publish_step(self, step: Path, name: str) -> None:
-        """What it consists of goes first: a listing may show a part of it, or what was deleted."""
+        """The list of its files goes first, because a listing may be incomplete or show deleted files."""
         files = sorted(path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
         started = self._recorded()
         about = {"set_digest": started and started.set_digest, "files": files}
@@ -96,19 +96,19 @@ class Workspace:
             self._store.publish_dir(folder, self._curves)
 
     def discard_steps(self, folder: Path) -> None:
-        """The Trainer's own files are of no use once the training is over; logs and results stay."""
+        """Delete the Trainer's own files, which are useless after the training. Logs and results stay."""
         shutil.rmtree(folder / "steps", ignore_errors=True)
         self._store.delete(f"{self._prefix}/steps")
 
     def _forget_older_training(self) -> None:
-        """What this machine copied before the set changed must not be resumed from: other machines began anew."""
+        """Delete the local copy if the set has changed since: other machines began again from the start."""
         copy = self._store.local_copy(self._prefix)
         began = copy / _START
         if began.is_file() and began.read_bytes() != self._store.read(f"{self._prefix}/{_START}"):
             shutil.rmtree(copy)
 
     def _complete_steps(self, folder: Path) -> None:
-        """Fetch by name what a listing did not show of saved steps; drop those that were made from another set."""
+        """Fetch by name the files of saved steps that a listing did not show. Drop steps made from another set."""
         started = self._recorded()
         for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
             name = marker.parent.relative_to(folder).as_posix()
@@ -121,7 +121,9 @@ class Workspace:
             missing = [file for file in about["files"] if not (marker.parent / file).is_file()]
             if missing:
                 self._store.open_local(f"{self._prefix}/{name}", missing)
-            (marker.parent / _STEP).unlink(missing_ok=True)  # the store's, not the Trainer's: never sent back
+            (marker.parent / _STEP).unlink(
+                missing_ok=True
+            )  # belongs to the store, not to the Trainer, and is never sent back
 
     def _about_step(self, name: str) -> dict[str, Any]:
         try:
