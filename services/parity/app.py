@@ -27,6 +27,7 @@ from shared.contracts import (
 )
 from shared.http import create_app
 from shared.settings import ParitySettings
+from shared.sse import MEDIA_TYPE, write_comment, write_event
 from shared.state import REDIS_OUTAGES
 
 LONGEST_WAIT = 60.0
@@ -104,7 +105,7 @@ def _add_job_routes(app: FastAPI) -> None:
     async def events(job_id: str, parts: PartsOf) -> StreamingResponse:
         """Server-sent events: the status now and at every change, until the job is final."""
         first = await parts.status(job_id)
-        return StreamingResponse(_sse(parts.changes(first)), media_type="text/event-stream")
+        return StreamingResponse(_sse(parts.changes(first)), media_type=MEDIA_TYPE)
 
 
 def _add_result_routes(app: FastAPI) -> None:
@@ -145,7 +146,7 @@ def _add_input_routes(app: FastAPI) -> None:
 async def _sse(statuses: AsyncIterator[JobStatus | None]) -> AsyncIterator[str]:
     async for status in statuses:
         if status is None:
-            yield ": still here\n\n"
+            yield write_comment("still here")
         else:
             data = JobEvent(version=status.version, status=status).model_dump_json()
-            yield f"id: {status.version}\nevent: status\ndata: {data}\n\n"
+            yield write_event(data, event="status", id=str(status.version))

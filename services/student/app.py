@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from services.student.api import rollout as rollout_routes
-from services.student.api.chat import build_response, read_question, read_samplings, stream_events, wanted_version
+from services.student.api.chat import read_question, read_samplings, wanted_version
 from services.student.api.scoring import score_items
 from services.student.api.waiting import finish
 from services.student.components import engine_metrics, lifespan, ready
@@ -30,7 +30,9 @@ from shared.contracts import (
 )
 from shared.http import create_app
 from shared.images import ImageLimits
+from shared.serving.answers import build_response, stream_events
 from shared.settings import StudentSettings
+from shared.sse import MEDIA_TYPE
 from shared.vlm.attention_route import answer_attention
 
 
@@ -72,12 +74,10 @@ def build_app(settings: StudentSettings) -> FastAPI:
             first = await finish(request, limit, anext(pieces))
             request.app.state.tap.offer(question, first.version)
             headers = {CHECKPOINT_HEADER: first.version}
-            return StreamingResponse(
-                stream_events(body, first, pieces), media_type="text/event-stream", headers=headers
-            )
+            return StreamingResponse(stream_events(body, first, pieces), media_type=MEDIA_TYPE, headers=headers)
         answered = await finish(request, limit, answering.answer(question, samplings))
         request.app.state.tap.offer(question, answered.version)
-        response = build_response(body, answered)
+        response = build_response(body, answered.answers, answered.version)
         headers = {CHECKPOINT_HEADER: answered.version}
         return Response(response.model_dump_json(), media_type="application/json", headers=headers)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,14 +23,13 @@ from shared.contracts import (
 )
 from shared.errors import Forbidden, NotFound
 from shared.http import create_app, invalid_fields
+from shared.http.disconnects import unless_gone
 from shared.images import ImageLimits
 from shared.images.chat import ChatImages
 from shared.settings import TeacherSettings
 
 if TYPE_CHECKING:
     from shared.vlm.probe import AttentionProbe
-
-CLIENT_LEFT = Response(status_code=499)
 
 
 def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI:
@@ -75,7 +73,7 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         if list(messages) != asked.messages:
             asked, body = _with_messages(asked, body, messages)
         running: Engine = app.state.engine
-        return await _unless_client_leaves(request, running, asked, body)
+        return await unless_gone(request, running.answer(asked, body))
 
     @app.post("/v1/attention", tags=["probe"])
     async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
@@ -132,20 +130,3 @@ def _with_messages(asked: ChatRequest, body: bytes, messages: Sequence[ChatMessa
     content = json.loads(body)
     content["messages"] = [message.model_dump(mode="json", exclude_none=True) for message in messages]
     return asked.model_copy(update={"messages": list(messages)}), json.dumps(content).encode()
-
-
-async def _unless_client_leaves(request: Request, engine: Engine, asked: ChatRequest, body: bytes) -> Response:
-    """The engine's answer; a client that hangs up cancels the work."""
-    answering = asyncio.create_task(engine.answer(asked, body))
-    leaving = asyncio.create_task(_client_leaves(request))
-    try:
-        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return answering.result() if answering.done() else CLIENT_LEFT
-    finally:
-        answering.cancel()
-        leaving.cancel()
-
-
-async def _client_leaves(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -19,6 +19,7 @@ from services.teacher.vllm_command import teacher_environment, vllm_command
 from shared.contracts import ChatRequest
 from shared.errors import MPAError, Unavailable, UpstreamError
 from shared.settings import TeacherSettings
+from shared.sse import MEDIA_TYPE, write_event
 from shared.vllm.environment import runs_on_gpu
 from shared.vllm.metrics import vllm_metrics
 from shared.vllm.server import ModelServer, Patience
@@ -123,7 +124,7 @@ class VllmEngine:
             log.warning("The model server broke off a stream: %s", type(error).__name__)
             message = "The model server broke off in the middle of this answer: ask again."
             failure = {"error": {"message": message, "type": "overloaded_error", "param": None, "code": "unavailable"}}
-            yield b"data: " + json.dumps(failure).encode() + b"\n\n"
+            yield write_event(json.dumps(failure)).encode()
 
     def _failed(self, error: httpx.HTTPError) -> NoReturn:
         self.server.saw_failure()
@@ -134,7 +135,7 @@ class _EventStream(StreamingResponse):
     """Server-sent events from upstream, which is hung up on however the stream ends, even before its first event."""
 
     def __init__(self, events: AsyncIterator[bytes], upstream: httpx.Response) -> None:
-        super().__init__(events, media_type="text/event-stream")
+        super().__init__(events, media_type=MEDIA_TYPE)
         self._upstream = upstream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.client.base import HttpClient, upstream_error
 from shared.contracts import JobList, JobReport, JobSpec, JobStatus, PairPage, UploadReceipt
+from shared.sse import read_events
 
 
 class ParityClient(HttpClient):
@@ -67,9 +68,8 @@ class ParityClient(HttpClient):
             if response.status_code >= 400:
                 await response.aread()
                 raise upstream_error(response)
-            async for line in response.aiter_lines():
-                if line.startswith("data:"):
-                    yield JobStatus.model_validate(json.loads(line[5:])["status"], extra="ignore")
+            async for data in read_events(response.aiter_lines()):
+                yield JobStatus.model_validate(json.loads(data)["status"], extra="ignore")
 
 
 def _given(**params: Any) -> dict[str, Any]:

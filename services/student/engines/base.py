@@ -1,4 +1,4 @@
-"""What a student engine can do, whatever runs the model."""
+"""The interface of a student engine, whatever runs the model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ from typing import Protocol
 
 from PIL import Image
 
-from services.student.engines.transformers.work import StreamPiece
 from shared.contracts import ChatMessage, SmokeAnswer
+from shared.errors import Busy, MPAError
+from shared.serving.work import StreamPiece
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
+
+
+class WeightsLost(MPAError):
+    """Neither the new weights nor the old ones are whole in memory, so the engine must not answer any more."""
+
+    status, slug, title = 503, "weights-lost", "The student has no weights"
+
+
+def check_room(waiting: int, limit: int) -> None:
+    """Raises Busy if ``waiting`` requests are as many as ``limit`` allows."""
+    if waiting >= limit:
+        raise Busy(
+            f"{waiting} requests wait or are in work, the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): retry later.",
+            retry_after=1.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -41,17 +57,17 @@ class Scored:
 
 
 class Watcher(Protocol):
-    """Hears how an engine works, on whatever thread that happens."""
+    """Is called as an engine works, on any thread."""
 
     def batch(self, answers: int, waits: Sequence[float]) -> None:
-        """A batch of so many answers begins; its requests waited so long for it, in seconds, as far as is known."""
+        """A batch of that many ``answers`` begins. ``waits``: seconds that its requests waited, where that is known."""
 
     def images(self, hits: int, misses: int) -> None:
-        """Of a batch's prompts with images, so many were recognised, and the features of the others computed."""
+        """The image features of a batch: ``hits`` prompts had theirs kept, ``misses`` had theirs computed."""
 
 
 class Unwatched:
-    """A `Watcher` that tells nobody."""
+    """A `Watcher` that does nothing."""
 
     def batch(self, answers: int, waits: Sequence[float]) -> None: ...
 
@@ -82,7 +98,7 @@ class Engine(Protocol):
 
     @property
     def score_trouble(self) -> str:
-        """Why ``score`` is off, empty if it is not: what the check at the start found."""
+        """Why ``score`` is off, as the check at the start found; empty if it is on."""
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
         """One answer a sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
@@ -94,12 +110,12 @@ class Engine(Protocol):
         """Log-probabilities of given answers."""
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
-        """Load ``folder`` beside the running checkpoint, try it, and switch. Raises BadCheckpoint; then nothing
+        """Load ``folder`` beside the running checkpoint, try it, and switch. If it raises BadCheckpoint, nothing
         changed.
         """
 
     async def switch_back(self, version: str) -> bool:
-        """Switch to ``version`` without a load, if it is still held; returns whether it was."""
+        """Switch to ``version`` if it is still in memory; returns whether it was."""
 
     async def close(self) -> None:
-        """Finish the running batch and stop; questions that wait get Unavailable."""
+        """Finish the running batch and stop. Questions that wait get Unavailable."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.student.engines.base import Engine
-from services.student.engines.transformers.low_priority import in_quiet_thread
+from services.student.engines.low_priority import in_quiet_thread
 from shared.checkpoints import BASE_VERSION, CheckpointRegistry, describe_difference, read_tensor_table, verify_folder
 from shared.contracts import ActivePointer, CheckpointCard, CheckpointList, SmokeAnswer, SwapResult
 from shared.errors import BadCheckpoint, NotFound, Unavailable

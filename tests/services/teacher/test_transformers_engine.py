@@ -54,8 +54,11 @@ def test_a_stream_holds_the_whole_answer(service: Service) -> None:
     with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=30) as response:
         lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
     whole = service.post(chat(temperature=0)).json()["choices"][0]["message"]["content"]
-    assert json.loads(lines[0])["choices"][0]["delta"]["content"] == whole
-    assert json.loads(lines[1])["usage"]["completion_tokens"] > 0 and lines[2] == "[DONE]"
+    *chunks, usage = [json.loads(line) for line in lines[:-1]]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0]["role"] == "assistant" and "".join(delta.get("content", "") for delta in deltas) == whole
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert usage["usage"]["completion_tokens"] > 0 and lines[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.student.engines.base import WeightsLost
 from services.student.engines.process.wire import (
     LENGTHS,
     Json,
@@ -31,10 +32,9 @@ from services.student.engines.process.wire import (
     score_head,
 )
 from services.student.engines.transformers.engine import TransformersEngine
-from services.student.engines.transformers.in_place import WeightsLost
-from services.student.engines.transformers.work import AnswerWork, ChoiceListener, Serving
 from shared.contracts import SmokeAnswer
 from shared.errors import Unavailable
+from shared.serving.work import AnswerWork, ChoiceListener, Serving
 from shared.settings import StudentSettings
 from shared.telemetry import setup_logging
 from shared.vlm.generation import Generated

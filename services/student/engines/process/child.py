@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from services.student.engines.base import Watcher
 from services.student.engines.process.wire import LENGTHS, Json, frame, read_error, read_piece
-from services.student.engines.transformers.work import StreamPiece
 from shared.errors import Unavailable
 from shared.processes.child import Child
 from shared.processes.output import pass_on
+from shared.serving.work import StreamPiece
 
 log = logging.getLogger(__name__)
 RETRY_AFTER = 2.0

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from services.student.engines.base import UNWATCHED, Answered, Question, Scored, Watcher
+from services.student.engines.base import UNWATCHED, Answered, Question, Scored, Watcher, check_room
+from services.student.engines.low_priority import in_quiet_thread
 from services.student.engines.process.child import ModelChild
 from services.student.engines.process.wire import (
     Json,
@@ -30,12 +31,11 @@ from services.student.engines.process.wire import (
     read_score,
     sampling_head,
 )
-from services.student.engines.prompts import check_length, encoder_of
-from services.student.engines.transformers.low_priority import in_quiet_thread
-from services.student.engines.transformers.work import StreamPiece, check_room
 from shared.backoff import Backoff, RestartDelays
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, MPAError, Unavailable
+from shared.serving.prompts import check_length, encoder_of
+from shared.serving.work import StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_processor, processor_digest
 from shared.vlm.prompting import Encoded
@@ -198,7 +198,7 @@ class ProcessEngine:
 
     async def _prepare(self, questions: Sequence[Question], max_tokens: int) -> Ready:
         self._check_room()
-        reader, encoders = self._reader, [encoder_of(question) for question in questions]
+        reader, encoders = self._reader, [encoder_of(question.messages, question.images) for question in questions]
         assert reader is not None  # set when the engine was started
 
         def prepare() -> Ready:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from services.student.engines.transformers.in_place import WeightsLost
-from services.student.engines.transformers.work import StreamPiece
+from services.student.engines.base import WeightsLost
 from shared.errors import BadCheckpoint, Busy, InvalidInput, MPAError, NotFound, Unavailable
+from shared.serving.work import StreamPiece
 from shared.vlm.generation import Alternative, Generated, Piece, Token
 from shared.vlm.prompting import Encoded
 from shared.vlm.sampling import Sampling

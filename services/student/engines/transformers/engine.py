@@ -6,20 +6,22 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from services.student.engines.base import UNWATCHED, Answered, Question, Scored, Watcher
-from services.student.engines.prompts import check_length, encoder_of
+from services.student.engines.base import UNWATCHED, Answered, Question, Scored, Watcher, WeightsLost, check_room
+from services.student.engines.low_priority import in_quiet_thread
 from services.student.engines.score_check import misalignment
-from services.student.engines.transformers.batcher import ModelThread
-from services.student.engines.transformers.in_place import WeightsLost, prepare_in_place
+from services.student.engines.transformers.in_place import prepare_in_place
 from services.student.engines.transformers.loading import load_checked
-from services.student.engines.transformers.low_priority import in_quiet_thread
-from services.student.engines.transformers.work import AnswerWork, Fitting, Prepared, Serving, StreamPiece
 from shared.contracts import SmokeAnswer
 from shared.errors import Unavailable
+from shared.serving.batcher import ModelThread
+from shared.serving.prompts import check_length, encoder_of
+from shared.serving.work import AnswerWork, Fitting, Prepared, Serving, StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.image_features import FeatureReuse
 from shared.vlm.loading import LoadedModel
@@ -43,9 +45,10 @@ class TransformersEngine:
         self._in_preparation = 0
         self._model = ModelThread(
             self._serving(version, loaded),
+            service="student",
             max_batch=settings.student_max_batch,
             max_wait=settings.student_max_wait.total_seconds(),
-            queue_size=settings.student_queue_size,
+            check_room=partial(check_room, limit=settings.student_queue_size),
             torch_threads=settings.torch_threads,
             on_batch=watcher.batch,
         )
@@ -102,21 +105,10 @@ class TransformersEngine:
         self._model.submit(work)
 
     async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
-
-        def on_piece(piece: StreamPiece) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
         prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
-        answering = asyncio.create_task(self._model.answers(AnswerWork(prepared, samplings, on_piece)))
-        answering.add_done_callback(lambda _: pieces.put_nowait(None))
-        try:
-            while (piece := await pieces.get()) is not None:
+        async with aclosing(self._model.stream(prepared, samplings)) as pieces:
+            async for piece in pieces:
                 yield piece
-            await answering
-        finally:
-            answering.cancel()
 
     @property
     def score_trouble(self) -> str:
@@ -188,7 +180,7 @@ class TransformersEngine:
     async def _prepare(self, question: Question, max_tokens: int) -> Prepared:
         self._model.check_room(self._in_preparation)
         serving = self._model.serving
-        encoder = encoder_of(question)
+        encoder = encoder_of(question.messages, question.images)
         self._in_preparation += 1
         try:
             encoded = await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, serving.loaded)

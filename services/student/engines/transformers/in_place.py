@@ -13,21 +13,16 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from services.student.engines.base import WeightsLost
 from services.student.engines.transformers.loading import check_smoke
 from services.student.engines.transformers.weights import check_fits, overwrite
 from shared.contracts import SmokeAnswer
-from shared.errors import BadCheckpoint, MPAError
+from shared.errors import BadCheckpoint
 from shared.settings import StudentSettings
 from shared.vlm.loading import LoadedModel, load_processor, processor_digest
 
 log = logging.getLogger(__name__)
 _CONFIG: Any = GenerationConfig  # untyped
-
-
-class WeightsLost(MPAError):
-    """Neither the new weights nor the old ones are whole in memory: nothing may be answered any more."""
-
-    status, slug, title = 503, "weights-lost", "The student has no weights"
 
 
 @dataclass(frozen=True)

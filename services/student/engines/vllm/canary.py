@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from services.student.engines.base import Answered, Engine, Question, Scored
-from services.student.engines.transformers.work import StreamPiece
 from services.student.engines.vllm.adapters import Adapters, Served
 from services.student.engines.vllm.requests import VllmRequests
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, Unavailable
+from shared.serving.work import StreamPiece
 from shared.vlm.sampling import Sampling
 
 

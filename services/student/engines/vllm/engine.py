@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from services.student.engines.base import UNWATCHED, Answered, Engine, Question, Scored, Watcher
-from services.student.engines.transformers.work import StreamPiece
 from services.student.engines.vllm.adapters import Adapters, Served, Unadaptable, adapter_of
 from services.student.engines.vllm.canary import VllmCandidate
 from services.student.engines.vllm.files import check_finite, check_same_start, end_ids, read_start
@@ -19,6 +18,7 @@ from services.student.engines.vllm.server import RETRY_AFTER, VllmChild
 from services.student.engines.vllm.smoke import check_smoke, find_misalignment
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, MPAError, Unavailable
+from shared.serving.work import StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_processor
 from shared.vlm.sampling import Sampling

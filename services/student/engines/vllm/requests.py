@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from services.student.engines.base import Answered, Question, Scored, Watcher
-from services.student.engines.transformers.work import StreamPiece, check_room
+from services.student.engines.base import Answered, Question, Scored, Watcher, check_room
 from services.student.engines.vllm.adapters import Served
 from services.student.engines.vllm.gate import SwapGate
 from services.student.engines.vllm.server import VllmChild
 from services.student.engines.vllm.wire import Growing, chat_body, read_answer, read_score, score_body
+from shared.serving.work import StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated
 from shared.vlm.prompting import completion_ids, render_with

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from services.student.engines.vllm.wire import CHAT, raise_for, read_events
+from services.student.engines.vllm.wire import CHAT, raise_for, read_chunks
 from services.student.engines.vllm.worker_extension import EXTENSION
 from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings
@@ -91,7 +91,7 @@ class VllmChild:
             async with self._http.stream("POST", self.server.base_url + CHAT, json=streamed) as response:
                 if response.status_code != 200:
                     self._judge(response.status_code, await response.aread())
-                async for chunk in read_events(response.aiter_lines()):
+                async for chunk in read_chunks(response.aiter_lines()):
                     self.server.saw_answer()
                     yield chunk
         except httpx.HTTPError as error:

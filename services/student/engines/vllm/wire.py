@@ -9,6 +9,7 @@ from typing import Any
 
 from services.student.engines.base import Question
 from shared.errors import InvalidInput, MPAError, Unavailable
+from shared.sse import read_events
 from shared.vlm.generation import Alternative, Generated, Piece, Token
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
@@ -96,12 +97,10 @@ class Growing:
         )
 
 
-async def read_events(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a stream of server-sent events. Raises Unavailable if an error is among them."""
-    async for line in lines:
-        if not line.startswith("data: ") or line == "data: [DONE]":
-            continue
-        chunk: dict[str, Any] = json.loads(line.removeprefix("data: "))
+async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a stream. Raises Unavailable if an error is among them."""
+    async for data in read_events(lines):
+        chunk: dict[str, Any] = json.loads(data)
         if "error" in chunk:
             raise Unavailable(f"vLLM broke off this answer: {message_of(chunk)}. Ask again.", retry_after=1.0)
         yield chunk

@@ -15,12 +15,12 @@ from contextlib import aclosing, contextmanager
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from services.student.engines.base import Answered, Engine, Question
-from services.student.engines.transformers.work import StreamPiece
 from services.student.rollout.canary.agreement import Comparer
 from services.student.rollout.canary.candidate import Candidate
 from services.student.rollout.canary.counts import VersionTally
 from shared.checkpoints.canaries import NOT_SERVED
 from shared.errors import InvalidInput, NotFound
+from shared.serving.work import StreamPiece
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
 

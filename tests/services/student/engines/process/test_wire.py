@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.student.engines.base import WeightsLost
 from services.student.engines.process.wire import (
     LENGTHS,
     answer_head,
@@ -26,9 +27,8 @@ from services.student.engines.process.wire import (
     sampling_head,
     score_head,
 )
-from services.student.engines.transformers.in_place import WeightsLost
-from services.student.engines.transformers.work import StreamPiece
 from shared.errors import BadCheckpoint, Busy, InvalidInput, MPAError, Unavailable
+from shared.serving.work import StreamPiece
 from shared.vlm.generation import Alternative, Generated, Piece, Token
 from shared.vlm.prompting import Encoded
 from shared.vlm.sampling import Sampling

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pydantic import ByteSize
 
 from services.student.engines.transformers.engine import TransformersEngine
-from services.student.engines.transformers.work import Serving
 from shared.errors import Busy, InvalidInput, MPAError
+from shared.serving.work import Serving
 from shared.settings import StudentSettings
 from shared.vlm.sampling import Sampling
 from tests.services.student.asking import fresh, picture, question, said

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from services.student.engines.base import WeightsLost
 from services.student.engines.transformers import weights
 from services.student.engines.transformers.engine import TransformersEngine
-from services.student.engines.transformers.in_place import WeightsLost
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint, Unavailable
 from shared.settings import StudentSettings

@@ -1,11 +1,13 @@
-"""From a question to what the model reads: the work of a processor alone, done beside the model."""
+"""From a conversation to what the model reads. This is the work of a processor alone, done beside the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from services.student.engines.base import Question
+from PIL import Image
+
+from shared.contracts import ChatMessage
 from shared.errors import InvalidInput
 from shared.vlm.image_features import image_digest
 from shared.vlm.prompting import Encoded, WithProcessor, encode, render
@@ -13,19 +15,19 @@ from shared.vlm.prompting import Encoded, WithProcessor, encode, render
 Encoder = Callable[[WithProcessor], Encoded]
 
 
-def encoder_of(question: Question) -> Encoder:
-    """Encodes the question with a checkpoint's processor; the encoder raises InvalidInput."""
+def encoder_of(messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Encoder:
+    """Encodes a conversation and its images with a checkpoint's processor. The encoder raises InvalidInput."""
 
     def encoder(loaded: WithProcessor) -> Encoded:
-        prompt = render(loaded, question.messages, question.images)
+        prompt = render(loaded, messages, images)
         try:
             encoded = encode(loaded, prompt)
-        except Exception as error:  # processors raise anything, say, for a text that spells the image token
+        except Exception as error:  # processors raise anything, for example for a text that spells the image token
             raise InvalidInput(
                 f"The model's processor cannot read this prompt ({type(error).__name__}: {error}). "
                 "Leave the model's special tokens out of the text."
             ) from error
-        return replace(encoded, image_key=image_digest(question.images)) if question.images else encoded
+        return replace(encoded, image_key=image_digest(images)) if images else encoded
 
     return encoder
 

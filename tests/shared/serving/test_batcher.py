@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
 import torch
 from PIL import Image
 
-from services.student.engines.transformers.batcher import ModelThread
-from services.student.engines.transformers.work import AnswerWork, Prepared, Serving, StreamPiece
 from shared.errors import Busy, Unavailable
+from shared.serving.batcher import ModelThread
+from shared.serving.work import AnswerWork, Prepared, Serving, StreamPiece
 from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Encoded, encode, question_prompt
@@ -37,6 +38,11 @@ def serving(loaded: LoadedModel) -> Serving:
     return Serving("v1", loaded)
 
 
+def check_room(waiting: int, limit: int) -> None:
+    if waiting >= limit:
+        raise Busy(f"{waiting} of {limit} wait", retry_after=1.0)
+
+
 class Bench:
     """A model thread with room for 4 answers a batch, which ``hold`` stops between two batches."""
 
@@ -46,9 +52,10 @@ class Bench:
         self.waits: list[float] = []
         self.thread = ModelThread(
             serving,
+            service="student",
             max_batch=4,
             max_wait=0.01,
-            queue_size=8,
+            check_room=partial(check_room, limit=8),
             torch_threads=1,
             on_batch=self._batch,
         )
@@ -159,7 +166,7 @@ async def test_an_abandoned_answer_ends_at_its_next_token(bench: Bench) -> None:
 async def test_a_full_queue_is_busy(bench: Bench) -> None:
     held = await bench.hold()
     tasks = await bench.queue(*(bench.work() for _ in range(8)))
-    with pytest.raises(Busy, match="MPA_STUDENT_QUEUE_SIZE") as caught:
+    with pytest.raises(Busy, match="8 of 8 wait") as caught:
         await bench.thread.answers(bench.work())
     assert caught.value.retry_after
     bench.release()

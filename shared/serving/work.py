@@ -1,4 +1,4 @@
-"""What waits for the model thread: questions to answer together, and other calls between two batches."""
+"""What waits for the model's thread: requests to answer together, and other calls between two batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from shared.errors import Busy
 from shared.vlm.generation import Generated, Piece
 from shared.vlm.image_features import FeatureReuse
 from shared.vlm.loading import LoadedModel
@@ -27,29 +26,29 @@ class Serving:
 
 
 class Fitting(Protocol):
-    """A prompt that waits for whatever checkpoint its batch will have."""
+    """A prompt that is not bound to a checkpoint before its batch begins."""
 
     def fit(self, serving: Serving) -> Encoded:
-        """As that checkpoint reads it."""
+        """The prompt as the batch's checkpoint reads it."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prompt encoded for a checkpoint, and how to encode it for another if a swap comes between arrival and batch."""
+    """A prompt encoded for one checkpoint, and how to encode it for another if a swap comes before its batch."""
 
     encode: Callable[[LoadedModel], Encoded]
     encoded: Encoded
     encoded_for: Serving
 
     def fit(self, serving: Serving) -> Encoded:
-        """An encoding is the processor's work alone; checkpoints with the same one share it."""
+        """Checkpoints with the same processor share an encoding, since no model takes part in it."""
         same = self.encoded_for.loaded.processor is serving.loaded.processor
         return self.encoded if same else self.encode(serving.loaded)
 
 
 @dataclass(frozen=True)
 class StreamPiece:
-    """A part of choice number ``choice``; ``finish_reason`` and ``answer`` come with its last one."""
+    """A part of choice number ``choice``. The whole ``answer`` comes with the last part."""
 
     version: str
     choice: int
@@ -58,9 +57,9 @@ class StreamPiece:
 
 
 class AnswerWork:
-    """One request: a prompt and one sampling a choice, all decoded in one batch, so by one checkpoint.
+    """One request: a prompt and one sampling a choice. All are decoded in one batch, and so by one checkpoint.
 
-    ``on_piece``, if given, hears of every part of the answer on the model's thread.
+    ``on_piece``, if given, is called with every part of the answer, on the model's thread.
     """
 
     def __init__(
@@ -77,11 +76,11 @@ class AnswerWork:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether nothing waits for it any more."""
         return self._gone.is_set()
 
     def abandon(self) -> None:
-        """Take it out of the queue, or end its rows at their next token."""
+        """Leave the queue; if the work is being decoded, end its rows at their next token."""
         self._gone.set()
         self.done.cancel()
 
@@ -92,7 +91,7 @@ class AnswerWork:
 
 
 class ChoiceListener:
-    """Hears of one choice of a work, and completes the work when its last choice is done."""
+    """Listens to one choice of a work, and completes the work when its last choice is done."""
 
     def __init__(self, work: AnswerWork, version: str, choice: int, answers: dict[int, Generated]) -> None:
         self._work, self._version, self._choice, self._answers = work, version, choice, answers
@@ -120,17 +119,8 @@ class ChoiceListener:
             self._work.on_piece(piece)
 
 
-def check_room(waiting: int, limit: int) -> None:
-    """Raises Busy for a request too many."""
-    if waiting >= limit:
-        raise Busy(
-            f"{waiting} requests wait or are in work, the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): retry later.",
-            retry_after=1.0,
-        )
-
-
 class CallWork:
-    """Something else to do with the model between two batches."""
+    """Another call to the model, made between two batches."""
 
     def __init__(self, call: Callable[[Serving], Any]) -> None:
         self.call = call
