@@ -100,14 +100,14 @@ class Replica:
         """The canary with the counts of all replicas."""
         tally, complete = await self._counts(canary.id)
         running = canary.state is CanaryState.RUNNING
-        verdict = self.canary.verdict(canary, tally, complete=complete)
+        decision = self.canary.decision(canary, tally, complete=complete)
         return CanaryReport(
             canary=canary,
             active=tally.active.stats(canary.baseline),
             candidate=tally.candidate.stats(canary.version),
             compared=tally.compared,
             agreement=tally.agreement,
-            verdict=f"{verdict.action}: {verdict.reason}" if running else "",
+            verdict=f"{decision.action}: {decision.reason}" if running else "",
         )
 
     def info(self) -> ReplicaInfo:
@@ -130,7 +130,7 @@ class Replica:
     async def _follow(self) -> None:
         while True:
             await _first(self._look, self._follow_every)
-            for step in (self.canary.converge, self.rollout.converge, self._judge):
+            for step in (self.canary.converge, self.rollout.converge, self._decide):
                 try:
                     await step()
                 except MPAError as error:
@@ -139,12 +139,12 @@ class Replica:
                     log.exception("The registry cannot be read")
             self._beat.set()
 
-    async def _judge(self) -> None:
+    async def _decide(self) -> None:
         candidate = self.canary.candidate
         if candidate is None or candidate.canary.rule is None:
             return
         tally, complete = await self._counts(candidate.canary.id)
-        await self.canary.act(self.canary.verdict(candidate.canary, tally, complete=complete))
+        await self.canary.act(self.canary.decision(candidate.canary, tally, complete=complete))
 
     async def _listen(self, board: ReplicaBoard) -> None:
         while True:

@@ -151,12 +151,12 @@ class TransformersEngine:
         self._preparing.shutdown(wait=False)
 
     async def _swap_in_place(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
-        candidate = await in_quiet_thread(prepare_in_place, self._settings, self._model.serving.loaded, folder, smoke)
+        replacement = await in_quiet_thread(prepare_in_place, self._settings, self._model.serving.loaded, folder, smoke)
 
         def overwrite(serving: Serving) -> None:
             serving.features.clear()
             try:
-                loaded = candidate.overwrite(serving.loaded)
+                loaded = replacement.overwrite(serving.loaded)
             except WeightsLost:
                 self._model.abort()
                 raise

@@ -26,8 +26,8 @@ _CONFIG: Any = GenerationConfig  # untyped
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A checkpoint that fits, and all of it but its weights."""
+class Replacement:
+    """A checkpoint that fits: everything but its weights, which are still in ``folder``."""
 
     folder: Path
     processor: Any
@@ -35,8 +35,9 @@ class Candidate:
     exact: bool
 
     def overwrite(self, serving: LoadedModel) -> LoadedModel:
-        """Make ``serving``'s model this one; no batch may run meanwhile. Raises BadCheckpoint, then the old weights are
-        back, or WeightsLost.
+        """Overwrite ``serving``'s model with this one. No batch may run meanwhile.
+
+        Raises BadCheckpoint if the old weights are back, WeightsLost if they are not.
         """
         digest = processor_digest(self.folder)
         replaced = replace(serving, processor=self.processor, processor_digest=digest, name=str(self.folder))
@@ -56,7 +57,7 @@ class Candidate:
             _load(serving)
         except Exception as error:
             raise WeightsLost(
-                f"{self.folder} could not be loaded in place ({reason}), and {serving.name} not be read back "
+                f"{self.folder} could not be loaded in place ({reason}), and {serving.name} could not be read back "
                 f"({error}): restart the service."
             ) from error
         log.warning("Read %s back: %s", serving.name, reason)
@@ -64,11 +65,11 @@ class Candidate:
 
 def prepare_in_place(
     settings: StudentSettings, serving: LoadedModel, folder: Path, smoke: SmokeAnswer | None
-) -> Candidate:
-    """Check ``folder`` against the model that serves; raises BadCheckpoint. Reads all weights, in chunks."""
+) -> Replacement:
+    """Check ``folder`` against the model that serves, reading all weights in chunks. Raises BadCheckpoint."""
     check_fits(serving.model, Path(serving.name), folder)
     processor = load_processor(folder, trust_remote_code=settings.trust_remote_code)
-    return Candidate(folder, processor, smoke, exact=settings.student_dtype == "float32")
+    return Replacement(folder, processor, smoke, exact=settings.student_dtype == "float32")
 
 
 def _load(loaded: LoadedModel) -> None:

@@ -1,7 +1,8 @@
-"""Whether vLLM can serve a LoRA adapter wholly; runs in vLLM's worker process.
+"""Whether vLLM can serve the whole of a LoRA adapter. Runs in vLLM's worker process.
 
-vLLM looks at the last part of a module's name only: an adapter of the vision tower's ``q_proj`` is loaded without a
-word and never applied. Shapes it finds wrong when the adapter is half in its buffers. So all is checked before.
+vLLM looks only at the last part of a module's name: it loads an adapter of the vision tower's ``q_proj`` without an
+error and never applies it. It finds wrong shapes only when half of the adapter is in its buffers. So everything is
+checked first.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
-from shared.checkpoints.adapters import ADAPTER_WEIGHTS
+from shared.checkpoints.files import read_tensor_table
 
 Place = tuple[Any, int]
-"""A layer that vLLM adapts, and which of its packed parts (q, k and v are one layer) a module is."""
+"""A layer that vLLM adapts, and the number of a module among its packed parts (q, k and v are one layer)."""
 
 
 def why_not_adaptable(runner: Any, folder: Path) -> str | None:
-    """What is wrong with the adapter in ``folder`` for the model of ``runner``, in words; None if nothing is."""
+    """What is wrong with the adapter in ``folder`` for the model of ``runner``; None if nothing is."""
     from vllm.lora.peft_helper import PEFTHelper
     from vllm.lora.utils import parse_fine_tuned_lora_name
 
@@ -30,19 +29,18 @@ def why_not_adaptable(runner: Any, folder: Path) -> str | None:
     renames = mapper.get_rename_mapper() if mapper is not None else None
     places = _places(manager)
     halves: dict[str, set[bool]] = {}
-    with safe_open(folder / ADAPTER_WEIGHTS, "pt") as tensors:
-        for name in tensors.keys():  # noqa: SIM118  # not a dict
-            module, is_first = parse_fine_tuned_lora_name(name, renames)
-            if module not in places:
-                return f"vLLM adapts linear layers of the language model only, {module} is none"
-            problem = _misfit(places[module], tuple(tensors.get_slice(name).get_shape()), is_first=is_first)
-            if problem:
-                return f"{name} {problem}"
-            halves.setdefault(module, set()).add(is_first)
+    for name, info in read_tensor_table(folder).items():
+        module, is_first = parse_fine_tuned_lora_name(name, renames)
+        if module not in places:
+            return f"vLLM adapts only linear layers of the language model, and {module} is not one"
+        problem = _misfit(places[module], info.shape, is_first=is_first)
+        if problem:
+            return f"{name} {problem}"
+        halves.setdefault(module, set()).add(is_first)
     single = sorted(module for module, found in halves.items() if len(found) == 1)
     if single:
         return f"{single[0]} has only one of its two matrices"
-    return None if halves else "it holds no tensor"
+    return None
 
 
 def _places(manager: Any) -> dict[str, Place]:

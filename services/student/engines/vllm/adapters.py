@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.student.engines.vllm.files import check_finite
+from services.student.engines.checkpoint import check_stored_finite
 from services.student.engines.vllm.server import VllmChild
 from shared.checkpoints.adapters import ADAPTER_FOLDER
 from shared.checkpoints.files import CARD_NAME, read_card
@@ -86,7 +86,7 @@ class Adapters:
 
         Raises Unadaptable if vLLM cannot take it; then nothing has changed.
         """
-        await asyncio.to_thread(check_finite, folder / ADAPTER_FOLDER)
+        await asyncio.to_thread(check_stored_finite, folder / ADAPTER_FOLDER)
         async with self._changing:
             served = Served(version, folder, self._new_name(version))
             await self._room()

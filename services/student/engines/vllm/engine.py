@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from services.student.engines.base import UNWATCHED, Answered, Engine, Question, Scored, Watcher
+from services.student.engines.checkpoint import check_stored_finite
 from services.student.engines.vllm.adapters import Adapters, Served, Unadaptable, adapter_of
 from services.student.engines.vllm.canary import VllmCandidate
-from services.student.engines.vllm.files import check_finite, check_same_start, end_ids, read_start
+from services.student.engines.vllm.files import check_same_start, end_ids, read_start
 from services.student.engines.vllm.requests import VllmRequests
 from services.student.engines.vllm.server import RETRY_AFTER, VllmChild
 from services.student.engines.vllm.smoke import check_smoke, find_misalignment
@@ -64,7 +65,7 @@ class VllmEngine:
         watcher: Watcher = UNWATCHED,
     ) -> VllmEngine:
         """An engine that serves ``folder``; raises BadCheckpoint."""
-        await asyncio.to_thread(check_finite, folder)
+        await asyncio.to_thread(check_stored_finite, folder)
         processor = await asyncio.to_thread(load_processor, folder, trust_remote_code=settings.trust_remote_code)
         engine = cls(settings, version, folder, processor, watcher)
         try:
@@ -207,7 +208,7 @@ class VllmEngine:
             self._adapters.drop(old)
 
     async def _overwrite(self, version: str, folder: Path, smoke: SmokeAnswer | None, given_up: asyncio.Event) -> None:
-        await asyncio.to_thread(check_finite, folder)
+        await asyncio.to_thread(check_stored_finite, folder)
         if problem := await self._child.why_not(folder):
             raise BadCheckpoint(f"{folder} cannot be loaded in place: {problem}. {self.version} goes on serving.")
         candidate = Served(version, folder, self._settings.student_name)

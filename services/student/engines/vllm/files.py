@@ -1,4 +1,4 @@
-"""What a checkpoint's files must be so that a running vLLM can take its weights; no vLLM needed to find out."""
+"""What a checkpoint's files must be so that a running vLLM can take its weights. No vLLM is needed to find out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import safe_open
-
-from shared.checkpoints.files import weight_files
+from services.student.engines.checkpoint import essence
 from shared.errors import BadCheckpoint
 
 KEPT_AT_START = (
@@ -20,7 +16,6 @@ KEPT_AT_START = (
     "*.model", "*.tiktoken", "*.jinja", "chat_template*", "additional_chat_templates/*", "*processor*.json",
 )  # fmt: skip
 """Patterns of the files that vLLM reads when it starts, and never again."""
-IGNORED_KEYS = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
 
 
 def read_start(folder: Path) -> dict[str, str]:
@@ -33,7 +28,7 @@ def check_same_start(started_with: Mapping[str, str], folder: Path) -> None:
     """Raises BadCheckpoint unless ``folder`` has the configuration, tokenizer, templates and processors of
     ``started_with``.
 
-    vLLM would serve the new weights with the old ones of these: wrong answers, and no error.
+    vLLM would serve the new weights with the old files: wrong answers, and no error.
     """
     found = read_start(folder)
     for name in sorted(started_with.keys() | found.keys()):
@@ -46,18 +41,8 @@ def check_same_start(started_with: Mapping[str, str], folder: Path) -> None:
             )
 
 
-def check_finite(folder: Path) -> None:
-    """Raises BadCheckpoint naming the weight that holds NaN or infinite values."""
-    for path in weight_files(folder):
-        with safe_open(path, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  # not a dict
-                tensor = weights.get_tensor(name)
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    raise BadCheckpoint(f"{folder}: the weight {name} holds NaN or infinite values. Train it again.")
-
-
 def end_ids(folder: Path, default: int) -> tuple[int, ...]:
-    """Tokens that end an answer: those of the generation config, else the tokenizer's."""
+    """The tokens that end an answer: those of the generation config, or else the tokenizer's."""
     path = folder / "generation_config.json"
     found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
     found = default if found is None else found
@@ -65,15 +50,9 @@ def end_ids(folder: Path, default: int) -> tuple[int, ...]:
 
 
 def _digest(path: Path) -> str:
-    """Of what a JSON file says: written anew by another release, the same may look different."""
+    """A JSON file's digest is that of its content: another release may write the same content in another form."""
     content = path.read_bytes()
     if path.suffix == ".json":
         with suppress(ValueError):
-            content = json.dumps(_essence(json.loads(content)), sort_keys=True).encode()
+            content = json.dumps(essence(json.loads(content)), sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()
-
-
-def _essence(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _essence(inner) for key, inner in value.items() if key not in IGNORED_KEYS}
-    return [_essence(inner) for inner in value] if isinstance(value, list) else value

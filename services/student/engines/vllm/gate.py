@@ -1,4 +1,4 @@
-"""Requests pass together; a swap waits for those inside and keeps the others waiting, not failing."""
+"""Requests pass together. A swap waits for those inside, and the others wait for the swap instead of failing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ class SwapGate:
         self._inside = 0
         self._closed = False
 
-    @property
-    def inside(self) -> int:
-        """Requests that have passed and are not done."""
-        return self._inside
-
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
         """Wait while the gate is closed, then be inside."""
@@ -34,7 +29,7 @@ class SwapGate:
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """Close the gate and wait until nobody is inside; one at a time."""
+        """Close the gate and wait until no request is inside. One swap at a time may do so."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._closed)
             self._closed = True

@@ -7,37 +7,34 @@ import io
 import torch
 
 from services.student.engines.base import Question
+from services.student.engines.checkpoint import check_answer
 from services.student.engines.score_check import COARSE, QUESTIONS, TOLERANCE, grey_image, largest_gap
 from services.student.engines.vllm.adapters import Served
 from services.student.engines.vllm.requests import VllmRequests
 from services.student.engines.vllm.wire import Misaligned
 from shared.checkpoints import SMOKE_TOKENS
 from shared.contracts import ChatMessage, ImagePart, ImageURL, SmokeAnswer, TextPart
-from shared.errors import BadCheckpoint
 from shared.images import to_data_url
 from shared.vlm.sampling import Sampling
 
 
 async def check_smoke(requests: VllmRequests, served: Served, smoke: SmokeAnswer, *, exact: bool) -> None:
-    """Ask the card's question; ``exact`` where this dtype is the one the answer was recorded with.
+    """Ask the card's question. ``exact``: the answer was recorded with this dtype, so it must be the same.
 
-    Raises BadCheckpoint if another answer comes.
+    Raises BadCheckpoint.
     """
     image = ImagePart(type="image_url", image_url=ImageURL(url=f"data:image/png;base64,{smoke.image_png_base64}"))
     content = [image, TextPart(type="text", text=smoke.question)]
     question = Question((ChatMessage(role="user", content=content),), ())
-    answer = (await requests.one_answer(served, question, Sampling(max_tokens=SMOKE_TOKENS))).text.strip()
-    if exact and answer != smoke.answer.strip():
-        raise BadCheckpoint(
-            f"{served.folder} answers {answer!r} to the smoke question {smoke.question!r}; its card says "
-            f"{smoke.answer!r}. The files are not what was trained, or another library version reads them differently."
-        )
+    answer = (await requests.one_answer(served, question, Sampling(max_tokens=SMOKE_TOKENS))).text
+    if exact:
+        check_answer(served.folder, smoke, answer)
 
 
 async def find_misalignment(requests: VllmRequests, served: Served, *, exact: bool) -> str:
     """Compare the log-probabilities that vLLM gave while it wrote an answer with those it gives to the answer.
 
-    Returns what is wrong, empty if nothing is.
+    Returns what is wrong; empty if nothing is.
     """
     file = io.BytesIO()
     grey_image().save(file, "PNG")

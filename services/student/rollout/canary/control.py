@@ -11,7 +11,7 @@ from services.student.engines.base import Engine
 from services.student.rollout.canary.candidate import Candidate
 from services.student.rollout.canary.counts import Tally
 from services.student.rollout.canary.routing import Router
-from services.student.rollout.canary.rule import Verdict, judge
+from services.student.rollout.canary.rule import Decision, decide
 from services.student.rollout.swap import Rollout, StartEngine
 from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import ActivePointer, Canary, CanaryRequest, CanaryState, SwapResult
@@ -128,20 +128,20 @@ class CanaryControl:
             elif canary.state is CanaryState.RUNNING and self._rollout.engine.version == canary.baseline:
                 await self._serve_beside(canary)
 
-    def verdict(self, canary: Canary, tally: Tally, *, complete: bool) -> Verdict:
-        """What the rule says to ``tally``, the sum over replicas (or this one's, if not ``complete``)."""
+    def decision(self, canary: Canary, tally: Tally, *, complete: bool) -> Decision:
+        """What the rule decides from ``tally``, the sum over replicas, or this one's counts if not ``complete``."""
         if canary.rule is None:
-            return Verdict("wait", "no rule: promote or abort it by call")
+            return Decision("wait", "no rule: promote or abort it by a call")
         age = (datetime.now(UTC) - canary.started_at).total_seconds()
-        return judge(canary.rule, tally, age=age, complete=complete)
+        return decide(canary.rule, tally, age=age, complete=complete)
 
-    async def act(self, verdict: Verdict) -> None:
-        """Carry out what the rule said; another replica may have been faster, which is fine."""
+    async def act(self, decision: Decision) -> None:
+        """Carry out what the rule decided. Another replica may have done so already, which is fine."""
         try:
-            if verdict.action == "promote":
-                await self.promote(BY_RULE, verdict.reason)
-            elif verdict.action == "abort":
-                await self.abort(BY_RULE, verdict.reason)
+            if decision.action == "promote":
+                await self.promote(BY_RULE, decision.reason)
+            elif decision.action == "abort":
+                await self.abort(BY_RULE, decision.reason)
         except (Conflict, NotFound) as error:
             log.info("The rule's decision came too late: %s", error.detail)
 

@@ -1,4 +1,4 @@
-"""What a canary's rule makes of its counts: promote, abort, or wait, with the reason in words."""
+"""What a canary's rule decides from its counts: promote, abort or wait, with the reason in words."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from shared.contracts import CanaryRule
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     action: Literal["promote", "abort", "wait"]
     reason: str
 
 
-def judge(rule: CanaryRule, tally: Tally, *, age: float, complete: bool) -> Verdict:
+def decide(rule: CanaryRule, tally: Tally, *, age: float, complete: bool) -> Decision:
     """``age``: seconds since the canary began. ``complete``: the counts are those of all replicas.
 
-    A broken limit is believed whoever saw it; for a promotion all replicas must have been heard.
+    A broken limit counts whichever replica saw it. A promotion needs the counts of all replicas.
     """
     requests = tally.candidate.requests
     enough = requests >= rule.min_requests
     if enough and (broken := next(_broken(rule, tally), None)) is not None:
-        return Verdict("abort", broken)
+        return Decision("abort", broken)
     waiting = next(_waiting(rule, tally, age, complete), None)
     if waiting is not None and rule.max_seconds is not None and age > rule.max_seconds:
-        return Verdict("abort", f"not decided within {rule.max_seconds:g} s: {waiting}")
+        return Decision("abort", f"not decided within {rule.max_seconds:g} s: {waiting}")
     if waiting is not None:
-        return Verdict("wait", waiting)
-    return Verdict("promote", f"all limits kept over {requests} candidate answers")
+        return Decision("wait", waiting)
+    return Decision("promote", f"all limits kept over {requests} candidate answers")
 
 
 def _broken(rule: CanaryRule, tally: Tally) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _waiting(rule: CanaryRule, tally: Tally, age: float, complete: bool) -> Iter
     if not complete:
         yield "Redis does not answer, so the other replicas' counts are unknown"
     if not rule.promote:
-        yield "all limits kept; the rule does not promote: do it by call"
+        yield "all limits kept; the rule does not promote: promote it by a call"
 
 
 def _compared_enough(rule: CanaryRule, tally: Tally) -> bool:
@@ -70,11 +70,11 @@ def _compared_enough(rule: CanaryRule, tally: Tally) -> bool:
 
 
 def _to_compare(rule: CanaryRule) -> int:
-    """A tenth of ``min_requests``, since not every answer can be compared."""
+    """A tenth of ``min_requests``, because not every answer can be compared."""
     return max(1, rule.min_requests // 10)
 
 
 def latency_ratio(tally: Tally) -> float | None:
-    """The candidate's p95 over the active version's; None unless both answered."""
+    """The candidate's p95 latency over the active version's; None unless both have answered."""
     candidate, active = tally.candidate.latencies.quantile(0.95), tally.active.latencies.quantile(0.95)
     return None if candidate is None or not active else candidate / active

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.student.rollout.canary.counts import BOUNDS, Latencies, Tally, VersionTally, total
-from services.student.rollout.canary.rule import judge
+from services.student.rollout.canary.rule import decide
 from shared.contracts import CanaryRule
 
 SECONDS = st.lists(st.floats(0.0005, 100.0), min_size=1, max_size=200)
@@ -69,7 +69,7 @@ def test_nothing_counted_has_no_latency() -> None:
     ("counts", "rule", "action", "words"),
     [
         (tally(), {}, "promote", "100 candidate answers"),
-        (tally(), {"promote": False}, "wait", "by call"),
+        (tally(), {"promote": False}, "wait", "by a call"),
         (tally(), {"min_requests": 101}, "wait", "100 of 101"),
         (tally(), {"min_seconds": 61}, "wait", "60 of 61 s"),
         (tally(errors=5), {}, "abort", "5 of 105"),
@@ -86,13 +86,13 @@ def test_nothing_counted_has_no_latency() -> None:
         (Tally(candidate=tally().candidate), {}, "wait", "no answers of both"),
     ],
 )
-def test_a_rule_judges(counts: Tally, rule: dict[str, object], action: str, words: str) -> None:
+def test_a_rule_decides(counts: Tally, rule: dict[str, object], action: str, words: str) -> None:
     settings = {"min_requests": 100, "promote": True, **rule}
-    verdict = judge(CanaryRule.model_validate(settings), counts, age=60.0, complete=True)
-    assert (verdict.action, words in verdict.reason) == (action, True), verdict
+    decision = decide(CanaryRule.model_validate(settings), counts, age=60.0, complete=True)
+    assert (decision.action, words in decision.reason) == (action, True), decision
 
 
 def test_without_the_other_replicas_a_rule_aborts_but_does_not_promote() -> None:
     rule = CanaryRule(min_requests=100, promote=True)
-    assert judge(rule, tally(), age=60, complete=False).action == "wait"
-    assert judge(rule, tally(errors=50), age=60, complete=False).action == "abort"
+    assert decide(rule, tally(), age=60, complete=False).action == "wait"
+    assert decide(rule, tally(errors=50), age=60, complete=False).action == "abort"
