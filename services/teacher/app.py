@@ -1,23 +1,20 @@
-"""The teacher's HTTP face: OpenAI chat completions with images."""
+"""Routes of the teacher service: OpenAI chat completions with images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
+from services.teacher.components import engine_metrics, lifespan, readiness
 from services.teacher.engine import Engine
-from services.teacher.vllm_engine import VllmEngine
 from shared.contracts import (
     AttentionRequest,
     AttentionResponse,
     ChatMessage,
     ChatRequest,
-    Health,
     ModelInfo,
     ModelList,
 )
@@ -25,42 +22,19 @@ from shared.errors import Forbidden, NotFound
 from shared.http import create_app, invalid_fields
 from shared.http.disconnects import unless_gone
 from shared.images import ImageLimits
-from shared.images.chat import ChatImages
 from shared.settings import TeacherSettings
-
-if TYPE_CHECKING:
-    from shared.vlm.probe import AttentionProbe
 
 
 def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI:
-    """The service; ``engine`` is made from the settings where none is given. It starts and stops with the app."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.engine = running = engine or make_engine(settings)
-        app.state.images = images = ChatImages(
-            settings, max_images=settings.teacher_max_images, setting="MPA_TEACHER_MAX_IMAGES"
-        )
-        app.state.probe = probe = make_probe(settings) if settings.attention_probe else None
-        await running.start()
-        try:
-            yield
-        finally:
-            if probe is not None:
-                await probe.aclose()
-            await running.stop()
-            images.close()
-
-    async def ready(app: FastAPI) -> Health:
-        running: Engine = app.state.engine
-        details = {"model": settings.teacher_model, "attention": settings.attention_probe, **running.details}
-        return Health(service="teacher", ready=running.ready, reason=running.reason, details=details)
-
-    async def metrics(app: FastAPI) -> bytes:
-        running: Engine = app.state.engine
-        return await running.metrics()
-
-    app = create_app("teacher", settings, lifespan=lifespan, ready=ready, openai_errors=True, more_metrics=metrics)
+    """The service. ``engine`` is made from the settings if none is given; it starts and stops with the app."""
+    app = create_app(
+        "teacher",
+        settings,
+        lifespan=lifespan(settings, engine),
+        ready=readiness(settings),
+        openai_errors=True,
+        more_metrics=engine_metrics,
+    )
 
     @app.post("/v1/chat/completions", tags=["chat"])
     async def chat(request: Request) -> Response:
@@ -93,30 +67,6 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
     return app
 
 
-def make_engine(settings: TeacherSettings) -> Engine:
-    """The engine that ``MPA_TEACHER_ENGINE`` names. Transformers is imported only where it is used."""
-    if settings.teacher_engine == "vllm":
-        return VllmEngine.from_settings(settings)
-    from services.teacher.transformers_engine import TransformersEngine
-
-    return TransformersEngine(settings)
-
-
-def make_probe(settings: TeacherSettings) -> AttentionProbe:
-    """vLLM gives no attention weights, so the probe runs a copy of the model on transformers, imported only here."""
-    from shared.vlm.loading import local_folder
-    from shared.vlm.probe import AttentionProbe
-
-    return AttentionProbe(
-        lambda: (settings.teacher_model, local_folder(settings.teacher_model)),
-        dtype="float32" if settings.teacher_dtype == "auto" else settings.teacher_dtype,
-        device="auto",
-        idle=settings.attention_idle.total_seconds(),
-        torch_threads=settings.torch_threads,
-        trust_remote_code=settings.trust_remote_code,
-    )
-
-
 def parse_chat(body: bytes) -> ChatRequest:
     """Raises InvalidInput naming the fields that are wrong."""
     try:
@@ -126,7 +76,7 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 
 def _with_messages(asked: ChatRequest, body: bytes, messages: Sequence[ChatMessage]) -> tuple[ChatRequest, bytes]:
-    """The request with fetched images in place of their addresses: the model server must never fetch one."""
+    """The request with images in place of their addresses, because the model server must never fetch one."""
     content = json.loads(body)
     content["messages"] = [message.model_dump(mode="json", exclude_none=True) for message in messages]
     return asked.model_copy(update={"messages": list(messages)}), json.dumps(content).encode()

@@ -1,4 +1,4 @@
-"""What the app needs of an engine, whichever runs the model."""
+"""The interface of a teacher engine, whatever runs the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.contracts import ChatRequest
 
 
 class Engine(Protocol):
-    """Runs the model. ``start`` returns at once; ``reason`` says in words why the engine is not ``ready``."""
+    """Runs the model. ``start`` returns at once. ``reason`` says why the engine is not ``ready``."""
 
     @property
     def ready(self) -> bool: ...
@@ -30,5 +30,5 @@ class Engine(Protocol):
         ...
 
     async def metrics(self) -> bytes:
-        """The model server's own metrics in Prometheus' text format; empty where there are none at present."""
+        """The model server's own metrics in Prometheus' text format; empty if there are none at present."""
         ...

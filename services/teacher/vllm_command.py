@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from shared.settings import TeacherSettings
 from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, vllm_environment
 
-# Held to a JSON schema, some models write spaces between two fields until their tokens are used up.
+# When some models must follow a JSON schema, they write spaces between two fields until their tokens are used up.
 JSON_FLAGS = ('--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',)
 
 
 def vllm_command(settings: TeacherSettings, port: int, *, on_gpu: bool) -> list[str]:
     """The server's command line; ``MPA_TEACHER_VLLM_ARGS`` comes last, so that it wins.
 
-    On a GPU the context length is the model's own unless the settings name one: images of real models take more than
-    the 1,024 tokens that suit a small CPU.
+    On a GPU the context length is the model's own unless the settings name one, because images take more of a real
+    model's tokens than the 1,024 that suit a small CPU.
     """
     command = [
         settings.teacher_vllm_python or sys.executable,

@@ -1,4 +1,4 @@
-"""Passes chat requests to the supervised vLLM server, bytes for bytes, and its answers back."""
+"""Passes chat requests to the supervised vLLM server byte for byte, and its answers back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class VllmEngine:
         self.server = server
         self._timeout = timeout
         self._whole = Loopback(timeout)
-        # Streams keep their connections for long, so a pool would only make them wait.
+        # Streams hold their connections for a long time, so a limited pool would only make them wait.
         unbounded = httpx.Limits(max_connections=None, max_keepalive_connections=8)
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5.0), limits=unbounded, trust_env=False)
 
@@ -50,7 +50,7 @@ class VllmEngine:
             lambda port: vllm_command(settings, port, on_gpu=on_gpu),
             teacher_environment(settings, os.environ, on_gpu=on_gpu),
             settings.teacher_name,
-            # Busy with long requests is not hung: a probe gets half of the time that any request gets.
+            # A server that is busy with long requests is not hung: a probe gets half the time of a request.
             Patience(ready=settings.teacher_ready_timeout.total_seconds(), probe=timeout / 2),
         )
         return cls(server, timeout)
@@ -98,7 +98,7 @@ class VllmEngine:
         return Response(content, status, media_type="application/json")
 
     async def _stream(self, body: bytes) -> Response | tuple[int, bytes]:
-        """The stream, or status and content where the server does not begin one."""
+        """The stream, or status and content if the server does not begin one."""
         url, headers = self.server.base_url + CHAT, {"Content-Type": "application/json"}
         response = await self._http.send(
             self._http.build_request("POST", url, content=body, headers=headers), stream=True
@@ -115,7 +115,7 @@ class VllmEngine:
         return await vllm_metrics(self.server, self._http)
 
     async def _events(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """The stream as it comes. When it breaks off, the status has been sent: an error event says so."""
+        """The stream as it comes. If it breaks off, the status has been sent already, so an error event says so."""
         try:
             async for chunk in response.aiter_raw():
                 yield chunk
@@ -132,7 +132,7 @@ class VllmEngine:
 
 
 class _EventStream(StreamingResponse):
-    """Server-sent events from upstream, which is hung up on however the stream ends, even before its first event."""
+    """Server-sent events from the model server. However the stream ends, the connection to the server is closed."""
 
     def __init__(self, events: AsyncIterator[bytes], upstream: httpx.Response) -> None:
         super().__init__(events, media_type=MEDIA_TYPE)
@@ -154,7 +154,7 @@ def _as_unavailable(error: httpx.HTTPError, timeout: float) -> MPAError:
 
 
 def _openai_shape(content: bytes) -> dict[str, Any]:
-    """vLLM's refusal as OpenAI would word its kind; the message stays vLLM's, whatever shape it comes in."""
+    """vLLM's refusal in OpenAI's shape. The message is vLLM's, whatever shape it comes in."""
     message, param = _message(content), None
     with contextlib.suppress(ValueError, LookupError, TypeError):
         param = json.loads(content)["error"].get("param")
@@ -165,7 +165,7 @@ def _openai_shape(content: bytes) -> dict[str, Any]:
 
 
 def _message(content: bytes) -> str:
-    """The words of an error body, whatever its shape."""
+    """The message of an error body, whatever its shape."""
     try:
         body = json.loads(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Loading a checkpoint must not take the processor from those who answer: it runs on threads of low priority."""
+"""Threads of low priority for loading a checkpoint, so that it does not take the processor from requests."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NICENESS = 10
 
 
 async def in_quiet_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As asyncio.to_thread, on a thread of its own that the kernel prefers all others to (on Linux)."""
-    context = copy_context()  # its log lines belong to the caller's request and trace
+    """As asyncio.to_thread, on a new thread to which the kernel prefers all others (on Linux)."""
+    context = copy_context()  # so that its log lines belong to the caller's request and trace
     pool = ThreadPoolExecutor(1, "student-load", initializer=_lower_priority)
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(function, *args, **kwargs))

@@ -1,4 +1,4 @@
-"""What the engine's batches say of themselves on ``/metrics``."""
+"""The engine's batches and swaps on ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAIT_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 
 
 class EngineMetrics:
-    """Implements `Watcher`; safe to use from threads."""
+    """Implements `Watcher`. Safe to use from threads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         sizes = Histogram(
@@ -49,7 +49,7 @@ class EngineMetrics:
             self._waits.observe(wait)
 
     def watch(self, queued: Callable[[], int]) -> None:
-        """Show the queue's length whenever the metrics are read."""
+        """Report the queue's length whenever the metrics are read."""
         self._queued.set_function(queued)
 
     def swap(self, result: str, seconds: float) -> None:

@@ -1,5 +1,5 @@
-"""Whether scores can be trusted: peers report log-probabilities that are out of step with their tokens when there are
-images in a prompt, so every engine compares a few with a second way to get them before it gives any.
+"""Whether scores can be trusted. Log-probabilities have been reported out of step with their tokens where a prompt has
+images, so every engine computes a few scores in a second way and compares them before it gives any.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUESTIONS = ("what is this?", "look again: what is this, where is it, and what i
 ANSWERS = ("something grey", "no")
 TOLERANCE = {torch.float32: 1e-3}
 COARSE = 0.25
-"""For 16-bit floats: a wrong place is off by whole nats."""
+"""For 16-bit floats. A score of the wrong token is off by whole nats."""
 
 
 def grey_image() -> Image.Image:
@@ -27,10 +27,10 @@ def grey_image() -> Image.Image:
 
 @torch.inference_mode()
 def misalignment(loaded: LoadedModel) -> str:
-    """Why scores of ``loaded`` are wrong, empty if they are right.
+    """Why scores of ``loaded`` are wrong; empty if they are right.
 
-    A left-padded batch of two prompts of different lengths, of which only the last logits are computed, against a
-    forward pass over each sequence alone with all its logits.
+    Compares a left-padded batch of two prompts of different lengths, of which only the last logits are computed, with a
+    forward pass over each sequence alone that computes all logits.
     """
     try:
         encoded = [encode(loaded, question_prompt(loaded, grey_image(), text)) for text in QUESTIONS]
@@ -51,7 +51,7 @@ def misalignment(loaded: LoadedModel) -> str:
 
 
 def largest_gap(found: Sequence[float], wanted: Sequence[float]) -> float:
-    """Infinite if there are not equally many, or one is no number."""
+    """Infinite if their numbers differ, or if one of them is NaN."""
     if len(found) != len(wanted):
         return float("inf")
     gaps = [abs(a - b) for a, b in zip(found, wanted, strict=True)]

@@ -1,9 +1,9 @@
 """The pile that the traffic tap fills in the store, bounded in size and age.
 
 Layout: ``traffic/<student>/<hour>/<sha256>.<ending>``, one file an image, so an image that is asked about often is kept
-once an hour; beside it, where questions are wanted, ``<sha256>-<id>.json`` (image, question, checkpoint, time). Folders
-are hours (UTC): what is too old, or too much, goes an hour at a time, the oldest first. The present hour is never
-deleted: once it fills the pile alone, no more images are taken in it.
+once an hour. If questions are kept, ``<sha256>-<id>.json`` (image, question, checkpoint, time) is beside it. Folders
+are hours (UTC). What is too old or too much is deleted an hour at a time, the oldest first. The present hour is never
+deleted: once it alone fills the pile, it takes no more images.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ ENDINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": 
 
 
 class TrafficPile:
-    """Used by one thread of each replica; replicas may share a pile, and each counts what the others wrote now and
-    then.
-    """
+    """Used by one thread of each replica. Replicas may share a pile; each counts now and then what the others wrote."""
 
     def __init__(self, store: Store, student: str, *, max_bytes: int, max_age: timedelta) -> None:
         self._store, self._prefix = store, traffic_prefix(student)
@@ -55,24 +53,24 @@ class TrafficPile:
         return True
 
     def tidy(self, room: int = 0, now: datetime | None = None) -> None:
-        """Delete hours that are too old, then the oldest ones until ``room`` bytes fit; whatever the store does, the
-        tap goes on.
+        """Delete the hours that are too old, then the oldest ones until ``room`` bytes fit. Errors of the store are
+        only logged, so that the tap goes on.
         """
         self._tidy_at = time.monotonic() + TIDY_SECONDS
         try:
             self._bytes = self._tidied(room, now or datetime.now(UTC))
-        except Exception:  # another replica may delete the same, and a store may be away
+        except Exception:  # another replica may delete the same hour, and the store may be unavailable
             log.exception("The traffic pile could not be tidied")
 
     def _has_room(self, size: int, now: datetime) -> bool:
-        """Whether ``size`` bytes fit, if need be after deleting; a pile that stays full is looked at once a minute."""
+        """Whether ``size`` bytes fit, after deleting if necessary. A pile that stays full is checked once a minute."""
         if time.monotonic() >= self._tidy_at or (not self._stuck and self._bytes + size > self._max_bytes):
             self.tidy(size, now)
             self._stuck = self._bytes + size > self._max_bytes
         return self._bytes + size <= self._max_bytes
 
     def _tidied(self, room: int, now: datetime) -> int:
-        """Bytes that are left."""
+        """Delete hours; returns the bytes that are left."""
         oldest, present = (now - self._max_age).strftime(HOUR_FORMAT), now.strftime(HOUR_FORMAT)
         sizes: dict[str, int] = {}
         for hour in self._store.list_dirs(self._prefix):

@@ -1,4 +1,4 @@
-"""The traffic tap: a sampled share of what users ask goes to the store, as an image pile that a job can name."""
+"""The traffic tap: a share of what users ask goes to the store, as an image pile that a job can name."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ QUEUE_SIZE = 256
 QUEUE_BYTES = 64 * 1024 * 1024
 
 Filter = Callable[[Image.Image, str | None], tuple[Image.Image, str | None] | None]
-"""A privacy filter: gets an image and its question (None if questions are not wanted); returns what may be stored, or
-None for nothing. Called on the tap's own thread."""
+"""A privacy filter. It gets an image and its question (None if questions are not kept) and returns what may be stored,
+or None for nothing. It is called on the tap's own thread."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class Tapped:
     """What one request showed and asked."""
 
     images: tuple[str, ...]
@@ -48,7 +48,7 @@ class Sample:
 
 
 class TrafficTap:
-    """Takes samples without ever slowing or failing a request: what the writer cannot keep up with is left out."""
+    """Keeps requests without ever slowing or failing one: what the writer cannot keep up with is left out."""
 
     def __init__(self, settings: StudentSettings, store: Store, metrics: CollectorRegistry) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class TrafficTap:
             max_bytes=int(settings.student_tap_max_bytes),
             max_age=settings.student_tap_max_age,
         )
-        self._queue: Queue[Sample | None] = Queue(QUEUE_SIZE)
+        self._queue: Queue[Tapped | None] = Queue(QUEUE_SIZE)
         self._waiting_bytes = 0
         self._waiting_lock = threading.Lock()
         self._random = random.Random()
@@ -75,68 +75,68 @@ class TrafficTap:
         return self._settings.student_tap_share > 0
 
     def offer(self, question: Question, checkpoint: str) -> None:
-        """Maybe take a sample; returns at once and never raises."""
+        """Keep this request, if it is one of the share. Returns at once and never raises."""
         if not self.on or self._random.random() >= self._settings.student_tap_share:
             return
-        sample = _sample(question, checkpoint)
-        if not sample.images:
+        tapped = _tapped(question, checkpoint)
+        if not tapped.images:
             return
-        if not self._enqueue(sample):
+        if not self._enqueue(tapped):
             self._samples.labels("left_out").inc()
 
     async def aclose(self) -> None:
-        """Write what waits, for a few seconds at most."""
+        """Write what still waits, for a few seconds at most."""
         if self._thread.is_alive():
             self._stopping.set()
             with contextlib.suppress(Full):
                 self._queue.put_nowait(None)
             await asyncio.to_thread(self._thread.join, 5.0)
 
-    def _enqueue(self, sample: Sample) -> bool:
+    def _enqueue(self, tapped: Tapped) -> bool:
         with self._waiting_lock:
-            if self._waiting_bytes + sample.size > QUEUE_BYTES:
+            if self._waiting_bytes + tapped.size > QUEUE_BYTES:
                 return False
             try:
-                self._queue.put_nowait(sample)
+                self._queue.put_nowait(tapped)
             except Full:
                 return False
-            self._waiting_bytes += sample.size
+            self._waiting_bytes += tapped.size
             return True
 
     def _run(self) -> None:
         self._pile.tidy()
         while not (self._stopping.is_set() and self._queue.empty()):
             try:
-                sample = self._queue.get(timeout=TIDY_SECONDS)
+                tapped = self._queue.get(timeout=TIDY_SECONDS)
             except Empty:
                 self._pile.tidy()
                 continue
-            if sample is not None:
-                self._samples.labels(self._take(sample)).inc()
+            if tapped is not None:
+                self._samples.labels(self._take(tapped)).inc()
                 with self._waiting_lock:
-                    self._waiting_bytes -= sample.size
+                    self._waiting_bytes -= tapped.size
 
-    def _take(self, sample: Sample) -> str:
-        """Store a sample; returns what became of it. Whatever goes wrong, the tap goes on."""
+    def _take(self, tapped: Tapped) -> str:
+        """Store what was tapped; returns the result. Whatever goes wrong, the tap goes on."""
         try:
-            results = {self._store_image(url, sample) for url in sample.images}
+            results = {self._store_image(url, tapped) for url in tapped.images}
         except Exception:
-            log.exception("A sample of the traffic could not be stored")
+            log.exception("A tapped request could not be stored")
             return "failed"
         return next(result for result in ("stored", "full", "filtered") if result in results)
 
-    def _store_image(self, url: str, sample: Sample) -> str:
-        data, question = from_data_url(url), sample.question if self._settings.student_tap_questions else None
+    def _store_image(self, url: str, tapped: Tapped) -> str:
+        data, question = from_data_url(url), tapped.question if self._settings.student_tap_questions else None
         if self._filter is not None:
             kept = self._filter(decode_image(data, self._limits), question)
             if kept is None:
                 return "filtered"
             data, question = _as_png(kept[0]), kept[1] if question is not None else None
-        return "stored" if self._pile.put(data, question, sample.checkpoint) else "full"
+        return "stored" if self._pile.put(data, question, tapped.checkpoint) else "full"
 
 
 def without_metadata(image: Image.Image, question: str | None) -> tuple[Image.Image, str | None]:
-    """A ready-made filter: every filtered image is written anew from its pixels, so place, camera and comments go."""
+    """A ready-made filter. Filtered images are written anew from their pixels, without place, camera or comments."""
     return image, question
 
 
@@ -157,7 +157,7 @@ def load_filter(name: str) -> Filter | None:
     return found  # type: ignore[no-any-return]
 
 
-def _sample(question: Question, checkpoint: str) -> Sample:
+def _tapped(question: Question, checkpoint: str) -> Tapped:
     """The images and the text of the last user turn that shows any, and all images before it."""
     images: list[str] = []
     text = ""
@@ -168,12 +168,12 @@ def _sample(question: Question, checkpoint: str) -> Sample:
         images += [part.image_url.url for part in parts if isinstance(part, ImagePart)]
         words = [part.text for part in parts if isinstance(part, TextPart)]
         text = message.content if isinstance(message.content, str) else " ".join(words)
-    return Sample(tuple(images), text, checkpoint)
+    return Tapped(tuple(images), text, checkpoint)
 
 
 def _as_png(image: Image.Image) -> bytes:
     bare = image.copy()
-    bare.info = {}  # Pillow writes some of the original's metadata again
+    bare.info = {}  # else Pillow writes some of the original's metadata again
     file = io.BytesIO()
     bare.save(file, "PNG")
     return file.getvalue()
