@@ -1,4 +1,4 @@
-"""Routes that show and steer the rollout over all replicas."""
+"""Routes that show and control the rollout over all replicas."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ async def show(replica: ReplicaDep) -> RolloutView:
 
 @router.put("/canary")
 async def start(body: CanaryRequest, replica: ReplicaDep) -> CanaryReport:
-    """Serve a candidate beside the active version; answers when it serves on this replica."""
+    """Serve a candidate beside the active version. Answers when it serves on this replica."""
     return await replica.report(await replica.canary.start(body))
 
 
 @router.post("/canary/promote")
 async def promote(body: CanaryDecision, replica: ReplicaDep) -> SwapResult:
-    """Make the candidate active; answers when it is on this replica."""
+    """Make the candidate active. Answers when it is active on this replica."""
     return await replica.canary.promote(body.by, body.reason)
 
 
 @router.post("/canary/abort")
 async def abort(body: CanaryDecision, replica: ReplicaDep) -> CanaryReport:
-    """Send every request to the active version again."""
+    """Send all requests to the active version again."""
     return await replica.report(await replica.canary.abort(body.by, body.reason))

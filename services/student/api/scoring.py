@@ -1,4 +1,4 @@
-"""`POST /v1/score`: from the contract to the engine and back."""
+"""`POST /v1/score`: from the request to the engine, and back."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ async def score_items(engine: Engine, request: ScoreRequest, images: ChatImages)
     """Scores of all items by one checkpoint. Raises InvalidInput naming the item that is wrong."""
     if engine.score_trouble:
         raise Unavailable(
-            f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. Chat works; "
-            "serve the student with the other MPA_STUDENT_ENGINE."
+            f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. "
+            "Chat still works. For scores, serve the student with the other MPA_STUDENT_ENGINE."
         )
     questions = [await _question(n, item, images) for n, item in enumerate(request.items)]
     scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])

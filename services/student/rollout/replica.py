@@ -1,7 +1,7 @@
-"""One replica among others: follows the registry, tells the others how it is, and shows the rollout over all of them.
+"""One replica among others: it follows the registry, reports its state, and shows the rollout over all replicas.
 
-The registry is the truth and is looked at every few seconds whatever happens. Redis only makes that faster (a push
-wakes the look) and wider (the others' state and counts); without it a replica serves, swaps and follows all the same.
+The registry is the truth, and a replica reads it every few seconds. Redis only adds speed (a message wakes the replica)
+and width (the state and counts of the other replicas). Without Redis, a replica still serves, swaps and follows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RECONNECT_SECONDS = 1.0
 
 
 class Replica:
-    """``board`` None: no Redis is configured, so this is the only replica."""
+    """``board``: None if no Redis is configured; then this is the only replica."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Replica:
             }
 
     async def aclose(self) -> None:
-        """Stop following, and leave the others' list."""
+        """Stop following the registry, and leave the list of replicas."""
         for task in self._tasks:
             task.cancel()
         await end_loops(self._board_loops)
@@ -82,7 +82,7 @@ class Replica:
             await self._board.aclose()
 
     async def view(self) -> RolloutView:
-        """What serves where; the other replicas as of their last word."""
+        """Which version each replica serves. The other replicas are shown as they last reported."""
         pointer = await asyncio.to_thread(self._registry.active)
         replicas, complete = await self._replicas()
         canary = await self.canary.latest()
@@ -135,7 +135,7 @@ class Replica:
                     await step()
                 except MPAError as error:
                     log.error("Cannot follow the registry: %s", error.detail)
-                except Exception:  # whatever a store raises, the next look may go well
+                except Exception:  # a store raises anything, and the next attempt may succeed
                     log.exception("The registry cannot be read")
             self._beat.set()
 
@@ -155,7 +155,7 @@ class Replica:
                 self._heard(error)
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    # ------------------------------------------------------------ telling
+    # ------------------------------------------------------------ reporting
 
     async def _announce(self, board: ReplicaBoard) -> None:
         every = self._timeout.total_seconds() / BEATS_IN_TIMEOUT
@@ -174,7 +174,7 @@ class Replica:
             await board.count(canary, self.id, tally.dump())
 
     def _tell(self) -> None:
-        """Something moved: wake the other replicas and the announcement of this one."""
+        """Something changed here: wake the other replicas, and announce this one."""
         self._beat.set()
         if self._board is not None:
             self._spawn(self._push(self._board))
@@ -183,19 +183,21 @@ class Replica:
         try:
             await board.tell()
         except Unavailable as error:
-            log.warning("The other replicas were not told (%s): they look within seconds anyway", error.detail)
+            log.warning(
+                "The other replicas were not woken (%s): they read the registry within seconds anyway", error.detail
+            )
 
     def _heard(self, error: Unavailable | None) -> None:
-        """Log when Redis goes and when it comes back, not at every beat between."""
+        """Log once when Redis becomes unavailable and once when it is back."""
         answers = error is None
         if answers != self._board_answers:
             if error is not None:
-                log.warning("%s Serving and following the registry go on.", error.detail)
+                log.warning("%s This replica goes on serving and following the registry.", error.detail)
             elif self._board_answers is not None:
                 log.info("Redis answers again")
         self._board_answers = answers
 
-    # ------------------------------------------------------------ asking the others
+    # ------------------------------------------------------------ the other replicas
 
     async def _replicas(self) -> tuple[list[ReplicaInfo], bool]:
         mine = self.info()
@@ -209,7 +211,7 @@ class Replica:
         return [found[name] for name in sorted(found)], True
 
     async def _counts(self, canary: str) -> tuple[Tally, bool]:
-        """The counts of all replicas, and whether they could be had; this one's are those of now."""
+        """The counts of all replicas, and whether all could be read. This replica's own are current."""
         mine = self.canary.counted[1] if self.canary.counted and self.canary.counted[0] == canary else Tally()
         if self._board is None:
             return total([mine]), True
@@ -264,7 +266,7 @@ async def _first(event: asyncio.Event, seconds: float) -> None:
 
 
 def _loaded(texts: Iterable[str]) -> list[Tally]:
-    """The counts that can be read; what a replica of another release wrote is left out."""
+    """The counts that can be read. Those of a replica of another release are left out."""
     found = []
     for text in texts:
         with suppress(ValueError):

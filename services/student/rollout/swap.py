@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verified:
-    """A checkpoint whose files are what its card says."""
+    """A checkpoint whose files match its card."""
 
     version: str
     folder: Path
@@ -35,11 +35,11 @@ StartEngine = Callable[[Verified], Coroutine[Any, Any, Engine]]
 
 
 class Rollout:
-    """Owns the engine's version. Swaps are serialised; a failed one changes nothing.
+    """Owns the engine's version. Swaps happen one at a time, and a failed one changes nothing.
 
-    ``problem`` says why something other than the registry's active version serves, empty if nothing does.
-    ``generation`` is the pointer's that this replica has followed so far. ``after_move`` is called after a move here,
-    ``on_swap`` with what became of a swap (swapped, refused, failed) and its seconds.
+    ``problem`` says why another version than the registry's active one serves; empty if the active one does.
+    ``generation`` is that of the active pointer that this replica last followed. ``after_move`` is called after this
+    replica moved the pointer, ``on_swap`` with the result of a swap (swapped, refused, failed) and its seconds.
     """
 
     def __init__(self, registry: CheckpointRegistry, engine: Engine, *, timeout: timedelta, problem: str = "") -> None:
@@ -55,8 +55,8 @@ class Rollout:
     async def start(
         cls, registry: CheckpointRegistry, base: Path, start_engine: StartEngine, *, timeout: timedelta
     ) -> Rollout:
-        """Register the base model if the registry is empty, and serve the active version, else the previous, else the
-        base.
+        """Register the base model if the registry is empty. Serve the active version, or else the previous one, or
+        else the base.
         """
         await asyncio.to_thread(registry.register_base, base)
         pointer = await asyncio.to_thread(registry.active)
@@ -78,10 +78,10 @@ class Rollout:
 
     @asynccontextmanager
     async def exclusive(self, seconds: float | None = None) -> AsyncIterator[float]:
-        """One change of what is loaded at a time: whatever loads a checkpoint holds this.
+        """A lock for everything that loads a checkpoint, so that one load happens at a time.
 
-        Yields the deadline (event loop time) ``seconds`` from now, at most the swap timeout; raises Unavailable if
-        others hold it that long.
+        Yields the deadline (event loop time), which is ``seconds`` from now and at most the swap timeout. Raises
+        Unavailable if others hold the lock that long.
         """
         allowed = min(seconds or self._timeout, self._timeout)
         deadline = asyncio.get_running_loop().time() + allowed
@@ -128,8 +128,9 @@ class Rollout:
         return await asyncio.to_thread(self._registry.list)
 
     async def converge(self) -> None:
-        """Serve the registry's active version if someone else moved it. Raises BadCheckpoint if it cannot serve;
-        then it is not tried again until the pointer moves.
+        """Serve the registry's active version if another replica moved the pointer.
+
+        Raises BadCheckpoint if it cannot serve. Then it is not tried again until the pointer moves.
         """
         async with self.exclusive() as deadline:
             pointer = await asyncio.to_thread(self._registry.active)
@@ -154,7 +155,7 @@ class Rollout:
             raise self._too_slow(version) from error
 
     async def _serve(self, version: str, deadline: float) -> bool:
-        """Make the engine serve ``version``; returns whether anything changed."""
+        """Make the engine serve ``version``. Returns whether that changed anything."""
         if version == self.engine.version:
             return False
         result, started = "failed", time.perf_counter()
@@ -177,7 +178,7 @@ class Rollout:
                 candidate = await self._checked(version)
                 await self.engine.swap(version, candidate.folder, candidate.smoke)
         except TimeoutError as error:
-            if self.engine.version == version:  # switched; only the old one's last batch takes its time
+            if self.engine.version == version:  # it has switched, and only waits for the old one's last batch
                 return
             raise self._too_slow(version) from error
 
@@ -198,13 +199,13 @@ class Rollout:
         difference = describe_difference(serving, read_tensor_table(candidate.folder))
         if difference is not None:
             raise BadCheckpoint(
-                f"{candidate.version} is of another shape than {self.engine.version}, which serves: {difference}. "
+                f"{candidate.version} has another shape than the serving {self.engine.version}: {difference}. "
                 "Start a student service of its own for another architecture."
             )
 
 
 def verify(registry: CheckpointRegistry, version: str) -> Verified:
-    """Check files against the card; raises NotFound for an unknown version, BadCheckpoint for a damaged one."""
+    """Check files against the card. Raises NotFound for an unknown version, BadCheckpoint for a damaged one."""
     card: CheckpointCard = registry.card(version)
     folder = registry.local(version)
     verify_folder(folder, card)

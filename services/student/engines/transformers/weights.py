@@ -1,4 +1,4 @@
-"""Overwrite a model's weights from a checkpoint's files, in chunks: no second copy of the weights is ever in memory."""
+"""Overwrite a model's weights from a checkpoint's files, in chunks, so that memory never holds a second copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LoRA adapters that vLLM holds beside its weights, and who still needs them."""
+"""The LoRA adapters that vLLM holds beside its weights, and which of them requests still use."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from shared.errors import InvalidInput, MPAError, Unavailable
 
 log = logging.getLogger(__name__)
 IN_USE = 3
-"""Adapters at once: the active one, the one before or after it, a canary's. Less than vLLM's `ADAPTER_SLOTS`."""
+"""Adapters at once: the active one, the previous or next one, and a canary's. Fewer than vLLM's `ADAPTER_SLOTS`."""
 POLL = 0.05
 GIVE_UP_FORGETTING = 60.0
 
 
 class Unadaptable(MPAError):
-    """This checkpoint cannot be served as an adapter; as whole weights perhaps."""
+    """This checkpoint cannot be served as an adapter. It may still be served as whole weights."""
 
     status, slug, title = 422, "unadaptable-checkpoint", "The checkpoint cannot be served as an adapter"
 
 
 @dataclass(eq=False)
 class Served:
-    """What requests name as ``model`` on vLLM's wire: its weights, or an adapter of them, by vLLM's ``number``."""
+    """What requests to vLLM name as ``model``: its weights, or an adapter of them with vLLM's ``number``."""
 
     version: str
     folder: Path
@@ -58,12 +58,12 @@ class Served:
 
 
 def adapter_of(folder: Path) -> CardAdapter | None:
-    """What the card of the checkpoint in ``folder`` says of its adapter; None if it has none."""
+    """The adapter that the card of the checkpoint in ``folder`` describes; None if there is none."""
     return read_card(folder).adapter if (folder / CARD_NAME).exists() else None
 
 
 class Adapters:
-    """Loads, reloads and drops adapters; each load has a name of its own, because vLLM caches by name."""
+    """Loads, reloads and drops adapters. Each load has a new name, because vLLM caches by name."""
 
     def __init__(self, child: VllmChild, student: str) -> None:
         self._child, self._student = child, student
@@ -74,7 +74,7 @@ class Adapters:
 
     @property
     def full(self) -> bool:
-        """Whether one has to go before another can come."""
+        """Whether one must be dropped before another can be loaded."""
         return len(self._held) + len(self._leaving) >= IN_USE
 
     def holds(self, served: Served) -> bool:
@@ -82,9 +82,9 @@ class Adapters:
         return served in self._held
 
     async def load(self, version: str, folder: Path) -> Served:
-        """Load the adapter of the checkpoint in ``folder``; requests go on meanwhile.
+        """Load the adapter of the checkpoint in ``folder`` while requests go on.
 
-        Raises Unadaptable if vLLM cannot take it; then nothing has changed.
+        Raises Unadaptable if vLLM cannot take it. Then nothing has changed.
         """
         await asyncio.to_thread(check_stored_finite, folder / ADAPTER_FOLDER)
         async with self._changing:
@@ -95,7 +95,7 @@ class Adapters:
         return served
 
     def drop(self, served: Served) -> None:
-        """Take it out of memory when the requests in flight are done; no new one may come."""
+        """Take it out of memory when its running requests are done. No new request may name it."""
         if served in self._held:
             self._held.remove(served)
             task = asyncio.create_task(self._unload(served))
@@ -103,10 +103,10 @@ class Adapters:
             task.add_done_callback(self._leaving.discard)
 
     async def restore(self) -> str | None:
-        """Load all that are held again, under new names, into a vLLM that has lost them; returns what went wrong."""
+        """Load all held adapters again, under new names, into a vLLM that has lost them. Returns what went wrong."""
         async with self._changing:
             for served in list(self._held):
-                with suppress(MPAError):  # a vLLM that was started anew never knew it
+                with suppress(MPAError):  # a restarted vLLM does not know it
                     await self._child.unload_adapter(served.model)
                 served.model = self._new_name(served.version)
                 try:
@@ -116,7 +116,7 @@ class Adapters:
         return None
 
     def forget_all(self) -> None:
-        """The weights below them are others now: they are worth nothing."""
+        """Drop all: the weights that they adapt have been replaced."""
         for served in list(self._held):
             self.drop(served)
 
@@ -141,7 +141,7 @@ class Adapters:
         served.number = max(new, default=None)
 
     async def _room(self) -> None:
-        """Until vLLM holds fewer than it may. What nobody holds, an abandoned request has brought back."""
+        """Wait until vLLM has room for another, and forget adapters that abandoned requests brought back."""
         deadline = time.monotonic() + GIVE_UP_FORGETTING
         while len(present := await self._child.adapters()) >= IN_USE:
             if time.monotonic() > deadline:
@@ -158,7 +158,7 @@ class Adapters:
             await self._child.unload_adapter(served.model)
             async with asyncio.timeout(GIVE_UP_FORGETTING):
                 while served.number is not None and await self._child.forget_adapter(served.number):
-                    await asyncio.sleep(POLL)  # a request that its client abandoned still runs
+                    await asyncio.sleep(POLL)  # an abandoned request still runs
         except (TimeoutError, Unavailable) as error:
             log.warning("The adapter %s may still be in vLLM's memory: %s", served.model, error)
         except MPAError as error:

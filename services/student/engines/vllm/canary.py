@@ -15,7 +15,7 @@ from shared.vlm.sampling import Sampling
 
 
 class VllmCandidate:
-    """Implements `Engine` for one adapter, on ``host``'s vLLM; it cannot be swapped."""
+    """Implements `Engine` for one adapter on ``host``'s vLLM. It cannot be swapped."""
 
     def __init__(self, host: Engine, requests: VllmRequests, adapters: Adapters, served: Served) -> None:
         self._host, self._requests, self._adapters, self._served = host, requests, adapters, served
@@ -50,18 +50,18 @@ class VllmCandidate:
         return await self._requests.score(self._pick, items)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
-        raise BadCheckpoint(f"{self.version} is a canary's candidate and is replaced by starting another canary.")
+        raise BadCheckpoint(f"{self.version} is a canary's candidate: start another canary to replace it.")
 
     async def switch_back(self, version: str) -> bool:
         return False
 
     async def close(self) -> None:
-        """The adapter goes when its last request is done; the server stays."""
+        """Drop the adapter when its last request is done. The server stays."""
         self._adapters.drop(self._served)
 
     @property
     def _gone(self) -> str:
-        return f"{self.version} is no candidate any more: it was closed, or the weights below it were swapped."
+        return f"{self.version} is not a candidate any more: it was closed, or the weights that it adapts were swapped."
 
     def _pick(self) -> Served:
         if not self._adapters.holds(self._served):

@@ -1,4 +1,4 @@
-"""The student on vLLM: a supervised server whose weights are overwritten in place, or adapted beside them."""
+"""The student on vLLM: a supervised server whose weights are overwritten in place, or used with an adapter."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ START_TRIES = 2
 class VllmEngine:
     """Implements `Engine`.
 
-    A checkpoint with an adapter of the weights that vLLM has is loaded beside them, and requests name it from then on.
-    Any other one waits for the answers in flight, overwrites the weights and lets the next requests in.
+    If a checkpoint has an adapter of vLLM's present weights, the adapter is loaded and the next requests name it. For
+    any other checkpoint the engine waits for the running answers, overwrites the weights and lets the next requests in.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class VllmEngine:
         return self._score_trouble
 
     async def metrics(self) -> bytes:
-        """vLLM's own, which know how long requests wait in its queue."""
+        """vLLM's own metrics, which know how long requests wait in its queue."""
         return await self._child.metrics()
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
@@ -121,13 +121,13 @@ class VllmEngine:
         try:
             await asyncio.shield(swapping)
         except asyncio.CancelledError:
-            # Weights must never stay torn: the task goes on, and puts the old ones back.
+            # Weights must never stay half overwritten: the task goes on, and puts the old ones back.
             given_up.set()
             swapping.add_done_callback(lambda task: task.cancelled() or task.exception())
             raise
 
     async def switch_back(self, version: str) -> bool:
-        """To the weights below an adapter, or to the adapter before; of whole weights one copy is held."""
+        """Switch to the present weights without an adapter, or to the previous adapter: only these are in memory."""
         async with self._changing:
             for held in (self._weights, self._previous):
                 if held is not None and held.version == version:
@@ -138,7 +138,7 @@ class VllmEngine:
     async def beside(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> Engine:
         """An engine for a canary: its adapter beside the active checkpoint, in the same vLLM.
 
-        Raises BadCheckpoint if it has none that fits: a second copy of the weights does not fit in one vLLM.
+        Raises BadCheckpoint if it has no adapter that fits, since one vLLM holds only one copy of the weights.
         """
         await asyncio.to_thread(check_same_start, self._started_with, folder)
         async with self._changing:
@@ -174,7 +174,7 @@ class VllmEngine:
             log.info("%s %s with %s in %.2f s", how, old, version, seconds, extra={"checkpoint": version})
 
     async def _load_adapter(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> Served:
-        """An adapter that answers as its card says. Raises Unadaptable, then nothing has changed."""
+        """An adapter that answers as its card says. If it raises Unadaptable, nothing has changed."""
         if not self.alive:
             raise Unavailable(self.trouble, retry_after=RETRY_AFTER)
         if not self._settings.student_vllm_lora:
@@ -193,13 +193,13 @@ class VllmEngine:
                 await self._check_smoke(served, smoke)
             except BaseException as error:
                 self._adapters.drop(served)
-                if isinstance(error, BadCheckpoint):  # its weights may have been rounded when they were merged
+                if isinstance(error, BadCheckpoint):  # merging may have rounded its weights
                     raise Unadaptable(error.detail) from error
                 raise
         return served
 
     def _switch(self, served: Served) -> None:
-        """Requests that pass the gate from now on are answered by ``served``."""
+        """Let ``served`` answer the requests that pass the gate from now on."""
         old, self._serving = self._serving, served
         if self._previous is not None and self._previous is not served:
             self._adapters.drop(self._previous)
@@ -231,10 +231,10 @@ class VllmEngine:
     async def _put_back(self, reason: str) -> None:
         try:
             problem = await self._child.reload(self._weights.folder) or await self._adapters.restore()
-        except Unavailable as error:  # it is not ready, so it is being restarted, with the old weights
+        except Unavailable as error:  # it is being restarted, with the old weights
             problem = error.detail
         if problem:
-            log.error("Neither new nor old weights load in place (%s): restarting vLLM", problem)
+            log.error("Neither the new nor the old weights load in place (%s): restarting vLLM", problem)
             await self._child.server.restart(f"could not read {self.version} back ({problem})")
         else:
             log.warning("Read %s back: %s", self.version, reason, extra={"checkpoint": self.version})

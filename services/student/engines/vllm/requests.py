@@ -1,4 +1,4 @@
-"""Questions and scores for one vLLM server: who may enter, what it is asked, and what its replies mean."""
+"""Questions and scores for one vLLM server: which requests may enter, what it is asked, and what it replies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
 
 Pick = Callable[[], Served]
-"""Chooses who answers, at the moment that a request passes the gate."""
+"""Chooses what answers a request, when the request passes the gate."""
 
 
 class VllmRequests:
@@ -35,7 +35,7 @@ class VllmRequests:
         eos: tuple[int, ...],
         watcher: Watcher,
     ) -> None:
-        """``processor`` and end tokens ``eos`` are those that vLLM starts with, and so all checkpoints'."""
+        """``processor`` and end tokens ``eos`` are those that vLLM starts with, so all checkpoints share them."""
         self.gate = SwapGate()
         self.in_work = 0
         self._limit, self._child, self._watcher = settings.student_queue_size, child, watcher
@@ -87,7 +87,7 @@ class VllmRequests:
         return Scored(served.version, scores)
 
     async def one_answer(self, served: Served, question: Question, sampling: Sampling) -> Generated:
-        """Past the gate and the count: for who holds them, or needs neither."""
+        """Ask without gate and count: for callers that have passed both, or need neither."""
         return read_answer(await self._child.chat(chat_body(served.model, question, sampling)), self._eos)
 
     async def one_score(self, served: Served, question: Question, answer: str) -> Score:

@@ -1,4 +1,4 @@
-"""The student's vLLM server: its command line, its routes for swapping weights, and requests to it."""
+"""The student's vLLM server: its command line, its routes that swap weights, and requests to it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ DRAIN_POLL = 0.02
 RETRY_AFTER = 2.0
 MAX_CONNECTIONS = 1024
 SWAP_ROUTES = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-"""For vLLM's environment: its routes that change weights and adapters. It listens on loopback only."""
+"""Turn on vLLM's routes that change weights and adapters. It listens on loopback only."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM allows as the largest rank."""
+"""The values that vLLM allows for the largest rank."""
 ADAPTER_SLOTS = 5
-"""Room for adapters in vLLM. Three are used; the last one must stay empty: on a CPU vLLM takes it for requests without
-an adapter that share a batch with others. The one before it is for an adapter that an abandoned request brought back.
+"""Slots for adapters in vLLM. Three are used. One is for an adapter that an abandoned request brings back. The last one
+must stay empty: on a CPU, vLLM uses it for requests without an adapter in a batch with others.
 """
 
 
 class VllmChild:
-    """Requests to a supervised vLLM server. ``folder()`` is what it loads at each (re)start, ``prepare`` the rest."""
+    """Requests to a supervised vLLM server. Each start loads ``folder()`` and then calls ``prepare``."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class VllmChild:
         return await vllm_metrics(self.server, self._http)
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A whole reply. Raises InvalidInput for what vLLM refuses, Unavailable if it died meanwhile."""
+        """A whole reply. Raises InvalidInput for what vLLM refuses, Unavailable if vLLM dies meanwhile."""
         self._check_ready()
         try:
             response = await self._http.post(self.server.base_url + CHAT, json=body)
@@ -84,7 +84,7 @@ class VllmChild:
         return reply
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """The chunks of a streamed reply; leaving the iteration hangs up, which ends vLLM's work."""
+        """The chunks of a streamed reply. Ending the iteration early hangs up, which ends vLLM's work."""
         self._check_ready()
         streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
         try:
@@ -98,23 +98,23 @@ class VllmChild:
             raise self._broken(error) from error
 
     async def why_not(self, folder: Path) -> str:
-        """Why the weights in ``folder`` cannot take the place of the present ones, empty if they can."""
+        """Why the weights in ``folder`` cannot replace the present ones; empty if they can."""
         self._check_ready()
         return await self._worker("mpa_why_not", str(folder))
 
     async def reload(self, folder: Path) -> str:
-        """Overwrite the weights by those in ``folder`` and forget what was computed with the old ones, adapters too.
+        """Overwrite the weights with those in ``folder`` and forget what was computed with the old ones.
 
-        Nobody may ask meanwhile. Raises Unavailable if nothing was touched; returns what went wrong after that, empty
-        if nothing did: then the weights may be torn, or old answers still be cached.
+        No request may run meanwhile. Raises Unavailable if nothing was touched. Otherwise returns what went wrong;
+        empty if nothing did. After an error the weights may be half overwritten, or old answers may still be cached.
         """
         self._check_ready()
-        # Requests that nobody waits for any more may still run; blocks of theirs would be cached later.
+        # Abandoned requests may still run, and their blocks would be cached later.
         await self._reset_prefix_cache()
         try:
             if problem := await self._worker("mpa_reload", str(folder)):
                 return problem
-            # Without these a known image kills the engine, and a known prompt gets the old checkpoint's answer.
+            # Without these, a known image kills the engine and a known prompt gets the old checkpoint's answer.
             await self._control("/reset_encoder_cache")
             await self._reset_prefix_cache()
         except MPAError as error:
@@ -124,34 +124,34 @@ class VllmChild:
         return ""
 
     async def why_not_adapter(self, folder: Path) -> str:
-        """Why vLLM cannot serve the adapter in ``folder`` wholly, empty if it can."""
+        """Why vLLM cannot serve the whole adapter in ``folder``; empty if it can."""
         return await self._worker("mpa_why_not_adapter", str(folder))
 
     async def load_adapter(self, name: str, folder: Path) -> None:
-        """Requests may name it as their model from now on. Raises InvalidInput if vLLM refuses it."""
+        """Let requests name it as their model. Raises InvalidInput if vLLM refuses it."""
         await self._control("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     async def unload_adapter(self, name: str) -> None:
-        """New requests cannot name it any more; it stays in memory. Raises InvalidInput if vLLM does not know it."""
+        """Let new requests name it no longer. It stays in memory. Raises InvalidInput if vLLM does not know it."""
         await self._control("/v1/unload_lora_adapter", {"lora_name": name})
 
     async def adapters(self) -> list[int]:
-        """Numbers of the adapters in memory, in order of their loading."""
+        """The numbers of the adapters in memory, in the order in which they were loaded."""
         body = {"method": "mpa_adapters", "timeout": RELOAD_SECONDS}
         return [int(number) for number in (await self._control("/collective_rpc", body))["results"][0]]
 
     async def forget_adapter(self, number: int) -> str:
-        """Take it out of memory; returns why not, if a request is being answered with it."""
+        """Take it out of memory. Returns why that is not possible, if a request still uses it."""
         return await self._worker("mpa_forget_adapter", number)
 
     async def _worker(self, method: str, argument: str | int) -> str:
-        """What our methods in vLLM's workers say that went wrong."""
+        """Call our ``method`` in vLLM's workers; returns what went wrong."""
         body = {"method": method, "args": [argument], "timeout": RELOAD_SECONDS}
         reply = await self._control("/collective_rpc", body)
         return "; ".join(dict.fromkeys(text for text in reply["results"] if text))
 
     async def _reset_prefix_cache(self) -> None:
-        """Until vLLM has done it, which it does not while any request holds a block. Raises Unavailable."""
+        """Retry until vLLM does it, which it refuses while a request holds a block. Raises Unavailable."""
         deadline = time.monotonic() + DRAIN_SECONDS
         while (await self._control("/reset_prefix_cache")).get("success") is False:
             if time.monotonic() > deadline:
@@ -190,7 +190,7 @@ class VllmChild:
 
 
 def vllm_command(settings: StudentSettings, folder: Path, port: int, *, on_gpu: bool) -> list[str]:
-    """The server's command line; ``MPA_STUDENT_VLLM_ARGS`` comes last, so that it wins."""
+    """The server's command line; ``MPA_STUDENT_VLLM_ARGS`` comes last, so that it takes precedence."""
     command = [
         settings.student_vllm_python or sys.executable,
         "-m",
@@ -203,7 +203,7 @@ def vllm_command(settings: StudentSettings, folder: Path, port: int, *, on_gpu: 
         f"--max-num-seqs={settings.student_max_batch}",
         f"--worker-extension-cls={EXTENSION}",
         f'--limit-mm-per-prompt={{"image": {settings.student_max_images}}}',
-        "--mm-processor-cache-gb=0",  # under swaps the cache gave stray errors
+        "--mm-processor-cache-gb=0",  # with the cache, swaps caused occasional errors
         "--generation-config=vllm",
         *QUIET_FLAGS,
     ]

@@ -1,4 +1,4 @@
-"""Questions that show whether vLLM reads a checkpoint as it was trained, and scores as it writes."""
+"""Questions that show whether vLLM answers as the checkpoint was trained to, and scores what it writes rightly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def check_smoke(requests: VllmRequests, served: Served, smoke: SmokeAnswer
 
 
 async def find_misalignment(requests: VllmRequests, served: Served, *, exact: bool) -> str:
-    """Compare the log-probabilities that vLLM gave while it wrote an answer with those it gives to the answer.
+    """Compare the log-probabilities that vLLM gave while it wrote an answer with its scores of that answer.
 
     Returns what is wrong; empty if nothing is.
     """
@@ -48,7 +48,7 @@ async def find_misalignment(requests: VllmRequests, served: Served, *, exact: bo
         except Misaligned as error:
             return error.detail
         written = [token.text for token in answer.tokens]
-        if written != list(score.tokens[:-1]):  # written in other tokens than the tokenizer's own
+        if written != list(score.tokens[:-1]):  # vLLM wrote other tokens than the tokenizer makes of the text
             continue
         found = score.logprobs[: len(written)]
         worst = largest_gap(found, [token.logprob for token in answer.tokens]) if written else 0.0

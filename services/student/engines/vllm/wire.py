@@ -25,14 +25,14 @@ class Misaligned(MPAError):
 
 
 def chat_body(model: str, question: Question, sampling: Sampling) -> dict[str, Any]:
-    """One answer with log-probabilities. Messages go as they came: vLLM applies the model's own chat template."""
+    """One answer with log-probabilities. Messages go as they came: vLLM applies the model's chat template."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [message.model_dump(exclude_none=True) for message in question.messages],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        # A model's own generation config may add a penalty, which bends log-probabilities.
+        # A model's own generation config may add a penalty, which changes log-probabilities.
         "repetition_penalty": 1.0,
         "top_k": 0,
         "logprobs": True,
@@ -47,7 +47,7 @@ def chat_body(model: str, question: Question, sampling: Sampling) -> dict[str, A
 
 
 def score_body(model: str, question: Question, answer: str) -> dict[str, Any]:
-    """The conversation with ``answer`` as its last turn, of which the log-probabilities are wanted."""
+    """The conversation with ``answer`` as its last turn, whose log-probabilities are wanted."""
     messages = [message.model_dump(exclude_none=True) for message in question.messages]
     return {
         "model": model,
@@ -78,7 +78,7 @@ class Growing:
     finish_reason: str = ""
 
     def add(self, choice: dict[str, Any], text: str) -> Piece:
-        """Take a part; the end token is no part of an answer."""
+        """Take a part. The end token does not belong to an answer."""
         content = (choice.get("logprobs") or {}).get("content") or []
         ids = choice.get("token_ids") or [-1] * len(content)
         tokens = [_token(id_, entry) for id_, entry in zip(ids, content, strict=True) if id_ not in self.eos]
@@ -107,29 +107,29 @@ async def read_chunks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]
 
 
 def read_score(reply: dict[str, Any], answer: str, ids: Sequence[int], words: Sequence[str]) -> Score:
-    """The log-probabilities of ``ids`` (the answer and its end token), wherever they are last in the prompt.
+    """The log-probabilities of ``ids`` (the answer and its end token), where they stand last in the prompt.
 
-    Log-probabilities of prompts with images have been reported out of step with their tokens: so each one must be
-    named by the token that stands at its place. Raises Misaligned.
+    Log-probabilities of prompts with images have been reported out of step with their tokens, so each one must name the
+    token at its place. Raises Misaligned.
     """
     prompt, values = reply["prompt_token_ids"], reply["prompt_logprobs"]
     start = _last_place(prompt, list(ids))
     if start is None or len(prompt) != len(values):
         raise Misaligned(
-            f"The answer {answer!r} is not found as it stands in the tokens of its prompt: the model's chat template "
-            "changes it. Score with MPA_STUDENT_ENGINE=transformers."
+            f"The tokens of the answer {answer!r} are not found in its prompt: the model's chat template changes it. "
+            " Score with MPA_STUDENT_ENGINE=transformers."
         )
     logprobs = []
     for place, token in enumerate(ids, start):
         entry = (values[place] or {}).get(str(token))
         if entry is None:
-            raise Misaligned(f"vLLM gives log-probabilities of other tokens at place {place} of the prompt.")
+            raise Misaligned(f"vLLM reports log-probabilities of other tokens at place {place} of the prompt.")
         logprobs.append(float(entry["logprob"]))
     return Score(answer, tuple(words), tuple(logprobs))
 
 
 def raise_for(status: int, content: bytes) -> None:
-    """InvalidInput for what vLLM refuses, Unavailable for what it failed on."""
+    """Raises InvalidInput for what vLLM refused, Unavailable for what it failed on."""
     if status == 200:
         return
     try:

@@ -1,8 +1,8 @@
-"""What vLLM's worker process does for us beside its own work; named by ``--worker-extension-cls``.
+"""Methods that we add to vLLM's worker process, named by ``--worker-extension-cls``.
 
-Imported by vLLM, mixed into its worker class. An exception that leaves a worker's remote call ends the engine while its
-server's ``/health`` goes on answering 200: so nothing is ever raised here. A method returns what went wrong in words,
-an empty string if nothing did.
+vLLM imports this and mixes it into its worker class. An exception that leaves a worker's remote call ends the engine,
+while its server's ``/health`` still answers 200. So these methods never raise: they return what went wrong in words, or
+an empty string.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXTENSION = f"{__name__}.GuardedReload"
 
 
 class GuardedReload:
-    """Overwrites the weights from a folder and keeps count of LoRA adapters.
+    """Overwrites the weights from a folder and lists LoRA adapters.
 
     ``reload_weights``, ``list_loras``, ``remove_lora`` and ``model_runner`` are the worker's own.
     """
@@ -30,15 +30,15 @@ class GuardedReload:
     _mpa_tensors: dict[str, TensorInfo] | None = None
 
     def mpa_why_not(self, folder: str) -> str:
-        """Why the weights in ``folder`` cannot take the place of the present ones. Touches nothing."""
+        """Why the weights in ``folder`` cannot replace the present ones. Changes nothing."""
         return _in_words(lambda: self._mpa_difference(Path(folder)))
 
     def mpa_reload(self, folder: str) -> str:
-        """After anything but an empty string the weights may be half old, half new."""
+        """Overwrite the weights. Unless it returns an empty string, the weights may be half old, half new."""
         return self.mpa_why_not(folder) or _in_words(lambda: self.reload_weights(weights_path=folder))
 
     def mpa_why_not_adapter(self, folder: str) -> str:
-        """Why vLLM would not take the adapter in ``folder``, or silently leave part of it out. Touches nothing."""
+        """Why vLLM would refuse the adapter in ``folder``, or silently leave part of it out. Changes nothing."""
         return _in_words(lambda: why_not_adaptable(self.model_runner, Path(folder)))
 
     def mpa_adapters(self) -> list[int]:
@@ -50,7 +50,7 @@ class GuardedReload:
         return _in_words(lambda: self._mpa_forget(number))
 
     def _mpa_difference(self, folder: Path) -> str | None:
-        if self._mpa_tensors is None:  # of the folder that vLLM started with; all later ones are equal to it
+        if self._mpa_tensors is None:  # vLLM started with this folder, and all later ones have equal tensors
             self._mpa_tensors = read_tensor_table(Path(self.model_runner.model_config.model))
         return describe_difference(self._mpa_tensors, read_tensor_table(folder))
 

@@ -1,4 +1,4 @@
-"""Whether the active version would have said the same as the canary's candidate, asked in the background."""
+"""Whether the active version gives the same answers as the canary's candidate, asked in the background."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUSY_QUEUE = 16
 
 
 class Comparer:
-    """Asks the active engine what the candidate was asked. Never makes a user wait: when it is busy, it skips."""
+    """Asks the active engine what the candidate was asked. It skips requests when that engine is busy."""
 
     def __init__(self, active: Callable[[], Engine]) -> None:
         self._active = active
@@ -28,7 +28,7 @@ class Comparer:
     def offer(
         self, candidate: Candidate, question: Question, samplings: Sequence[Sampling], answers: Sequence[Generated]
     ) -> None:
-        """Compare, if the answers are greedy (sampled ones differ by chance) and there is room for it."""
+        """Compare the answers if they are greedy (sampled ones differ by chance) and there is room."""
         if any(sampling.temperature > 0 for sampling in samplings) or random.random() >= candidate.canary.compare:
             return
         if len(self._pending) >= MOST_PENDING or self._active().queued >= BUSY_QUEUE:
@@ -47,7 +47,7 @@ class Comparer:
     ) -> None:
         try:
             answered = await self._active().answer(question, samplings)
-        except Exception as error:  # whatever stops the active version, its own requests will tell
+        except Exception as error:  # the active version's own requests report what is wrong with it
             log.debug("A comparison was dropped: %s", error)
             return
         if answered.version != candidate.canary.baseline:

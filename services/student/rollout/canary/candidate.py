@@ -1,4 +1,4 @@
-"""The canary's second engine: who is sent to it, and who still waits for it."""
+"""The canary's second engine: which requests it gets, and whether any are still running."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HASH_RANGE = 1 << 64
 
 
 class Candidate:
-    """A second engine that serves a share, and what is counted since it does."""
+    """A second engine that serves a share of the requests, and the counts since it began."""
 
     def __init__(self, engine: Engine, canary: Canary, tally: Tally) -> None:
         self.engine, self.canary, self.tally = engine, canary, tally
@@ -24,7 +24,7 @@ class Candidate:
         self._idle.set()
 
     def chooses(self, question: Question) -> bool:
-        """Whether this request is one of the candidate's share."""
+        """Whether this request belongs to the candidate's share."""
         return request_hash(self.canary.id, question) < self.canary.share * HASH_RANGE
 
     @contextmanager
@@ -39,7 +39,7 @@ class Candidate:
                 self._idle.set()
 
     async def drained(self, timeout: float) -> bool:
-        """Wait until no request is under way; False if that takes longer than ``timeout`` seconds."""
+        """Wait until no request is running. False if that takes longer than ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
@@ -49,7 +49,7 @@ class Candidate:
 
 
 def request_hash(salt: str, question: Question) -> int:
-    """0 ≤ hash < HASH_RANGE of the conversation, images included; another ``salt`` draws another share."""
+    """0 ≤ hash < HASH_RANGE of the conversation, images included. Another ``salt`` selects another share."""
     digest = hashlib.sha256(salt.encode())
     for message in question.messages:
         digest.update(message.model_dump_json().encode())

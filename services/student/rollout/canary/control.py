@@ -23,9 +23,9 @@ BY_RULE = "rule"
 
 
 class CanaryControl:
-    """Follows the registry's canary record. ``problem`` says why this replica does not serve the candidate it should.
+    """Follows the registry's canary record. ``problem`` says why this replica does not serve the canary's candidate.
 
-    ``counted`` is (canary id, counts) of the candidate that serves or served last.
+    ``counted`` is (canary id, counts) of the candidate that serves, or of the last one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CanaryControl:
         return await asyncio.to_thread(self._registry.latest)
 
     async def start(self, request: CanaryRequest) -> Canary:
-        """Load the candidate here and begin its canary on all replicas; a running one gets the new share and rule.
+        """Load the candidate here and begin its canary on all replicas. A running canary gets the new share and rule.
 
         Raises Conflict if the version is active or another canary runs, NotFound and BadCheckpoint as a swap does.
         """
@@ -96,13 +96,15 @@ class CanaryControl:
             canary = await self._running()
             await asyncio.to_thread(self._registry.move, canary.id, CanaryState.PROMOTING, by, reason)
             try:
-                await self._stop_candidate()  # so that the swap finds room for its copy
+                await self._stop_candidate()  # makes room for the copy that the swap loads
                 result = await self._rollout.activate(canary.version, by)
             except MPAError as error:
                 await self._end(canary, CanaryState.ABORTED, by, f"could not be promoted: {error.detail}")
                 raise
             except BaseException:
-                await self._end(canary, CanaryState.ABORTED, by, "the promotion broke off: start the canary again")
+                await self._end(
+                    canary, CanaryState.ABORTED, by, "the promotion was interrupted: start the canary again"
+                )
                 raise
             await self._end(canary, CanaryState.PROMOTED, by, reason)
             return result
@@ -117,7 +119,7 @@ class CanaryControl:
             return ended
 
     async def converge(self) -> None:
-        """Do on this replica what the registry's record says; raises BadCheckpoint if the candidate cannot serve."""
+        """Do on this replica what the registry's record says. Raises BadCheckpoint if the candidate cannot serve."""
         async with self._changing:
             canary = await self.latest()
             if canary is not None and not canary.state.is_final:
@@ -157,7 +159,7 @@ class CanaryControl:
         return canary
 
     async def _settled(self, canary: Canary) -> Canary:
-        """End a canary that events have overtaken: the pointer moved, or whoever promoted it is gone."""
+        """End a canary that is out of date: the pointer moved, or the replica that promoted it has ended."""
         pointer = await asyncio.to_thread(self._active)
         if pointer.version == canary.version:
             return await self._end(canary, CanaryState.PROMOTED, pointer.promoted_by, "it was made active")
@@ -165,7 +167,9 @@ class CanaryControl:
             words = f"{pointer.version} became active, so the comparison with {canary.baseline} is over"
             return await self._end(canary, CanaryState.ABORTED, pointer.promoted_by, words)
         if canary.expires_at is not None and datetime.now(UTC) > canary.expires_at:
-            return await self._end(canary, CanaryState.ABORTED, canary.started_by, "nobody asked for it any more")
+            return await self._end(
+                canary, CanaryState.ABORTED, canary.started_by, "it was not renewed before it expired"
+            )
         stale = datetime.now(UTC) - canary.changed_at > self._promotion_lasts
         if canary.state is CanaryState.PROMOTING and stale:
             words = "the replica that promoted it ended before it was done: start it again"
@@ -197,25 +201,25 @@ class CanaryControl:
             self._begin(engine, canary)
 
     def _begin(self, engine: Engine, canary: Canary) -> None:
-        """Send the candidate its share; counts go on where a candidate of the same canary served before."""
+        """Send the candidate its share. If a candidate of the same canary served before, its counts go on."""
         if self.counted is None or self.counted[0] != canary.id:
             self.counted = (canary.id, Tally())
         self._router.candidate = Candidate(engine, canary, self.counted[1])
         self._refused, self.problem = None, ""
 
     def _adopt(self, canary: Canary) -> None:
-        """Take over a new share, comparison or rule."""
+        """Use a new share, comparison or rule."""
         assert self.candidate is not None
         self.candidate.canary = canary
 
     async def _stop_candidate(self) -> None:
-        """Send nobody to it any more, let it finish what it has, and free its memory."""
+        """Send it no more requests, let it finish the running ones, and free its memory."""
         candidate = self._router.candidate
         if candidate is None:
             return
         self._router.candidate = None
         if not await candidate.drained(self._drain_timeout):
-            log.warning("The candidate %s is closed with requests under way", candidate.canary.version)
+            log.warning("The candidate %s is closed while requests are running", candidate.canary.version)
         try:
             await candidate.engine.close()
         except MPAError as error:

@@ -1,6 +1,6 @@
-"""Counts of a canary: per version requests, errors and latencies, and how often both versions agreed.
+"""Counts of a canary: requests, errors and latencies of each version, and how often both versions agreed.
 
-A replica counts for itself and publishes its counts whole; sums over replicas are made by whoever asks.
+A replica counts its own requests and publishes its counts. Whatever needs the sum over replicas adds them up.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from shared.contracts import VersionStats
 
 FIRST_BOUND, GROWTH, BOUNDS_COUNT = 0.001, 1.1, 124
 BOUNDS = tuple(FIRST_BOUND * GROWTH**n for n in range(BOUNDS_COUNT))
-"""Upper bounds of the latency buckets in seconds, 1 ms to two minutes: a percentile read off them is within 5 %."""
+"""Upper bounds of the latency buckets in seconds, from 1 ms to two minutes. A percentile is within 5 %."""
 
 
 @dataclass
 class Latencies:
-    """A histogram that can be summed. ``counts``: by bucket of BOUNDS, the last one for what is longer."""
+    """A histogram that can be summed. ``counts``: one for each bucket of BOUNDS, and one for longer latencies."""
 
     total: float = 0.0
     counts: list[int] = field(default_factory=lambda: [0] * (BOUNDS_COUNT + 1))
@@ -41,7 +41,7 @@ class Latencies:
         return self.total / self.count if self.count else None
 
     def quantile(self, share: float) -> float | None:
-        """Seconds that ``share`` of the observations stayed below, interpolated within their bucket."""
+        """The seconds below which ``share`` of the observations lie, interpolated within a bucket."""
         wanted, below = share * self.count, 0
         for bucket, count in enumerate(self.counts):
             if count and below + count >= wanted:
@@ -55,7 +55,7 @@ class Latencies:
 
 @dataclass
 class VersionTally:
-    """One version: answers with their latencies, and requests that it failed."""
+    """One version: the latencies of its answers, and the requests that it failed."""
 
     errors: int = 0
     latencies: Latencies = field(default_factory=Latencies)
@@ -86,7 +86,7 @@ class VersionTally:
 
 @dataclass
 class Tally:
-    """A whole canary. ``compared``: greedy answers of the candidate whose question the active version answered too."""
+    """A whole canary. ``compared``: greedy answers of the candidate whose questions the active version answered too."""
 
     active: VersionTally = field(default_factory=VersionTally)
     candidate: VersionTally = field(default_factory=VersionTally)
@@ -108,11 +108,11 @@ class Tally:
 
     @staticmethod
     def load(text: str) -> Tally:
-        """Raises ValueError for anything that ``dump`` did not write."""
+        """Raises ValueError for a text that ``dump`` did not write."""
         tally = _TALLY.validate_json(text)
         for version in (tally.active, tally.candidate):
             if len(version.latencies.counts) != BOUNDS_COUNT + 1:
-                raise ValueError("the latency buckets are those of another release")
+                raise ValueError("another release wrote these latency buckets")
         return tally
 
 

@@ -1,7 +1,7 @@
-"""Which checkpoint answers a request: the active one, or for a share of them the canary's candidate beside it.
+"""Which checkpoint answers a request: the active one or, for a share of the requests, the canary's candidate.
 
-The share is taken by a hash of the conversation, so the same request gets the same version on every replica and at
-every retry. A candidate that fails a request costs its user nothing: the active version answers it.
+A hash of the conversation selects the share, so the same request gets the same version on every replica and at every
+retry. If the candidate fails a request, the active version answers it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Router:
-    """Answers questions on the engine that ``active`` names at that moment, or on the candidate's."""
+    """Answers questions with the engine that ``active`` returns at that moment, or with the candidate's."""
 
     def __init__(self, active: Callable[[], Engine], metrics: CollectorRegistry) -> None:
         self._active = active
@@ -60,7 +60,7 @@ class Router:
         return answered
 
     async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
-        """As Engine.stream. Once the first piece is out, a failure of the candidate is the request's."""
+        """As Engine.stream. After the first piece, a failure of the candidate fails the request."""
         candidate = await self._chosen(question)
         begun = False
         if candidate is not None:
@@ -86,7 +86,7 @@ class Router:
         self._succeeded(version, started)
 
     def engine_for(self, version: str) -> Engine:
-        """The engine that serves this very version; raises NotFound if none does."""
+        """The engine that serves exactly this version. Raises NotFound if none does."""
         engines = [self._active(), *([self.candidate.engine] if self.candidate else [])]
         for engine in engines:
             if engine.version == version:
@@ -100,7 +100,7 @@ class Router:
         await self._comparer.aclose()
 
     async def _chosen(self, question: Question) -> Candidate | None:
-        """The candidate, if there is one and the request is its; a large image is hashed off the event loop."""
+        """The candidate, if this request belongs to its share. Large images are hashed off the event loop."""
         if self.candidate is None or self.candidate.canary.is_private:
             return None
         if not await asyncio.to_thread(self.candidate.chooses, question):
@@ -129,7 +129,7 @@ class Router:
 
     @contextmanager
     def _failures(self, version: str) -> Iterator[None]:
-        """Count what a version fails; a request that is wrong itself, or was given up, is no failure of the version."""
+        """Count the requests that a version fails. A request that is wrong itself, or was given up, does not count."""
         try:
             yield
         except InvalidInput:
@@ -148,7 +148,7 @@ class Router:
             tally.latencies.observe(seconds)
 
     def _tally_of(self, version: str) -> VersionTally | None:
-        """Where to count for a canary; nothing is counted of versions that take no part in it."""
+        """The counts of ``version`` in the canary; None if it takes no part in one."""
         if self.candidate is None:
             return None
         canary, tally = self.candidate.canary, self.candidate.tally

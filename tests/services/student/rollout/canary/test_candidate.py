@@ -78,7 +78,7 @@ async def test_replicas_follow_and_what_nobody_asks_for_any_more_is_freed(
         await async_wait_until(lambda: _serves(second, None), timeout=20)
     latest = canaries.latest()
     assert latest is not None
-    assert (latest.state, latest.reason) == (CanaryState.ABORTED, "nobody asked for it any more")
+    assert (latest.state, latest.reason) == (CanaryState.ABORTED, "it was not renewed before it expired")
 
 
 async def _serves(replica: Running, version: str | None) -> bool:
