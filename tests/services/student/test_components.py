@@ -47,16 +47,16 @@ async def test_a_wrong_filter_is_refused_before_the_model_is_looked_for(
 async def test_a_start_that_fails_after_the_engine_closes_all_that_was_opened(
     settings: StudentSettings, process: str
 ) -> None:
-    assert left() == []
+    before = left()
     with pytest.raises(ValueError, match="Redis URL"):
         await start(settings, student_process=process, student_tap_share=1.0, redis_url=UNUSABLE)
-    assert left() == []
+    assert left() == before
 
 
 async def test_a_start_that_is_given_up_closes_all_that_was_opened(
     settings: StudentSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = Replica.start
+    begun, before = Replica.start, left()
 
     def cancelled(self: Replica) -> None:
         begun(self)
@@ -65,5 +65,5 @@ async def test_a_start_that_is_given_up_closes_all_that_was_opened(
     monkeypatch.setattr(Replica, "start", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await start(settings, student_process="thread", student_tap_share=1.0, attention_probe=True)
-    assert left() == []
+    assert left() == before
     assert [task for task in asyncio.all_tasks() if "_follow" in repr(task)] == []
