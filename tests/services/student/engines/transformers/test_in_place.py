@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from services.student.engines import checkpoint
 from services.student.engines.base import WeightsLost
 from services.student.engines.transformers import weights
 from services.student.engines.transformers.engine import TransformersEngine
@@ -38,7 +39,7 @@ def test_every_weight_is_what_the_files_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: Callable[..., Path], dtype: str
 ) -> None:
     """Also where a tensor comes in many chunks, the last of them short."""
-    monkeypatch.setattr(weights, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 1000)
     old, new = build(tmp_path / "old", seed=0), build(tmp_path / "new", seed=1)
     model = load_model(old, dtype=dtype).model
     expected = load_model(new, dtype=dtype).model.state_dict()
