@@ -80,7 +80,7 @@ async def test_a_job_collects_what_a_list_in_the_store_names(
     samples = [*read_training_set(filled, status.id).samples, *read_held_out(filled, status.id)]
     with image_files(settings, filled) as files:
         pictures = CheckedImages(files, ImageLimits.from_settings(settings))
-        assert samples and {pictures.open(sample).size for sample in samples} == {(8, 8)}
+        assert samples and {pictures.open(sample.image, sample.image_sha256).size for sample in samples} == {(8, 8)}
 
 
 async def test_one_key_sent_many_times_at_once_is_one_job(

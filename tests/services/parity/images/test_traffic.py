@@ -76,7 +76,7 @@ async def test_a_job_survives_the_loss_of_the_whole_pile(
     samples = [*read_training_set(store, job_id).samples, *read_held_out(store, job_id)]
     with image_files(settings, store) as files:
         pictures = CheckedImages(files, ImageLimits.from_settings(settings))
-        assert {pictures.open(sample).size for sample in samples} == {(8, 8)}
+        assert {pictures.open(sample.image, sample.image_sha256).size for sample in samples} == {(8, 8)}
     assert len({sample.image for sample in samples}) == 12
     assert (await mine.submit(JobSpec.model_validate(spec(images={"kind": "traffic"})), "key")) == (job_id, False)
 
