@@ -90,7 +90,7 @@ class HttpClient:
 
 @cache
 def certificates() -> ssl.SSLContext:
-    """Whom this machine trusts, read once a process: it takes some 20 ms, and workers make clients for every shard."""
+    """The TLS context, built once per process: that takes about 20 ms, and probes make a client for each call."""
     return httpx.create_ssl_context()
 
 

@@ -121,9 +121,8 @@ class Workspace:
             missing = [file for file in about["files"] if not (marker.parent / file).is_file()]
             if missing:
                 self._store.open_local(f"{self._prefix}/{name}", missing)
-            (marker.parent / _STEP).unlink(
-                missing_ok=True
-            )  # belongs to the store, not to the Trainer, and is never sent back
+            # The step file belongs to the store, not to the Trainer, and is never sent back.
+            (marker.parent / _STEP).unlink(missing_ok=True)
 
     def _about_step(self, name: str) -> dict[str, Any]:
         try:
