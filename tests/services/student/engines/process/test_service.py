@@ -37,7 +37,9 @@ def test_no_process_is_left_by_a_service_that_is_killed(base: Path, tmp_path: Pa
             except httpx.TransportError:
                 return False
 
-        wait_until(ready, 60, 0.2)
-        model = find_descendant(service.pid, MODEL_PROCESS)
-        service.kill()
+        try:
+            wait_until(ready, 100, 0.2)
+            model = find_descendant(service.pid, MODEL_PROCESS)
+        finally:
+            service.kill()
         wait_until(lambda: gone(model), 20)
