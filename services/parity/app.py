@@ -34,7 +34,7 @@ LONGEST_WAIT = 60.0
 
 
 def make_app(settings: ParitySettings) -> FastAPI:
-    """The parity service's HTTP face, with the reconciler in its lifespan."""
+    """The parity service's HTTP API, with the reconciler in its lifespan."""
     app = create_app("parity", settings, lifespan=lifespan(settings), ready=ready, outages=REDIS_OUTAGES)
     _add_job_routes(app)
     _add_result_routes(app)
@@ -59,7 +59,7 @@ def _add_job_routes(app: FastAPI) -> None:
         parts: PartsOf,
         idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
     ) -> JobStatus:
-        """Accept a job. The same ``Idempotency-Key`` with the same body gives the same job."""
+        """Accept a job. The same ``Idempotency-Key`` with the same body returns the same job."""
         job_id, _ = await parts.submitter.submit(spec, idempotency_key)
         parts.reconciler.poke()
         response.headers["Location"] = f"/v1/jobs/{job_id}"
@@ -78,7 +78,7 @@ def _add_job_routes(app: FastAPI) -> None:
         wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for a change")] = 0.0,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """The status. With ``wait`` and ``If-None-Match`` it comes when the version changes; 304 if it does not."""
+        """The status. With ``wait`` and ``If-None-Match`` it is sent when the version changes; 304 if it does not."""
         known = parts.version_in(if_none_match)
         status = await parts.status(job_id)
         if wait > 0 and (known is None or known == status.version) and not status.state.is_final:
@@ -91,13 +91,13 @@ def _add_job_routes(app: FastAPI) -> None:
 
     @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"])
     async def cancel(job_id: str, parts: PartsOf) -> JobStatus:
-        """Stop a job; what is collected stays."""
+        """Stop a job. What it has collected stays."""
         await parts.cancel(job_id)
         return await parts.status(job_id)
 
     @app.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
     async def retry(job_id: str, parts: PartsOf) -> JobStatus:
-        """Start a failed or cancelled job again, keeping its finished shards."""
+        """Restart a failed or cancelled job. Its finished shards are kept."""
         await parts.retry(job_id)
         return await parts.status(job_id)
 
@@ -125,7 +125,7 @@ def _add_result_routes(app: FastAPI) -> None:
 
     @app.get("/v1/jobs/{job_id}/report", tags=["results"])
     async def report(job_id: str, parts: PartsOf) -> JobReport:
-        """The final status (the present one, while the job runs) and what the run is reproduced from."""
+        """The final status (the current one while the job runs) and what is needed to reproduce the run."""
         await parts.status(job_id)
         return await make_report(parts.jobs, parts.store, job_id)
 
@@ -146,7 +146,7 @@ def _add_input_routes(app: FastAPI) -> None:
 async def _sse(statuses: AsyncIterator[JobStatus | None]) -> AsyncIterator[str]:
     async for status in statuses:
         if status is None:
-            yield write_comment("still here")
+            yield write_comment("keep-alive")
         else:
             data = JobEvent(version=status.version, status=status).model_dump_json()
             yield write_event(data, event="status", id=str(status.version))

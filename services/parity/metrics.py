@@ -1,4 +1,4 @@
-"""What the parity service's API and its workers show on ``/metrics``."""
+"""The metrics of the parity API and its workers, as ``/metrics`` shows them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARD_STATES = ("waiting", "queued", "in_work", "expired", "done", "failed")
 
 
 class JobMetrics:
-    """Of the reconciler: what its last round saw. Replicas of the API see the same: take the maximum over them."""
+    """What the reconciler's last round saw. All replicas of the API see the same: take the maximum over them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._jobs = Gauge("mpa_jobs", "Unfinished jobs by state", ["state"], registry=registry)
@@ -55,7 +55,7 @@ class JobMetrics:
 
     @contextmanager
     def round(self) -> Iterator[None]:
-        """Time a round; one that raises has failed."""
+        """Time a round. A round that raises counts as failed."""
         try:
             with self._round.time():
                 yield
@@ -65,7 +65,7 @@ class JobMetrics:
         self._last.set_to_current_time()
 
     def saw(self, snapshots: Iterable[Snapshot]) -> None:
-        """The unfinished jobs, as a round found them."""
+        """Record the unfinished jobs, as a round found them."""
         jobs: Tally[str] = Tally()
         shards: Tally[str] = Tally()
         for snapshot in snapshots:
@@ -90,7 +90,7 @@ class JobMetrics:
 
 
 class WorkerMetrics:
-    """Of one parity worker: what its shards yielded, and how its calls of the models go. Safe to use from threads."""
+    """The results of one parity worker's shards, and its calls of the model servers. Safe to use from threads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

@@ -1,4 +1,4 @@
-"""What the job API answers about jobs, their rounds and their pairs."""
+"""What the job API returns about jobs, their rounds and their pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.contracts.training import Evaluation, TrainingProgress
 
 
 class TokenCount(Contract):
-    """Teacher tokens. ``saved`` estimates what ``verify: all`` would have spent on top (verifications not asked)."""
+    """Teacher tokens. ``saved``: estimate of what ``verify: all`` would have spent in addition."""
 
     prompt: int = 0
     completion: int = 0
@@ -30,7 +30,7 @@ class StageCount(Contract):
 
 
 class Distribution(Contract):
-    """How a discrepancy is spread over the kept pairs that have it; ``tenths`` counts them by tenths of [0, 1]."""
+    """Distribution of a discrepancy over the kept pairs that have it. ``tenths`` counts pairs by tenths of [0, 1]."""
 
     count: int
     mean: float
@@ -38,7 +38,7 @@ class Distribution(Contract):
 
 
 class TaskShare(Contract):
-    """How a student did on a task's checked questions: those it answered like the teacher, or fails for certain."""
+    """A student's result on a task. ``checked``: questions with verdict student_right or disparity."""
 
     checked: int = 0
     disparity: int = 0
@@ -46,33 +46,34 @@ class TaskShare(Contract):
 
 class RoundReport(Stored):
     """``jobs/<id>/rounds/<round>.json``: a round that is over. It is published before the job moves on, so that the
-    round a job is in can be told from the artifact store alone.
+    artifact store alone shows which round a job is in.
 
-    ``evaluation`` compares the candidate with what served when the job was first trained, always on round 1's held-out
-    pairs; ``evaluation_new`` on the round's own. ``gain``: in agreement over the best candidate before.
+    ``evaluation`` compares the candidate with the version that served when the job was first trained, always on the
+    held-out pairs of round 1; ``evaluation_new`` does so on the round's own. ``gain``: growth of the agreement over the
+    best earlier candidate.
     """
 
     round: int = Field(ge=1)
-    student: str = Field(description="version that was asked in this round and trained further")
+    student: str = Field(description="version that this round asked and trained further")
     pairs: int
     verdicts: dict[Verdict, int]
-    disparity_rate: float | None = Field(None, description="disparity pairs among the checked ones")
+    disparity_rate: float | None = Field(None, description="share of disparity pairs among the checked ones")
     tasks: dict[str, TaskShare] = Field(default_factory=dict)
     failed_questions: dict[str, list[str]] = Field(
         default_factory=dict, description="by task, questions that the student failed: examples for the next round"
     )
-    candidate: str | None = Field(None, description="version that the round made; None if it stopped before")
+    candidate: str | None = Field(None, description="version that the round made; null if it stopped earlier")
     evaluation: Evaluation | None = None
     evaluation_new: Evaluation | None = None
     gain: float | None = None
-    good: bool = Field(False, description="whether the candidate passes the gate and is better than those before")
+    good: bool = Field(False, description="whether the candidate passes the gate and is better than the earlier ones")
     goes_on: bool = False
-    reason: str = Field("", description="why another round follows, or none, in words")
+    reason: str = Field("", description="why another round follows or not, in words")
 
 
 class JobStatus(Contract):
-    """``GET /v1/jobs/{id}``. ``images``, ``shards``, rate and ETA are the present round's; pairs, verdicts and tokens
-    those of all rounds.
+    """``GET /v1/jobs/{id}``. ``images``, ``shards``, rate and ETA are of the present round; pairs, verdicts and tokens
+    are of all rounds.
     """
 
     id: str
@@ -92,7 +93,7 @@ class JobStatus(Contract):
     rate_images_per_second: float | None = None
     eta_seconds: float | None = None
     discrepancies: dict[str, Distribution] = Field(
-        default_factory=dict, description="confidence, reasoning and attention of the kept pairs, as far as measured"
+        default_factory=dict, description="confidence, reasoning and attention of the kept pairs, if they are measured"
     )
     teacher_tokens: TokenCount = TokenCount()
     training: TrainingProgress | None = None
@@ -101,11 +102,11 @@ class JobStatus(Contract):
     set_url: str | None = None
     checkpoint_url: str | None = None
     last_error: str | None = None
-    waiting_for: str | None = Field(None, description="what the job waits for at present, e.g. the teacher being down")
+    waiting_for: str | None = Field(None, description="what the job is waiting for at present, e.g. the teacher")
     round: int = Field(1, description="the present round")
-    rounds: int = Field(1, description="rounds at most")
+    rounds: int = Field(1, description="the most rounds that the job may run")
     past_rounds: list[RoundReport] = Field(default_factory=list, description="rounds that are over, if rounds > 1")
-    version: int = Field(0, description="grows with every change; the ETag")
+    version: int = Field(0, description="grows with every change, and is the ETag")
 
 
 class JobList(Contract):
@@ -114,9 +115,7 @@ class JobList(Contract):
 
 
 class JobReport(Stored):
-    """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status and what a run is reproduced
-    from.
-    """
+    """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status, and what reproduces the run."""
 
     status: JobStatus
     spec: JobSpec
@@ -132,7 +131,7 @@ class JobEvent(Contract):
 
 
 class Pair(Contract):
-    """One row of the disparity set as the API shows it. Answers are None where the funnel ended before them."""
+    """One row of the disparity set as the API shows it. Answers that the funnel did not reach are null."""
 
     pair_id: str
     image: str

@@ -1,4 +1,4 @@
-"""Job records, leases and counters in Redis: the only package that speaks Redis keys."""
+"""Job records, leases and counters in Redis. No other package names Redis keys."""
 
 import redis.exceptions
 
@@ -23,7 +23,7 @@ REDIS_OUTAGES: dict[type[Exception], str] = {
     redis.exceptions.ConnectionError: "Redis",
     redis.exceptions.TimeoutError: "Redis",
 }
-"""For `shared.http.create_app`: what comes out of a JobStore while Redis is away or still loads its file."""
+"""For `shared.http.create_app`: what a JobStore raises while Redis is away or still loading its file."""
 
 __all__ = [
     "COLLECT_STATES",

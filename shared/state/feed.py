@@ -1,4 +1,4 @@
-"""Tells waiters in this process that a job changed: one Redis subscription for all of them."""
+"""Wakes the waiters in this process when a job changes, by one Redis subscription for all of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from shared.state.redis_hash import CHANNEL
 
 log = logging.getLogger(__name__)
 
-# A message can be lost while Redis restarts; the version is looked at this often whatever happens.
+# A message can be lost while Redis restarts, so waiters also read the version this often (seconds).
 LOOK_EVERY = 2.0
 RECONNECT_AFTER = 0.5
 
 
 class ChangeFeed:
-    """Started by the first waiter; ``stop`` ends it and wakes all waiters."""
+    """The first waiter starts it. ``stop`` ends it and wakes all waiters."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -29,7 +29,7 @@ class ChangeFeed:
         self._stopped = False
 
     async def wait(self, job_id: str, version: int, timeout: float, look: Callable[[], Awaitable[int]]) -> int:
-        """What ``look`` answers once it is not ``version``, or after ``timeout`` seconds, or at ``stop``."""
+        """What ``look`` returns as soon as it is not ``version``, or after ``timeout`` seconds, or at ``stop``."""
         event = asyncio.Event()
         self._waiters.setdefault(job_id, set()).add(event)
         self._start()
@@ -53,7 +53,7 @@ class ChangeFeed:
                 del self._waiters[job_id]
 
     def wake_all(self) -> None:
-        """End all waits now (the process is stopping)."""
+        """End all waits now, because the process is stopping."""
         self._stopped = True
         for events in self._waiters.values():
             for event in events:

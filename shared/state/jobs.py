@@ -1,4 +1,4 @@
-"""Job records: create, read, list, move through the states; guarded, so that doubles and races change nothing."""
+"""Job records: create, read, list, and move through the states. Guarded writes make doubles and races harmless."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from shared.state.trainings import TrainingLeases
 
 
 class JobStore:
-    """All job state. ``clock`` (seconds since the epoch) replaces the Redis server's time in tests."""
+    """All job state. In tests ``clock`` (seconds since the epoch) replaces the Redis server's time."""
 
     def __init__(self, redis: Redis, *, clock: Clock | None = None) -> None:
         self._hash = JobHash(redis, clock)
@@ -41,7 +41,7 @@ class JobStore:
 
     @classmethod
     def from_url(cls, url: str, *, clock: Clock | None = None) -> JobStore:
-        """A store on a connection pool of its own. Calls fail after 5 s without an answer."""
+        """A store with its own connection pool. Calls fail after 5 s without an answer."""
         redis = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30)
         return cls(redis, clock=clock)
 
@@ -53,8 +53,9 @@ class JobStore:
         await cast(Awaitable[Any], self._hash.redis.ping())
 
     async def create(self, stored: StoredSpec, rebuilt: Rebuilt | None = None, trace: str | None = None) -> bool:
-        """Make the record of a job whose spec is durable; False if it exists. ``rebuilt``: what the store knew;
-        ``trace``: the traceparent that its work belongs to.
+        """Make the record of a job whose spec is durable. False if it exists.
+
+        ``rebuilt``: what the artifact store knows about the job. ``trace``: the traceparent that its work belongs to.
         """
         created = stored.created_at.timestamp()
 
@@ -63,7 +64,7 @@ class JobStore:
                 return Change(False)
             new = _first_fields(stored, created, rebuilt)
             if rebuilt is not None:
-                # Versions must not start again at 1, or an old ETag could match a new state.
+                # Versions must not restart at 1: an old ETag could match a new state.
                 new["version"] = str(int(now))
             if trace is not None:
                 new["trace"] = trace
@@ -95,7 +96,7 @@ class JobStore:
         return to_status(await self.snapshot(job_id))
 
     async def version(self, job_id: str) -> int:
-        """The version alone, for a cheap look whether anything changed. Raises NotFound."""
+        """The version alone, a cheap check for changes. Raises NotFound."""
         fields, _ = await self._hash.read(job_id, ["version"])
         if fields["version"] is None:
             raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
@@ -113,7 +114,7 @@ class JobStore:
         return page, ids[limit - 1] if len(ids) > limit else None
 
     async def active(self) -> list[str]:
-        """Jobs that the reconciler still has to look after."""
+        """The jobs that the reconciler still has to move on."""
         found = await cast(Awaitable[set[bytes]], self._hash.redis.smembers(ACTIVE))
         return sorted(item.decode() for item in found)
 
@@ -122,13 +123,13 @@ class JobStore:
         return {item.decode() for item in found}
 
     async def wait_for_change(self, job_id: str, version: int, timeout: float) -> int:
-        """The job's version once it is not ``version``, or after ``timeout`` seconds. Raises NotFound."""
+        """The job's version as soon as it is not ``version``, or after ``timeout`` seconds. Raises NotFound."""
         return await self.feed.wait(job_id, version, timeout, lambda: self.version(job_id))
 
     async def transition(self, job_id: str, current: JobState, to: JobState, **changes: Any) -> bool:
-        """Move a job from ``current`` to ``to``, setting fields of its info; False if it is no longer in ``current``.
+        """Move a job from ``current`` to ``to`` and set fields of its info. False if it is no longer in ``current``.
 
-        Exactly one of several callers gets True. Raises Conflict for a move that is never legal.
+        Exactly one of several callers gets True. Raises Conflict for a transition that is never legal.
         """
         check_transition(job_id, current, to)
 
@@ -141,7 +142,7 @@ class JobStore:
         return await self._hash.update(job_id, ["state", "info"], decide)
 
     async def fail(self, job_id: str, error: str) -> bool:
-        """Fail an unfinished job with an error in words; False if it is final already."""
+        """Fail an unfinished job with an error message. False if it is already final."""
 
         def decide(fields: Fields, now: float) -> Change[bool]:
             if JobState(str(fields["state"])).is_final:
@@ -152,11 +153,11 @@ class JobStore:
         return await self._hash.update(job_id, ["state", "info"], decide)
 
     async def finish(self, job_id: str, current: JobState, outcome: Outcome, reason: str) -> bool:
-        """Succeed without a training lease (no gap); False if the job is no longer in ``current``."""
+        """Succeed without a training lease (no gap). False if the job is no longer in ``current``."""
         return await self.transition(job_id, current, JobState.SUCCEEDED, outcome=str(outcome), reason=reason)
 
     async def cancel(self, job_id: str) -> None:
-        """Cancel; work in progress loses its lease. Raises Conflict for a job that is final or being promoted."""
+        """Cancel: work in progress loses its lease. Raises Conflict for a job that is final or being promoted."""
         snapshot = await self.snapshot(job_id)
         names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
 
@@ -167,7 +168,7 @@ class JobStore:
             if state is JobState.PROMOTING:
                 raise Conflict(f"Job {job_id} is being promoted: let it finish, then roll the student back.")
             if state.is_final:
-                raise Conflict(f"Job {job_id} has {state} already: there is nothing to cancel.")
+                raise Conflict(f"Job {job_id} has already {state}: there is nothing to cancel.")
             info = JobInfo.load(fields["info"]).entered(JobState.CANCELLED, now)
             new = {"state": str(JobState.CANCELLED), "info": replace(info, reason="Cancelled by request.").dump()}
             return Change(None, new | _idle_work(fields))
@@ -175,8 +176,9 @@ class JobStore:
         await self._hash.update(job_id, names, decide)
 
     async def retry(self, job_id: str) -> None:
-        """Start a failed or cancelled job again in the round it was in, keeping finished shards. Raises Conflict for
-        any other state.
+        """Restart a failed or cancelled job in the round it was in, with its finished shards.
+
+        Raises Conflict for any other state.
         """
         snapshot = await self.snapshot(job_id)
         names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
@@ -199,9 +201,7 @@ class JobStore:
         await self._hash.update(job_id, names, decide)
 
     async def mark_reported(self, job_id: str) -> bool:
-        """A final job's report is in the artifact store: nobody has to look after the job any more. True for the first
-        caller.
-        """
+        """The report of a final job is stored, so the reconciler may forget the job. True for the first caller."""
 
         def decide(fields: Fields, _now: float) -> Change[bool]:
             if not JobState(str(fields["state"])).is_final:
@@ -213,7 +213,7 @@ class JobStore:
 
 
 class Rebuilt:
-    """What the artifact store knows of a job whose record is gone: finished shards and rounds, or the final status."""
+    """What the artifact store knows about a job without a record: finished shards and rounds, or its final status."""
 
     def __init__(
         self, shards: dict[int, ShardResult], final: JobStatus | None = None, rounds: Sequence[RoundReport] = ()
@@ -224,7 +224,7 @@ class Rebuilt:
 
     @property
     def round(self) -> int:
-        """The round that the job was in: the last one that is over, or the one that follows it."""
+        """The round that the job was in: the last one that is over, or the next one if it goes on."""
         if not self.rounds:
             return 1
         return self.rounds[-1].round + self.rounds[-1].goes_on
@@ -263,7 +263,7 @@ def _info_of(final: JobStatus, created: float) -> JobInfo:
 
 
 def _idle_work(fields: Fields) -> dict[str, str]:
-    """All leased work of a job taken from its holders; finished work stays."""
+    """The records of all leased work of a job, without their holders. Finished work stays as it is."""
     idle: dict[str, str] = {}
     for name, text in fields.items():
         if name == "training" or name.startswith("shard:"):

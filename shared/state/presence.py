@@ -1,4 +1,4 @@
-"""Workers that are alive say so in Redis, with their release. Nothing depends on it but whoever looks: `mpa doctor`.
+"""Living workers announce themselves in Redis, with their release. Only `mpa doctor` reads it.
 
 Keys: ``mpa:workers`` (set of ids), ``mpa:worker:<id>`` (its WorkerInfo, expires).
 """
@@ -25,7 +25,7 @@ from shared.contracts import WorkerInfo
 log = logging.getLogger(__name__)
 
 WORKERS = "mpa:workers"
-# As in shared.queue, which not everybody who looks can import.
+# As in shared.queue, which needs Celery; the command line does without it.
 QUEUES = {"parity": "collect", "trainer": "train"}
 EVERY_SECONDS = 10.0
 LASTS = timedelta(seconds=45)
@@ -34,7 +34,7 @@ CALL_SECONDS = 5.0
 
 @contextmanager
 def present(redis_url: str, kind: str, every: float = EVERY_SECONDS) -> Iterator[WorkerInfo]:
-    """Say that a worker of this ``kind`` lives, every so many seconds, for as long as the block lasts."""
+    """Announce a worker of this ``kind`` every ``every`` seconds while the block runs."""
     host, now = socket.gethostname(), datetime.now(UTC)
     name = f"{kind}-{host}-{os.getpid()}-{secrets.token_hex(3)}"
     info = WorkerInfo(
@@ -51,7 +51,7 @@ def present(redis_url: str, kind: str, every: float = EVERY_SECONDS) -> Iterator
 
 
 def living_workers(redis_url: str, timeout: float = CALL_SECONDS) -> list[WorkerInfo]:
-    """All workers heard of lately, by id. Raises redis' ConnectionError and TimeoutError."""
+    """All workers that announced themselves lately, by id. Raises redis' ConnectionError and TimeoutError."""
     with _client(redis_url, timeout) as client:
         ids = sorted(name.decode() for name in cast(set[bytes], client.smembers(WORKERS)))
         found = cast(list[bytes | None], client.mget([_key(name) for name in ids])) if ids else []
@@ -97,7 +97,7 @@ def _run(pipe: Any) -> None:
     try:
         pipe.execute()
     except (redis.RedisError, OSError) as error:
-        log.debug("Redis did not hear that this worker lives: %s", error)
+        log.debug("This worker could not be announced in Redis: %s", error)
 
 
 def _client(redis_url: str, timeout: float) -> redis.Redis:
@@ -118,6 +118,6 @@ def _parsed(text: bytes) -> WorkerInfo | None:
 
 
 def waiting_messages(redis_url: str, timeout: float = CALL_SECONDS) -> dict[str, int]:
-    """Messages in the queue of each kind of worker, without those that a worker has taken."""
+    """Messages that wait in the queue of each kind of worker. Those that a worker has taken do not count."""
     with _client(redis_url, timeout) as client:
         return {kind: int(cast(int, client.llen(queue))) for kind, queue in QUEUES.items()}

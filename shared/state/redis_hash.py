@@ -1,7 +1,8 @@
-"""Compare-and-set on one job's Redis hash: the only place that names Redis keys.
+"""Compare-and-set on the Redis hash of one job: the only place that names the keys of jobs.
 
 Keys: ``mpa:job:<id>`` (hash: spec, state, info, training, shard:<n>, version, updated), ``mpa:jobs`` (sorted set by
-creation), ``mpa:active`` (set of jobs that still need care), channel ``mpa:changed`` (messages ``<id> <version>``).
+creation), ``mpa:active`` (set of jobs that the reconciler moves on), channel ``mpa:changed`` (messages
+``<id> <version>``).
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def job_key(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class Change(Generic[T]):
-    """New values of fields (none: nothing is written) and what to answer.
+    """New values of fields (empty: nothing is written), and the result for the caller.
 
-    ``active`` adds the job to the active set, or removes it. Invisible changes (a renewed lease) leave the version
-    alone and wake nobody.
+    ``active`` adds the job to the active set or removes it. An invisible change (a renewed lease) does not change the
+    version and wakes no waiter.
     """
 
     result: T
@@ -62,7 +63,7 @@ class Change(Generic[T]):
 
 
 class JobHash:
-    """Reads and guarded writes of job hashes. Times are the Redis server's, or those of an injected ``clock``."""
+    """Reads and guarded writes of job hashes. Times come from the Redis server, or from ``clock`` if it is given."""
 
     def __init__(self, redis: Redis, clock: Clock | None = None) -> None:
         self.redis = redis
@@ -100,9 +101,9 @@ class JobHash:
         *,
         must_exist: bool = True,
     ) -> T:
-        """Read ``names``, let ``decide`` say what changes, write it only if what was read still holds; else again.
+        """Read ``names``, let ``decide`` choose the change, and write it if the fields still hold what was read.
 
-        Raises NotFound for an unknown job.
+        Otherwise starts over. Raises NotFound for an unknown job, Unavailable if others keep changing it first.
         """
         asked = list(dict.fromkeys((*names, "spec")))
         for _ in range(TRIES):
@@ -114,7 +115,7 @@ class JobHash:
                 return change.result
             if await self._try(job_id, values, change, now):
                 return change.result
-        raise Unavailable(f"Job {job_id} changes too fast: try again.", retry_after=1.0)
+        raise Unavailable(f"Job {job_id} is changing too fast: try again.", retry_after=1.0)
 
     async def _try(self, job_id: str, values: Fields, change: Change[Any], now: float) -> bool:
         active = {True: "1", False: "0", None: ""}[change.active]

@@ -1,4 +1,4 @@
-"""What the replicas of one student tell each other through Redis. Nothing here has to last: the registry is the truth.
+"""What the replicas of one student share through Redis. Nothing here has to last: the registry is the truth.
 
 Keys: ``mpa:student:<name>:replicas`` (set of ids), ``…:replica:<id>`` (its ReplicaInfo, expires), ``…:tally:<canary>``
 (hash: replica to its counts), channel ``…:moved`` (something in the registry changed: look).
@@ -26,7 +26,7 @@ LISTEN_SECONDS = 1.0
 
 
 class ReplicaBoard:
-    """One replica's view of the others. Every call answers or raises Unavailable within a few seconds."""
+    """One replica's view of the others. Every call returns or raises Unavailable within a few seconds."""
 
     def __init__(self, redis: Redis, student: str) -> None:
         self._redis, self._prefix = redis, f"mpa:student:{student}"
@@ -39,7 +39,7 @@ class ReplicaBoard:
         return cls(redis, student)
 
     async def announce(self, info: ReplicaInfo, lasts: timedelta) -> None:
-        """Say how this replica is; forgotten after ``lasts`` unless said again."""
+        """Publish the state of this replica. It is forgotten after ``lasts`` unless it is published again."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.sadd(f"{self._prefix}:replicas", info.id)
         pipe.set(self._replica(info.id), info.model_dump_json(), px=lasts)
@@ -55,7 +55,7 @@ class ReplicaBoard:
             await pipe.execute()
 
     async def replicas(self) -> list[ReplicaInfo]:
-        """All replicas heard of lately, by id."""
+        """All replicas that announced themselves lately, by id."""
         with _typed_errors():
             names = await cast(Awaitable[set[bytes]], self._redis.smembers(f"{self._prefix}:replicas"))
             ids = sorted(name.decode() for name in names)
@@ -71,7 +71,7 @@ class ReplicaBoard:
             await self._redis.publish(f"{self._prefix}:moved", b"look")
 
     async def told(self) -> AsyncIterator[None]:
-        """Yields once when listening begins (what was told before may have been missed), then at every ``tell``."""
+        """Yields when listening begins (earlier calls of ``tell`` may have been missed), then at every ``tell``."""
         with _typed_errors():
             async with self._redis.pubsub() as pubsub:
                 await pubsub.subscribe(f"{self._prefix}:moved")
@@ -82,7 +82,7 @@ class ReplicaBoard:
                         yield
 
     async def count(self, canary: str, replica: str, tally: str) -> None:
-        """Publish all that a replica has counted so far of a canary; it replaces what it said before."""
+        """Publish everything that a replica has counted so far for a canary. Replaces its earlier counts."""
         key = self._tally(canary)
         pipe = self._redis.pipeline(transaction=False)
         pipe.hset(key, replica, tally)

@@ -1,4 +1,4 @@
-"""Leases on the shards of a job: take, renew, complete, give back, fail, and find those that need a message."""
+"""Leases on the shards of a job: take, renew, complete, give back and fail them; find those that need a message."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ def shard_field(index: int) -> str:
 
 
 class ShardLeases:
-    """Times and ``ttl`` in seconds. A write is guarded by the lease's token; a stale one raises LeaseLost."""
+    """Times and ``ttl`` in seconds. The lease's token guards every write: a stale one raises LeaseLost."""
 
     def __init__(self, job_hash: JobHash) -> None:
         self._hash = job_hash
 
     async def acquire(self, job_id: str, shard: int, owner: str, ttl: float, max_attempts: int) -> Lease | None:
-        """Take a shard; None if it is done, held by another, used up, of another round, or the job does not collect
-        (any more).
+        """Take a shard. None if it is done, held, out of attempts or of another round, or the job is not collecting.
 
         Raises NotFound for an unknown job, NewerSchema for one that this release must not work on.
         """
@@ -62,7 +61,7 @@ class ShardLeases:
     async def heartbeat(
         self, lease: Lease, ttl: float, progress: ShardResult | None = None, waiting_for: str | None = None
     ) -> Lease:
-        """Renew; tells the live count and what the work waits for. Raises LeaseLost, also after a cancel."""
+        """Renew, and report the live sums and what the work waits for. Raises LeaseLost, also after a cancel."""
 
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, Lease, bool]:
             new = replace(record, expires=now + ttl, progress=progress, waiting_for=waiting_for)
@@ -80,7 +79,7 @@ class ShardLeases:
         await self._guarded(lease, step, ends=True)
 
     async def release(self, lease: Lease) -> None:
-        """Give the shard back, the attempt uncounted (the worker is stopping). Raises LeaseLost."""
+        """Give the shard back because the worker is stopping; the attempt does not count. Raises LeaseLost."""
 
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.give_back(record, now), progress=None), None, True
@@ -88,7 +87,10 @@ class ShardLeases:
         await self._guarded(lease, step, ends=True)
 
     async def postpone(self, lease: Lease, waiting_for: str, pause: float) -> None:
-        """Give the shard back, the attempt uncounted; due in ``pause``, as what it needs is taken. Raises LeaseLost."""
+        """Give the shard back because what it needs is taken; the attempt does not count. Due in ``pause`` seconds.
+
+        Raises LeaseLost.
+        """
 
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, None, bool]:
             return replace(leases.postpone(record, waiting_for, now, pause), progress=None), None, True
@@ -96,7 +98,7 @@ class ShardLeases:
         await self._guarded(lease, step, ends=True)
 
     async def fail(self, lease: Lease, error: str, max_attempts: int) -> bool:
-        """The attempt failed; True if it was the last one. Raises LeaseLost."""
+        """Record that the attempt failed. True if it was the last one. Raises LeaseLost."""
 
         def step(record: ShardRecord, now: float) -> tuple[ShardRecord, bool, bool]:
             failed = replace(leases.fail(record, error, now, max_attempts), progress=None)
@@ -107,9 +109,9 @@ class ShardLeases:
     async def claim_due(
         self, job_id: str, indices: list[int], patience: float, queue_is_short: bool, max_attempts: int
     ) -> list[int]:
-        """Of ``indices``, the shards for which the caller (nobody else) must send a message now.
+        """The shards of ``indices`` for which the caller, and nobody else, must send a message now.
 
-        Their next turn is in ``patience``. A shard whose holder vanished ``max_attempts`` times becomes failed instead.
+        They are due again in ``patience`` seconds. A shard whose holder vanished ``max_attempts`` times fails instead.
         """
         names = ["state", *(shard_field(index) for index in indices)]
 

@@ -1,4 +1,4 @@
-"""From a snapshot to the status that a user sees. All counts are sums over the shard records."""
+"""Makes the status that a user sees from a snapshot. All counts are sums over the shard records."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def to_status(snapshot: Snapshot) -> JobStatus:
 
 
 def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
-    """Wall time spent in each state so far, all runs of a retried job together."""
+    """Seconds spent in each state so far, over all runs of a retried job."""
     history = snapshot.info.history
     ends = [at for _, at in history[1:]] + [snapshot.now]
     seconds: dict[str, float] = {}
@@ -89,12 +89,12 @@ def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
 
 
 def train_disparities(snapshot: Snapshot) -> int:
-    """Disparity pairs of the present round that may be trained on."""
+    """How many disparity pairs of the present round may be trained on."""
     return sum(shard.result.train_disparity for shard in snapshot.round_shards().values() if shard.result)
 
 
 def shards_done(snapshot: Snapshot) -> bool:
-    """Whether all shards of the present round are."""
+    """Whether all shards of the present round are done."""
     return all(shard.status is WorkStatus.DONE for shard in snapshot.round_shards().values())
 
 

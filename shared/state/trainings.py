@@ -1,4 +1,4 @@
-"""The lease on a job's training, and the states that only its holder may move the job through."""
+"""The lease on a job's training, and the transitions that only its holder may make."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ _Step = Callable[[TrainingRecord, JobState, JobInfo, float], "_Next"]
 
 
 class _Next:
-    """What a guarded step leads to."""
+    """The records after a guarded step. ``visible``: whether the job's version grows."""
 
     def __init__(self, training: TrainingRecord, state: JobState, info: JobInfo, *, visible: bool = True) -> None:
         self.training, self.state, self.info, self.visible = training, state, info, visible
 
 
 class TrainingLeases:
-    """Like ShardLeases, for the one training of a job. A re-run repeats its steps: those already taken are no-ops."""
+    """Like ShardLeases, for the one training of a job. A resumed run may repeat steps, which then do nothing."""
 
     def __init__(self, job_hash: JobHash) -> None:
         self._hash = job_hash
 
     async def acquire(self, job_id: str, owner: str, ttl: float, max_attempts: int) -> Lease | None:
-        """Take the training; None if it is done, held, used up, or the job is not in training. Raises NotFound,
-        and NewerSchema for a job that this release must not work on.
+        """Take the training. None if it is done, held or out of attempts, or if the job is not in training.
+
+        Raises NotFound for an unknown job, NewerSchema for one that this release must not work on.
         """
         token = secrets.token_hex(8)
 
@@ -60,7 +61,7 @@ class TrainingLeases:
     async def heartbeat(
         self, lease: Lease, ttl: float, progress: TrainingProgress | None = None, waiting_for: str | None = None
     ) -> Lease:
-        """Renew; ``progress`` None keeps the last one. Raises LeaseLost, also when the job was cancelled."""
+        """Renew. ``progress`` None keeps the last one. Raises LeaseLost, also after a cancel."""
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
             shown = progress.model_dump(mode="json") if progress is not None else training.progress
@@ -81,7 +82,7 @@ class TrainingLeases:
         checkpoint_url: str | None = None,
         rounds: Sequence[RoundReport] | None = None,
     ) -> None:
-        """Move the job to ``evaluating`` or ``promoting``, noting what is known by then. Raises LeaseLost, Conflict."""
+        """Move the job to ``evaluating`` or ``promoting`` and record what is known. Raises LeaseLost, Conflict."""
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
             info = _noted(info, evaluation, checkpoint, checkpoint_url, rounds)
@@ -93,8 +94,9 @@ class TrainingLeases:
         await self._guarded(lease, step)
 
     async def next_round(self, lease: Lease, rounds: Sequence[RoundReport]) -> None:
-        """Back to ``collecting`` for the round after ``rounds``, which are published; ends the lease, and the next
-        training begins with all its attempts. Raises LeaseLost, Conflict.
+        """Go back to ``collecting`` for the round after ``rounds``, which are published. Ends the lease.
+
+        The next training has all its attempts again. Raises LeaseLost, Conflict.
         """
 
         def step(_training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
@@ -115,7 +117,7 @@ class TrainingLeases:
         checkpoint_url: str | None = None,
         rounds: Sequence[RoundReport] | None = None,
     ) -> None:
-        """The job succeeds with ``outcome``. Raises LeaseLost, and Conflict if it never got to ``evaluating``."""
+        """Succeed with ``outcome``. Raises LeaseLost, and Conflict if the job never reached ``evaluating``."""
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
             check_transition(lease.job_id, state, JobState.SUCCEEDED)
@@ -126,7 +128,7 @@ class TrainingLeases:
         await self._guarded(lease, step, ends=True)
 
     async def release(self, lease: Lease) -> None:
-        """Give the training back, the attempt uncounted (the trainer is stopping). Raises LeaseLost."""
+        """Give the training back because the trainer is stopping; the attempt does not count. Raises LeaseLost."""
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
             return _Next(leases.give_back(training, now), state, info)
@@ -134,7 +136,7 @@ class TrainingLeases:
         await self._guarded(lease, step, ends=True)
 
     async def fail(self, lease: Lease, error: str, max_attempts: int) -> bool:
-        """The attempt failed; on the last one the job fails, and True is returned. Raises LeaseLost."""
+        """Record that the attempt failed. The last one fails the job and returns True. Raises LeaseLost."""
         given_up = lease.attempt >= max_attempts
 
         def step(training: TrainingRecord, state: JobState, info: JobInfo, now: float) -> _Next:
@@ -148,7 +150,7 @@ class TrainingLeases:
         return given_up
 
     async def claim_due(self, job_id: str, patience: float, queue_is_short: bool, max_attempts: int) -> bool:
-        """Whether the caller (nobody else) must send the training's message now.
+        """Whether the caller, and nobody else, must send the training's message now.
 
         A training whose holder vanished ``max_attempts`` times fails the job instead.
         """

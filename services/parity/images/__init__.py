@@ -1,1 +1,1 @@
-"""Where a job's images come from, and each image as the models get it."""
+"""The image sources of a job, and each image as it is sent to the models."""

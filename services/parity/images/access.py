@@ -1,4 +1,4 @@
-"""What image sources may name: local paths below the allowed folders, URLs inside the artifact store."""
+"""What image sources may name: local paths in the allowed folders, and URLs inside the artifact store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.store import Store
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-"""In a name that no manifest can hold: NUL, and what stands for bytes that are not UTF-8."""
+"""Characters that a manifest cannot hold: NUL, and the surrogates that stand for bytes that are not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def allowed(path: Path, roots: Sequence[Path]) -> Path:
 def store_key(name: str, store: Store) -> str | None:
     """The key of a URL inside the store, empty for its root; None for a local path.
 
-    Raises Forbidden for any other URL, InvalidInput for one that leads out by '..'.
+    Raises Forbidden for any other URL, InvalidInput for one that contains '..'.
     """
     if name != store.url and not name.startswith(f"{store.url}/"):
         if not _SCHEME.match(name):
@@ -52,7 +52,7 @@ def store_key(name: str, store: Store) -> str | None:
         )
     key = name[len(store.url) :].strip("/")
     if ".." in key.split("/"):
-        raise InvalidInput(f"{name} has '..' in it: write it without.")
+        raise InvalidInput(f"{name} contains '..': write the URL without it.")
     return key
 
 

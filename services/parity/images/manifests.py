@@ -1,6 +1,6 @@
-"""Manifests that a spec names: lists of images and, maybe, of the task each is asked about, as JSONL or Parquet.
+"""Manifests that a spec names: JSONL or Parquet lists of images, optionally with the task to ask about each.
 
-They lie in an allowed folder or in the artifact store; what they call by a relative path lies beside them.
+A manifest is in an allowed folder or in the artifact store. Its relative paths start at its own folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WANTED = "name a JSONL or Parquet file with a column 'image'."
 
 @dataclass(frozen=True)
 class _Manifest:
-    """``file``: its bytes on this machine. ``folder``: where relative paths start, a key's prefix if it is a str."""
+    """``file``: a copy on this machine. ``folder``: where relative paths start; a key prefix if it is a str."""
 
     name: str
     file: Path
@@ -38,7 +38,7 @@ class _Manifest:
 
 
 def read_list(source: ManifestSource, store: Store, rules: SourceRules) -> Iterator[tuple[str, str | None]]:
-    """Image and task of each line. Raises InvalidInput and Forbidden, with the line's number."""
+    """Image and task of each line. Raises InvalidInput and Forbidden that name the line."""
     with _opened(source, store, rules) as manifest:
         lines = _parquet_lines(manifest) if source.path.endswith(".parquet") else _json_lines(manifest)
         for place, line in lines:
@@ -46,7 +46,7 @@ def read_list(source: ManifestSource, store: Store, rules: SourceRules) -> Itera
             if not isinstance(image, str) or not image or UNWRITABLE.search(image):
                 raise InvalidInput(f"{place} has no text in 'image': give a path or URL.")
             if task is not None and not isinstance(task, str):
-                raise InvalidInput(f"{place} has a 'task' that is no text: give the name of a task profile.")
+                raise InvalidInput(f"{place} has a 'task' that is not text: give the name of a task profile.")
             yield _located(image, manifest.folder, place, store, rules), task
 
 
@@ -61,18 +61,18 @@ def _opened(source: ManifestSource, store: Store, rules: SourceRules) -> Iterato
         return
     if not key:
         raise InvalidInput(f"{source.path} is the artifact store itself: {_WANTED}")
-    # A copy, because a list may be larger than memory and an outage half-way must not look like a damaged file.
+    # A copy: a list may be larger than memory, and an outage half-way must not look like a damaged file.
     with tempfile.TemporaryDirectory(prefix="mpa-manifest-") as folder:
         copy = Path(folder, "manifest")
         try:
             store.download(key, copy)
         except NotFound as error:
-            raise InvalidInput(f"{source.path} is no object of the artifact store: {_WANTED}") from error
+            raise InvalidInput(f"{source.path} is not in the artifact store: {_WANTED}") from error
         yield _Manifest(source.path, copy, posixpath.dirname(key))
 
 
 def _located(image: str, folder: Path | str, place: str, store: Store, rules: SourceRules) -> str:
-    """The image as workers find it: a URL or an absolute path."""
+    """The image as the workers read it: a URL or an absolute path."""
     if image.startswith(WEB_SCHEMES):
         if not rules.allow_urls:
             raise Forbidden(f"{place} names a URL: set MPA_ALLOW_IMAGE_URLS=true to allow that, or give paths.")
@@ -88,7 +88,7 @@ def _located(image: str, folder: Path | str, place: str, store: Store, rules: So
     if key is not None:
         return f"{store.url}/{key}"
     path = Path(os.path.normpath(Path(folder, image)))
-    # Existing images are checked for links when they are read; here it is the name that must not lead out.
+    # Links are checked when an image is read. Here the name itself must not lead out of the folders.
     if not any(path.is_relative_to(form) for root in rules.roots for form in (root.absolute(), root.resolve())):
         raise Forbidden(f"{place} names {image!r}, which is outside the allowed image folders (MPA_IMAGE_ROOTS).")
     return str(path)

@@ -1,4 +1,4 @@
-"""An image as the models get it: checked, hashed, and encoded once for all questions about it."""
+"""An image as it is sent to the models: checked, hashed, and encoded once for all questions about it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Picture:
-    """``sha256`` of the file's bytes; ``url`` is the data URL that is sent.
+    """``sha256``: of the file's bytes. ``url``: the data URL that is sent.
 
-    ``rank`` of all calls about it: pictures that came first are finished first, while a server's caches know them.
+    ``rank``: of all calls about it. Pictures that came first are finished first, while a server still caches them.
     """
 
     sha256: str
@@ -29,7 +29,7 @@ class Picture:
 
 
 def prepare(data: bytes, limits: ImageLimits) -> Picture:
-    """Raises UnreadableImage. What servers could see differently (rotation, transparency, BMP) is sent as plain PNG."""
+    """Raises UnreadableImage. What servers may decode differently (rotation, transparency, BMP) becomes PNG."""
     image = decode_image(data, limits)
     if not _is_plain(data):
         buffer = io.BytesIO()
@@ -43,13 +43,13 @@ def digest(data: bytes) -> str:
 
 
 def split_of(content: str, seed: int, held_out_fraction: float) -> Split:
-    """Which side an image is on, by its content's hash: equal images are never on both sides."""
+    """The split of an image, by the hash of its content: equal images are never in both splits."""
     drawn = int.from_bytes(hashlib.sha256(f"{seed}:{content}".encode()).digest()[:8], "big") / 2**64
     return Split.HELD_OUT if drawn < held_out_fraction else Split.TRAIN
 
 
 def derive_seed(job_seed: int, *parts: object) -> int:
-    """A sampling seed (31 bits) that depends on the job's seed and on what is asked, not on when or where."""
+    """A sampling seed (31 bits) that depends on the job's seed and on what is asked, not on the time or the worker."""
     text = ":".join([str(job_seed), *(str(part) for part in parts)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 

@@ -1,6 +1,6 @@
-"""From the image sources of a spec to manifest entries: which images, and which tasks each is asked about.
+"""From the image sources of a spec to manifest entries: the images, and the tasks of each.
 
-Nothing is opened here but manifests: an image that cannot be read is found, with its reason, when it is collected.
+Only manifests are opened here. An image that cannot be read is found when it is collected, with the reason.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def list_images(
 ) -> list[ManifestEntry]:
     """All images of all sources in order, each once, with the union of its tasks.
 
-    ``student`` is whose traffic is meant where a source names none. Raises InvalidInput for a source without images,
-    Forbidden for what lies outside the allowed folders and the store.
+    ``student``: whose traffic a traffic source means if it names no student. Raises InvalidInput for a source without
+    images, and Forbidden for an image outside the allowed folders and the store.
     """
     wanted: dict[str, dict[str, None]] = {}
     for source in sources:
@@ -92,7 +92,7 @@ def _folder(source: FolderSource, rules: SourceRules) -> Iterator[str]:
 def _glob(source: GlobSource, rules: SourceRules) -> Iterator[str]:
     pattern = Path(source.pattern).absolute()
     if ".." in pattern.parts:
-        raise InvalidInput(f"{source.pattern} has '..' in it: write the pattern without.")
+        raise InvalidInput(f"{source.pattern} contains '..': write the pattern without it.")
     fixed = Path(*_before_wildcard(pattern))
     allowed(fixed, rules.roots)
     rest = str(pattern.relative_to(fixed))

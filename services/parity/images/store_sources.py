@@ -1,6 +1,6 @@
-"""Images of a job that lie in the artifact store, named by a prefix or a pattern of keys.
+"""Images of a job that are in the artifact store, named by a prefix or a pattern of keys.
 
-They are named by URL, on a local store too: so they are readable wherever the store is, and the garbage collection
+Entries name them by URL, even in a local store: they can be read wherever the store is, and the garbage collection
 sees that a job needs them.
 """
 
@@ -17,7 +17,7 @@ from shared.store import Store
 
 
 def images_below(store: Store, prefix: str, recursive: bool = True) -> Iterator[str]:
-    """URLs of the images below ``prefix`` in order of their keys; without ``recursive``, those right in it."""
+    """URLs of the images below ``prefix`` in key order; without ``recursive``, only those directly in it."""
     start = len(prefix) + 1 if prefix else 0
     for key in store.list(prefix):
         if is_image_name(key) and (recursive or "/" not in key[start:]):
@@ -33,7 +33,7 @@ def images_like(store: Store, pattern: str) -> Iterator[str]:
 
 
 def _folder_before_wildcard(pattern: str) -> str:
-    """What must be listed; object stores know prefixes only."""
+    """The folder to list: object stores can list by prefix only."""
     *folders, _ = pattern.split("/")
     first = next((n for n, name in enumerate(folders) if glob.has_magic(name)), len(folders))
     return "/".join(folders[:first])

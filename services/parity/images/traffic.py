@@ -1,4 +1,4 @@
-"""A job keeps the images of the traffic tap that it was accepted with, whatever the tap deletes while it runs."""
+"""Copies the images of a traffic source to the job, so that it keeps them when the tap deletes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.images.traffic import TRAFFIC
 from shared.store import Store
 
 COPIES_AT_ONCE = 16
-"""An object store answers each copy in its own time."""
+"""Each copy waits for the object store, so several run at the same time."""
 
 
 def pinned_prefix(job_id: str) -> str:
@@ -20,10 +20,10 @@ def pinned_prefix(job_id: str) -> str:
 
 
 def pin_traffic(store: Store, job_id: str, entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
-    """The entries with each image of a tap's pile copied below the job's own prefix, where nobody prunes.
+    """The entries, with each image of a tap's pile copied below the job's own prefix, where nothing prunes it.
 
-    What was deleted between the listing and its copy is left out: the job is accepted without it. Hours of a pile may
-    hold one image twice; its entries become one, with the union of their tasks. Raises InvalidInput if nothing is left.
+    An image that was deleted between the listing and its copy is left out. A pile may hold an image in several hours:
+    these entries become one, with the union of their tasks. Raises InvalidInput if no image is left.
     """
     pile = f"{store.url}/{TRAFFIC}/"
     sampled = [entry.image for entry in entries if entry.image.startswith(pile)]
@@ -44,7 +44,7 @@ def pin_traffic(store: Store, job_id: str, entries: Sequence[ManifestEntry]) -> 
 
 
 def _pin(store: Store, job_id: str, image: str) -> str | None:
-    """The copy's URL, None if the image is gone. Files are named by their content."""
+    """The copy's URL, None if the image is gone. A pile names its files by their content."""
     target = f"{pinned_prefix(job_id)}/{PurePosixPath(image).name}"
     try:
         store.copy(image[len(store.url) + 1 :], target)

@@ -1,4 +1,4 @@
-"""Takes a multipart upload while it streams, so that a too large one is refused early and never fills the memory."""
+"""Reads a multipart upload as a stream, so that one that is too large is refused early and never fills the memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.contracts import UploadReceipt
 from shared.errors import InvalidInput, TooLarge
 from shared.store import Store
 
-# Multipart headers and the zip's own directory come on top of the images.
+# Bytes for multipart headers and the zip's directory, on top of the images.
 OVERHEAD = 16 << 20
 
 
 async def receive_upload(request: Request, store: Store, limits: UploadLimits) -> UploadReceipt:
-    """Store what the multipart field ``files`` holds. Raises InvalidInput and TooLarge."""
+    """Store the contents of the multipart field ``files``. Raises InvalidInput and TooLarge."""
     largest = limits.total + OVERHEAD
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > largest:

@@ -1,6 +1,6 @@
-"""Uploads: a zip or single images, checked while they stream, stored under names of our own.
+"""Uploads: a zip or single images, checked as they are unpacked, and stored under new names.
 
-Names inside a zip are never used as paths, and sizes are counted as bytes come out, not believed from its directory.
+Names inside a zip are never used as paths. Sizes are counted while unpacking, not taken from the zip's directory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """``total``: bytes of all images together, unpacked; ``image``: bytes of one; ``count``: images."""
+    """``total``: bytes of all unpacked images together. ``image``: bytes of one image. ``count``: number of images."""
 
     total: int
     image: int
@@ -38,7 +38,7 @@ def upload_prefix(upload_id: str) -> str:
 
 
 def store_upload(files: Iterable[tuple[str, BinaryIO]], store: Store, limits: UploadLimits) -> UploadReceipt:
-    """Unpack and publish (name, content) files; the receipt is written last and marks the upload as whole.
+    """Unpack and publish (name, content) files. The receipt is written last and marks the upload as complete.
 
     Raises InvalidInput for a damaged zip or one without images, TooLarge beyond the limits.
     """
@@ -85,11 +85,11 @@ def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]
                 with archive.open(member) as file:
                     yield _suffix(member.filename), file, f"{member.filename!r} in {name!r}"  # type: ignore[misc]
     except DAMAGE as error:
-        raise InvalidInput(f"The zip {name!r} is damaged or of an unknown kind: {error}.") from error
+        raise InvalidInput(f"The zip {name!r} is damaged or not supported: {error}.") from error
 
 
 def _is_clutter(name: str) -> bool:
-    """What systems put into zips beside the user's files."""
+    """Whether an operating system put the file into the zip, not the user."""
     return any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
 
 
@@ -101,7 +101,7 @@ def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -
             if size > longest:
                 raise TooLarge(f"{label} has more than {longest} bytes (MPA_MAX_IMAGE_BYTES).")
             if size > left:
-                raise TooLarge("The images of the upload are larger together than MPA_MAX_UPLOAD allows: split it.")
+                raise TooLarge("The images of the upload are together larger than MPA_MAX_UPLOAD allows: split it.")
             file.write(chunk)
     return size
 

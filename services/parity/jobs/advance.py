@@ -1,4 +1,4 @@
-"""Moves a job on when its last shard is done. Called by whoever sees it first; exactly one of them does it."""
+"""Moves a job on when its last shard is done. Several callers may notice that; exactly one of them moves it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 async def settle(
     jobs: JobStore, store: Store, celery: Celery, job_id: str, patience: float, train_attempts: int
 ) -> None:
-    """To ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on.
+    """Move to ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on.
 
-    A later round always goes to the trainer, who knows the candidates of the rounds before.
+    A later round always goes to the trainer, which knows the candidates of the earlier rounds.
     """
     snapshot = await jobs.snapshot(job_id)
     if snapshot.state is not JobState.COLLECTING or not shards_done(snapshot):
@@ -29,10 +29,10 @@ async def settle(
     later = snapshot.info.round > 1
     if not later and train_disparities(snapshot) == 0:
         if await jobs.finish(job_id, JobState.COLLECTING, Outcome.NO_GAP, _no_gap_in_words(snapshot)):
-            log.info("Nothing to learn.", extra={"job_id": job_id})
+            log.info("The job has no disparity pair to train on.", extra={"job_id": job_id})
         return
     if await jobs.transition(job_id, JobState.COLLECTING, JobState.TRAINING):
-        log.info("All shards are done; on to the training.", extra={"job_id": job_id})
+        log.info("All shards are done; the training is next.", extra={"job_id": job_id})
         if later:
             await asyncio.to_thread(free_candidate, store, snapshot.stored.spec.student, job_id)
         await send_training(jobs, celery, job_id, patience, train_attempts, trace=snapshot.trace)
@@ -47,7 +47,7 @@ async def send_training(
     queue_is_short: bool = True,
     trace: str | None = None,
 ) -> bool:
-    """Ask for a trainer, unless somebody did or one is at work; whether it was asked."""
+    """Send the training's message, unless it was sent or a trainer is at work. Returns whether it was sent."""
     if not await jobs.trainings.claim_due(job_id, patience, queue_is_short, train_attempts):
         return False
     await asyncio.to_thread(enqueue_training, celery, job_id, trace)

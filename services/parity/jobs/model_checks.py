@@ -1,4 +1,4 @@
-"""What a teacher must be able to do for a job, asked before the job is accepted."""
+"""Checks of the teacher that run before a job is accepted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFUSALS = (400, 403, 404, 422, 501)
 
 
 async def check_logprobs(teacher: ChatClient) -> None:
-    """Raises InvalidInput if the teacher tells no log-probabilities. One that is away is not judged: the job waits."""
+    """Raises InvalidInput if the teacher sends no log-probabilities. A teacher that is away passes: the job waits."""
     message = ChatMessage(role="user", content="Say yes.")
     request = ChatRequest(
         model=teacher.model,
@@ -28,7 +28,7 @@ async def check_logprobs(teacher: ChatClient) -> None:
     try:
         response = (await teacher.chat(request)).response
     except Unavailable as error:
-        log.info("The teacher cannot be asked for log-probabilities at present: %s", error.detail)
+        log.info("The teacher is away, so its log-probabilities are not checked: %s", error.detail)
         return
     except UpstreamError as error:
         if error.upstream_status in REFUSALS:
@@ -45,7 +45,7 @@ def _tells(response: ChatResponse) -> bool:
 
 def _without(teacher: ChatClient, why: str) -> InvalidInput:
     return InvalidInput(
-        f"train.loss or identifier.min_confidence asks for the teacher's log-probabilities, and {teacher.base_url} "
-        f"tells none ({why}): leave min_confidence out, use consistency_by 'candidates' and weigh_by vote_share "
+        f"train.loss or identifier.min_confidence needs the teacher's log-probabilities, and {teacher.base_url} "
+        f"sends none ({why}): leave min_confidence out, use consistency_by 'candidates' and weigh_by vote_share "
         "alone, or train.loss.preset 'replay' or 'discrepancy', which need none."
     )

@@ -1,4 +1,4 @@
-"""Pages over the rows of a job's set, shard by shard, while it grows or when it is whole."""
+"""Pages of the rows of a job's set, shard by shard, while the set grows or once it is complete."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _CURSOR = re.compile(r"^(\d{1,9})-(\d{1,9})$")
 def read_pairs(
     store: Store, job_id: str, *, verdicts: Sequence[Verdict], task: str | None, cursor: str | None, limit: int
 ) -> PairPage:
-    """The next ``limit`` rows after ``cursor``, in manifest order, of any of ``verdicts`` (none given: all).
+    """The next ``limit`` rows after ``cursor``, in manifest order, with one of ``verdicts`` (empty: any).
 
-    A page ends early only at the end; while shards are still collected, later pages may grow. Raises InvalidInput.
+    Only the last page is shorter. While shards are being collected, later pages may grow. Raises InvalidInput for a
+    cursor that is not valid.
     """
     shard, row = _parse(cursor)
     rows: list[dict[str, object]] = []
@@ -40,7 +41,7 @@ def _parse(cursor: str | None) -> tuple[int, int]:
         return 0, 0
     found = _CURSOR.match(cursor)
     if found is None:
-        raise InvalidInput(f"cursor: {cursor!r} is none of ours: pass the next_cursor of the page before.")
+        raise InvalidInput(f"cursor {cursor!r} is not valid: pass the next_cursor of the previous page.")
     return int(found[1]), int(found[2])
 
 

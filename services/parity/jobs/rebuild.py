@@ -1,4 +1,4 @@
-"""Makes the record of a job anew from the artifact store, when Redis lost it."""
+"""Rebuilds the record of a job from the artifact store after Redis lost it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 
 async def rebuild_all(jobs: JobStore, store: Store) -> int:
-    """Rebuild every accepted job that has no record; returns how many."""
+    """Rebuild every accepted job without a record. Returns how many were rebuilt."""
     stored = await asyncio.to_thread(store.list_dirs, "jobs")
     lost = sorted(set(stored) - await jobs.known())
     return sum([await rebuild(jobs, store, job_id) for job_id in lost])
 
 
 async def rebuild(jobs: JobStore, store: Store, job_id: str) -> bool:
-    """Rebuild one job; False if it was never accepted, or has a record."""
+    """Rebuild one job. False if it was never accepted or has a record."""
     try:
         spec = await asyncio.to_thread(read_spec, store, job_id)
     except NewerSchema as error:
-        # Its record would lose what this release does not know.
-        log.warning("Not rebuilt: %s", error.detail, extra={"job_id": job_id})
+        # The rebuilt record would lack what this release does not know.
+        log.warning("The job's record was not rebuilt: %s", error.detail, extra={"job_id": job_id})
         return False
     if spec is None:
         return False

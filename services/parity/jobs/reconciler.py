@@ -1,4 +1,4 @@
-"""Keeps unfinished jobs moving, whatever the broker or a worker lost. Several may run: each step is a guarded claim."""
+"""Keeps unfinished jobs moving, whatever messages are lost. Several may run, because each step is a guarded claim."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from shared.store import Store
 
 log = logging.getLogger(__name__)
 
-# Messages in the queue at most: they keep many workers busy until the next round, and stay fair between jobs.
+# Limit of messages in the queue: enough to keep many workers busy until the next round, and fair between jobs.
 WINDOW = 256
 REBUILD_EVERY = 12
 
 
 @dataclass(frozen=True)
 class ReconcilerRules:
-    """``every`` and ``patience`` in seconds: a message that nobody took for ``patience`` may be sent again."""
+    """``every``: seconds between rounds. ``patience``: seconds after which a message that nobody took is sent again."""
 
     every: float
     patience: float
@@ -40,7 +40,7 @@ class ReconcilerRules:
 
 
 class Reconciler:
-    """One round looks at all unfinished jobs; ``run`` repeats it until cancelled. ``poke`` starts a round now."""
+    """A round looks at all unfinished jobs. ``run`` repeats rounds until it is cancelled; ``poke`` starts one now."""
 
     def __init__(
         self, jobs: JobStore, store: Store, celery: Celery, rules: ReconcilerRules, metrics: JobMetrics | None = None
@@ -60,16 +60,16 @@ class Reconciler:
                 with self._metrics.round():
                     await self.round()
             except (MPAError, RedisError, OperationalError, OSError) as error:
-                log.warning("A reconciler round failed, the next one tries again: %s", error)
+                log.warning("A reconciler round failed; the next one tries again: %s", error)
             except Exception:
-                log.exception("A reconciler round failed, the next one tries again.")
+                log.exception("A reconciler round failed; the next one tries again.")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._rules.every):
                     await self._poked.wait()
             self._poked.clear()
 
     async def round(self) -> None:
-        """Look at everything once."""
+        """Look at every unfinished job once."""
         await self._rebuild_lost()
         snapshots = [await self._jobs.snapshot(job_id) for job_id in await self._jobs.active()]
         self._metrics.saw(snapshots)
@@ -83,10 +83,14 @@ class Reconciler:
                 budget -= await self._collecting(snapshot, budget, collect_depth < expected)
                 await self._beyond(snapshot, train_depth < trainings)
             except MPAError as error:
-                log.warning("Could not look after the job: %s", error.detail, extra={"job_id": snapshot.stored.job_id})
+                log.warning(
+                    "The reconciler could not move the job on: %s",
+                    error.detail,
+                    extra={"job_id": snapshot.stored.job_id},
+                )
 
     async def _look_at(self, queue: str) -> int:
-        """The queue's depth, which the metrics are told too."""
+        """The queue's depth, which also goes into the metrics."""
         depth = await asyncio.to_thread(queue_depth, self._celery, queue)
         age = await asyncio.to_thread(oldest_message_age, self._celery, queue) if depth else 0.0
         self._metrics.queue(queue, depth, age)
@@ -101,7 +105,7 @@ class Reconciler:
         self._rounds += 1
 
     async def _collecting(self, snapshot: Snapshot, budget: int, queue_is_short: bool) -> int:
-        """Send what is due, at most ``budget`` messages; returns how many were sent."""
+        """Send the messages that are due, at most ``budget``. Returns how many were sent."""
         job_id, rules = snapshot.stored.job_id, self._rules
         if snapshot.state not in COLLECT_STATES:
             return 0
@@ -138,7 +142,7 @@ class Reconciler:
 
 
 def _queued_shards(snapshot: Snapshot) -> int:
-    """Shards of a job whose message should be in the queue."""
+    """How many shards of a job should have a message in the queue."""
     if snapshot.state not in COLLECT_STATES:
         return 0
     return sum(shard.status is WorkStatus.PENDING and shard.queued for shard in snapshot.shards.values())

@@ -1,4 +1,4 @@
-"""The report of a job: its final status, and what the run is reproduced from."""
+"""The report of a job: its final status, and what is needed to reproduce the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def report_key(job_id: str) -> str:
 
 
 def shown(snapshot: Snapshot, store: Store) -> JobStatus:
-    """The status with the address of the set, once there is one."""
+    """The status, with the URL of the set as soon as there is one."""
     status = to_status(snapshot)
     if status.shards.done == 0:
         return status
@@ -25,7 +25,7 @@ def shown(snapshot: Snapshot, store: Store) -> JobStatus:
 
 
 async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
-    """The stored report of a finished job, or one made of what is known by now. Raises NotFound."""
+    """The stored report of a finished job, or a report of the state so far. Raises NotFound."""
     snapshot = await jobs.snapshot(job_id)
     if snapshot.state.is_final:
         stored = await asyncio.to_thread(read_report, store, job_id)
@@ -41,7 +41,7 @@ async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
 
 
 async def publish_report(jobs: JobStore, store: Store, job_id: str) -> bool:
-    """Put the final report into the artifact store, and let the job rest. True for the one caller that did so."""
+    """Store the final report and end the reconciler's care for the job. True for the one caller that ended it."""
     report = await make_report(jobs, store, job_id)
     if not report.status.state.is_final:
         return False
@@ -51,7 +51,7 @@ async def publish_report(jobs: JobStore, store: Store, job_id: str) -> bool:
 
 
 async def withdraw_report(store: Store, job_id: str) -> None:
-    """A retried job is not final any more."""
+    """Delete the report: a retried job is no longer final."""
     await asyncio.to_thread(store.delete, report_key(job_id))
 
 

@@ -1,4 +1,4 @@
-"""From a spec to an accepted job: checked, durable in the artifact store, recorded, and only then answered with 202."""
+"""Accepts a job: checks its spec, makes it durable in the artifact store and records it, all before the 202."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def manifest_key(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class Submitter:
-    """Accepts jobs. ``students`` are the names that a spec may give."""
+    """Accepts jobs. ``students``: the names that a spec may give."""
 
     jobs: JobStore
     store: Store
@@ -49,9 +49,9 @@ class Submitter:
     async def submit(self, spec: JobSpec, idempotency_key: str | None = None) -> tuple[str, bool]:
         """The job's id, and whether this call made it. Once this returns, the job survives the loss of Redis.
 
-        What the loss needs is measured, unless the spec says otherwise. Raises InvalidInput (also where a model cannot
-        tell what is to be measured, or a student has no room for the candidates of rounds), Forbidden, and Conflict for
-        a key that was used with another spec.
+        The job measures what its loss needs, unless the spec says otherwise. Raises InvalidInput (also if a model
+        cannot report what is to be measured, or the student has no room for the candidates of several rounds),
+        Forbidden, and Conflict for an idempotency key that was used with another spec.
         """
         spec = completed(spec)
         check_discrepancies(spec.train.loss, spec.discrepancies)
@@ -76,7 +76,7 @@ class Submitter:
         self._check_tasks(sorted({task for entry in entries for task in entry.tasks}))
         entries = pin_traffic(self.store, job_id, entries)
         if not self.store.create(manifest_key(job_id), _manifest(entries)):
-            # An earlier call with this key died half-way, or runs right now: its manifest is the job's.
+            # Another call with this key wrote its manifest first, and may have died since: that manifest is the job's.
             entries = read_manifest(self.store, job_id)
         stored = StoredSpec(
             job_id=job_id,
@@ -92,7 +92,7 @@ class Submitter:
         return read_spec(self.store, job_id) or stored
 
     def _reserve(self, key: str, digest: str) -> str:
-        """The job id of an idempotency key, kept in the artifact store, so that it holds even when Redis is lost."""
+        """The job id of an idempotency key. It is kept in the artifact store, so that it survives the loss of Redis."""
         name = f"idempotency/{hashlib.sha256(key.encode()).hexdigest()}.json"
         job_id = new_job_id()
         if self.store.create(name, json.dumps({"job_id": job_id, "digest": digest}).encode()):
@@ -109,7 +109,7 @@ class Submitter:
             raise InvalidInput(f"student: {spec.student!r} is unknown: the known ones are {', '.join(self.students)}.")
         self._check_tasks([*spec.tasks, *(task for source in spec.images for task in source.tasks or ())])
         if any(source.tasks == [] for source in spec.images):
-            raise InvalidInput("images.tasks: an empty list asks nothing: leave it out to use the spec's tasks.")
+            raise InvalidInput("images.tasks is empty, so it asks nothing: leave it out to use the spec's tasks.")
         if spec.discrepancies.reasoning:
             self._check_prompts(spec, "discrepancies.reasoning", "explain")
         if spec.identifier.cross_check:
@@ -118,7 +118,7 @@ class Submitter:
             raise InvalidInput(f"benchmark: {spec.benchmark} is not a file: give a labelled JSONL file.")
 
     def _check_prompts(self, spec: JobSpec, field: str, prompt: str) -> None:
-        """Some task of the job must have a prompt of this kind: the pairs of the others do without."""
+        """At least one task of the job must have this prompt. Pairs of the other tasks do without."""
         asked = {*spec.tasks, *(task for source in spec.images for task in source.tasks or ())}
         if not any(getattr(self.profiles[task].prompts, prompt) for task in asked):
             raise InvalidInput(
@@ -131,7 +131,7 @@ class Submitter:
         if unknown:
             names = ", ".join(map(repr, unknown))
             known = ", ".join(sorted(self.profiles))
-            raise InvalidInput(f"tasks: {names} unknown: the known ones are {known} (own ones: MPA_TASKS_FILE).")
+            raise InvalidInput(f"tasks: {names} unknown: the known ones are {known} (MPA_TASKS_FILE adds your own).")
 
 
 def _digest(spec: JobSpec) -> str:
@@ -145,7 +145,7 @@ def _digest(spec: JobSpec) -> str:
 
 
 def new_job_id() -> str:
-    """Sorts by time, and fits into a checkpoint's version name."""
+    """A new id that sorts by time and can be part of a checkpoint's version."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 

@@ -75,7 +75,7 @@ def test_an_image_named_twice_is_one_image_with_all_its_tasks(root: Path) -> Non
         ({"picture": "b.png"}, "Line 2 of .* no text in 'image'"),
         ({"image": "b\0.png"}, "Line 2 of .* no text in 'image'"),
         ({"image": "\ud800.png"}, "Line 2 of .* no text in 'image'"),
-        ({"image": "b.png", "task": 3}, "Line 2 of .* 'task' that is no text"),
+        ({"image": "b.png", "task": 3}, "Line 2 of .* 'task' that is not text"),
         ({"image": "../../etc/passwd"}, "Line 2 of .* outside the allowed"),
         ({"image": "http://h/a.png"}, "Line 2 of .* names a URL"),
     ],
@@ -173,7 +173,7 @@ def test_a_manifest_in_the_store_names_images_beside_it(store: Store, root: Path
         ('{"image": "../../../etc/passwd"}', "Line 2 of .*list.jsonl names .* outside the artifact store"),
         ('{"image": "/etc/passwd"}', "Line 2 of .* outside the allowed image folders"),
         ('{"image": "s3://other/a.png"}', "Line 2 of .*: s3://other/a.png is outside the artifact store file://"),
-        ('{"image": "STORE/../x.png"}', r"Line 2 of .*: .*/\.\./x.png has '\.\.' in it"),
+        ('{"image": "STORE/../x.png"}', r"Line 2 of .*: .*/\.\./x.png contains '\.\.'"),
     ],
 )
 def test_wrong_lines_of_a_manifest_in_the_store_are_named(store: Store, line: str, words: str) -> None:
@@ -189,10 +189,10 @@ def test_what_is_no_manifest_of_the_store_is_refused(store: Store) -> None:
     for path, words in (
         (store.url_of("piles/may/list.parquet"), "piles/may/list.parquet is not a readable Parquet file"),
         (store.url_of("piles/may/empty.jsonl"), "manifest is empty"),
-        (store.url_of("piles/may/none.jsonl"), "is no object of the artifact store"),
-        (store.url_of("piles/may"), "is no object of the artifact store"),
+        (store.url_of("piles/may/none.jsonl"), "is not in the artifact store"),
+        (store.url_of("piles/may"), "is not in the artifact store"),
         (store.url, "the artifact store itself"),
-        (f"{store.url}/../list.jsonl", r"'\.\.' in it"),
+        (f"{store.url}/../list.jsonl", r"contains '\.\.'"),
     ):
         with pytest.raises(InvalidInput, match=words):
             in_store(store, ManifestSource(path=path))

@@ -111,7 +111,7 @@ async def test_a_job_takes_a_prefix_or_a_pattern(
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("URL/piles/may/none.jsonl", "none.jsonl is no object of the artifact store"),
+        ("URL/piles/may/none.jsonl", "none.jsonl is not in the artifact store"),
         ("URL/piles/may/bad.jsonl", "Line 2 of .*bad.jsonl is not valid JSON"),
         ("URL/piles/may/out.jsonl", "Line 1 of .*out.jsonl names .* outside the artifact store"),
         ("URL/piles/may/bad.parquet", "bad.parquet is not a readable Parquet file"),

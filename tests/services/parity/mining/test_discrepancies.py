@@ -136,7 +136,7 @@ async def test_top_k_needs_a_teacher_that_tells_log_probabilities(
 ) -> None:
     by_tokens = {"train": {"loss": {"consistency": 0.3, "consistency_by": "top_k"}}}
     teacher[0].logprobs = False
-    with pytest.raises(UpstreamError, match=r"tells none .*consistency_by 'candidates'.*preset 'replay'"):
+    with pytest.raises(UpstreamError, match=r"sends none .*consistency_by 'candidates'.*preset 'replay'"):
         await api.submit(spec(**by_tokens))
     teacher[0].refusal = lambda body: "logprobs are not supported" if body.get("logprobs") else None
     with pytest.raises(UpstreamError, match="logprobs are not supported"):
