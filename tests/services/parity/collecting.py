@@ -9,6 +9,7 @@ from typing import Any
 from services.parity.images.access import SourceRules
 from services.parity.jobs.submission import Submitter
 from services.parity.worker.shard import ShardWork
+from shared.client import ParityClient
 from shared.contracts import JobSpec, JobState, Outcome, RoundReport
 from shared.sets import read_set
 from shared.sets.rounds import publish_round, read_rounds, task_shares
@@ -43,6 +44,14 @@ async def collect(work: ShardWork, job_id: str, round_: int = 1) -> None:
     """Do all shards of a round."""
     shards = (await work.jobs.snapshot(job_id)).stored.shards
     await asyncio.gather(*(work.run(job_id, shard) for shard in shards_of_round(round_, shards)))
+
+
+async def rows_of(api: ParityClient, work: ShardWork, store: Store, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the first shard of a new job."""
+    job = await api.submit(spec)
+    await work.run(job.id, 0)
+    rows: list[dict[str, Any]] = read_set(store, job.id).to_pylist()
+    return rows
 
 
 async def train(jobs: JobStore, store: Store, job_id: str, *, goes_on: bool) -> None:

@@ -107,6 +107,16 @@ def settings(
 
 
 @pytest.fixture
+def tasks_with_reasons(settings: ParitySettings) -> None:
+    """The tasks also have prompts that explain and check an answer. One more task, okvqa-plain, has neither."""
+    assert settings.tasks_file is not None
+    prompts = 'answer: "{question}", explain: "why {question} {answer}", check: "is the answer to {question} {answer}?"'
+    plain = '{ask: "ask", ask_and_answer: "ask and answer.", answer: "{question}"}'
+    text = settings.tasks_file.read_text().replace('answer: "{question}"', prompts)
+    settings.tasks_file.write_text(f"{text}  - {{name: okvqa-plain, metric: exact, prompts: {plain}}}\n")
+
+
+@pytest.fixture
 def store(settings: ParitySettings) -> Store:
     return Store(settings.store_url)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from services.parity.images.picture import split_of
 from services.parity.worker.shard import ShardWork
-from shared.contracts import Verdict
+from shared.contracts import Split, Verdict
 from shared.sets import read_set
 from shared.store import Store
 from tests.services.parity.collecting import Spec, Submit, collect
@@ -72,3 +73,10 @@ def _huge_header() -> bytes:
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_the_same_bytes_are_always_on_the_same_side() -> None:
+    sides = [split_of(str(n), 1, 0.25) for n in range(4000)]
+    assert sides == [split_of(str(n), 1, 0.25) for n in range(4000)]
+    assert sides != [split_of(str(n), 2, 0.25) for n in range(4000)]
+    assert 0.22 < sides.count(Split.HELD_OUT) / 4000 < 0.28

@@ -69,15 +69,6 @@ async def test_spent_tokens_are_what_the_teacher_counted(
     assert (await work.jobs.get(job_id)).teacher_tokens.prompt == 10 * len(teacher[0].requests)
 
 
-async def test_verifying_all_asks_about_every_answer(work: ShardWork, store: Store, submit: Submit, spec: Spec) -> None:
-    job_id = await submit(spec(identifier={"verify": "all", "votes": 3, "threshold": 0.6}))
-    await collect(work, job_id)
-    rows = read_set(store, job_id, verdicts=[Verdict.STUDENT_RIGHT, Verdict.DISPARITY]).to_pylist()
-    assert rows
-    assert all(len(row["votes"]) == 3 and row["vote_share"] >= 0.6 for row in rows)
-    assert (await work.jobs.get(job_id)).teacher_tokens.saved == 0
-
-
 async def test_one_shot_asks_once_for_question_and_answer(
     work: ShardWork, store: Store, submit: Submit, spec: Spec, teacher: Model
 ) -> None:
@@ -125,12 +116,3 @@ async def test_what_a_bad_teacher_says_has_a_verdict(
     assert {r["verdict"] for r in rows if r["slot"] == 1} == {second}
     status = await work.jobs.get(job_id)
     assert (status.state, status.outcome) == (JobState.SUCCEEDED, "no_gap")
-
-
-def test_the_same_bytes_are_always_on_the_same_side() -> None:
-    from services.parity.images.picture import split_of
-
-    sides = [split_of(str(n), 1, 0.25) for n in range(4000)]
-    assert sides == [split_of(str(n), 1, 0.25) for n in range(4000)]
-    assert sides != [split_of(str(n), 2, 0.25) for n in range(4000)]
-    assert 0.22 < sides.count(Split.HELD_OUT) / 4000 < 0.28

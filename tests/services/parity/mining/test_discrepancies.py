@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
 from shared.contracts import Verdict
-from shared.errors import UpstreamError
-from shared.sets import read_set
-from shared.settings import ParitySettings
 from shared.store import Store
-from tests.quick_server import ServerThread
-from tests.scripted_models import Body, ScriptedModel, text_of, wise_teacher
+from tests.scripted_models import Body, text_of, wise_teacher
+from tests.services.parity.collecting import Model, Spec, rows_of
 
-Spec = Callable[..., dict[str, Any]]
-Server = tuple[ScriptedModel, ServerThread]
 EVERYTHING = {"confidence": True, "reasoning": True, "top_k": 3}
-EXPLAIN = ', explain: "why {question} {answer}", check: "is the answer to {question} {answer}?"}'
-
-
-@pytest.fixture
-def settings(settings: ParitySettings) -> ParitySettings:
-    """The tasks can be explained, and the teacher knows why."""
-    assert settings.tasks_file is not None
-    text = settings.tasks_file.read_text()
-    settings.tasks_file.write_text(text.replace('answer: "{question}"}', 'answer: "{question}"' + EXPLAIN))
-    return settings
+pytestmark = pytest.mark.usefixtures("tasks_with_reasons")
 
 
 def explaining_teacher(body: Body) -> list[str]:
@@ -42,15 +26,8 @@ def score(question: str, answer: str) -> float:
     return -3.0 if question.startswith("why") else -1.5
 
 
-async def rows_of(api: ParityClient, work: ShardWork, store: Store, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    job = await api.submit(spec)
-    await work.run(job.id, 0)
-    rows: list[dict[str, Any]] = read_set(store, job.id).to_pylist()
-    return rows
-
-
 async def test_kept_pairs_have_all_that_was_asked_for_and_others_nothing(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server, student: Server
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model, student: Model
 ) -> None:
     teacher[0].script, student[0].scores = explaining_teacher, score
     rows = await rows_of(api, work, store, spec(discrepancies=EVERYTHING))
@@ -72,7 +49,7 @@ async def test_kept_pairs_have_all_that_was_asked_for_and_others_nothing(
 
 
 async def test_the_tokens_of_a_rationale_are_counted(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server, student: Server
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model, student: Model
 ) -> None:
     teacher[0].script, student[0].scores = explaining_teacher, score
     plain = await rows_of(api, work, store, spec())
@@ -84,7 +61,7 @@ async def test_the_tokens_of_a_rationale_are_counted(
 
 
 async def test_what_is_switched_off_is_not_asked_for(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server, student: Server
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model, student: Model
 ) -> None:
     student[0].scores = score
     rows = await rows_of(api, work, store, spec(discrepancies={"confidence": False}))
@@ -93,7 +70,7 @@ async def test_what_is_switched_off_is_not_asked_for(
 
 
 async def test_a_student_without_scores_costs_the_pairs_their_gaps_and_not_the_job(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server, student: Server
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model, student: Model
 ) -> None:
     teacher[0].script = explaining_teacher
     kept = [
@@ -107,7 +84,7 @@ async def test_a_student_without_scores_costs_the_pairs_their_gaps_and_not_the_j
 
 
 async def test_the_status_shows_how_discrepancies_are_spread(
-    api: ParityClient, work: ShardWork, spec: Spec, teacher: Server, student: Server
+    api: ParityClient, work: ShardWork, spec: Spec, teacher: Model, student: Model
 ) -> None:
     teacher[0].script, student[0].scores = explaining_teacher, score
     job = await api.submit(spec(discrepancies=EVERYTHING))
@@ -122,104 +99,10 @@ async def test_the_status_shows_how_discrepancies_are_spread(
 
 
 async def test_a_loss_switches_on_what_it_needs(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server, student: Server
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model, student: Model
 ) -> None:
     teacher[0].script, student[0].scores = explaining_teacher, score
     loss = {"preset": "replay", "rationale": 0.5, "consistency": 0.3}
     rows = await rows_of(api, work, store, spec(train={"loss": loss}))
     kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
     assert all(row["rationale"] and row["teacher_top"] for row in kept)
-
-
-async def test_top_k_needs_a_teacher_that_tells_log_probabilities(
-    api: ParityClient, spec: Spec, teacher: Server
-) -> None:
-    by_tokens = {"train": {"loss": {"consistency": 0.3, "consistency_by": "top_k"}}}
-    teacher[0].logprobs = False
-    with pytest.raises(UpstreamError, match=r"sends none .*consistency_by 'candidates'.*preset 'replay'"):
-        await api.submit(spec(**by_tokens))
-    teacher[0].refusal = lambda body: "logprobs are not supported" if body.get("logprobs") else None
-    with pytest.raises(UpstreamError, match="logprobs are not supported"):
-        await api.submit(spec(**by_tokens))
-    await api.submit(spec(train={"loss": {"consistency": 0.3, "consistency_by": "candidates"}}))
-    teacher[0].refusal, teacher[0].logprobs = None, True
-    await api.submit(spec(**by_tokens))
-    teacher[1].stop()
-    await api.submit(spec(**by_tokens, seed=9))  # one that is away is waited for, as ever
-
-
-async def test_contradictions_between_loss_and_measures_are_refused(api: ParityClient, spec: Spec) -> None:
-    with pytest.raises(UpstreamError, match=r"set discrepancies\.reasoning to true"):
-        await api.submit(spec(train={"loss": {"rationale": 0.5}}, discrepancies={"reasoning": False}))
-
-
-async def test_reasons_need_a_task_that_asks_for_them(api: ParityClient, spec: Spec, settings: ParitySettings) -> None:
-    with pytest.raises(
-        UpstreamError, match=r"none of the tasks okvqa-plain has the prompt it needs: add prompts\.explain"
-    ):
-        await api.submit(spec(tasks=["okvqa-plain"], discrepancies={"reasoning": True}))
-
-
-@pytest.mark.parametrize(
-    ("needs", "named"),
-    [
-        ({"identifier": {"min_confidence": 0.5}}, "identifier.min_confidence"),
-        ({"train": {"loss": {"weigh_by": ["confidence"]}}}, "weigh_by confidence"),
-        ({"train": {"loss": {"consistency": 0.3, "consistency_by": "top_k"}}}, "consistency_by top_k"),
-    ],
-)
-async def test_one_shot_answers_have_no_probabilities_to_go_by(
-    api: ParityClient, spec: Spec, needs: dict[str, Any], named: str
-) -> None:
-    with pytest.raises(UpstreamError, match=rf"{named} needs .* use mode two_step"):
-        await api.submit(spec(**needs, annotator={"mode": "one_shot"}))
-    await api.submit(spec(**needs))
-    await api.submit(spec(annotator={"mode": "one_shot"}, train={"loss": {"preset": "discrepancy"}}))
-
-
-@pytest.fixture(autouse=True)
-def a_task_without_reasons(settings: ParitySettings) -> None:
-    assert settings.tasks_file is not None
-    prompts = '{ask: "ask", ask_and_answer: "ask and answer.", answer: "{question}"}'
-    with settings.tasks_file.open("a") as file:
-        file.write(f"  - {{name: okvqa-plain, metric: exact, prompts: {prompts}}}\n")
-
-
-async def test_a_teacher_that_is_not_sure_is_not_asked_to_vote(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server
-) -> None:
-    """The scripted teacher gives each token a probability of e^-0.5, which is 61 %."""
-    identifier = {"votes": 3, "threshold": 0.6}
-    kept = await rows_of(api, work, store, spec(identifier={**identifier, "min_confidence": 0.6}))
-    assert any(row["verdict"] == Verdict.DISPARITY for row in kept)
-    voted = len(teacher[0].requests)
-    rows = await rows_of(api, work, store, spec(identifier={**identifier, "min_confidence": 0.62}))
-    unsure = [row for row in rows if row["verdict"] == Verdict.TEACHER_INCONSISTENT]
-    assert unsure and not any(row["verdict"] == Verdict.DISPARITY for row in rows)
-    assert {row["reason"] for row in unsure} == {"The teacher gives its own answer 61%, less than 62%."}
-    assert not [body for body in teacher[0].requests[voted:] if body.get("n") == 3 and body["temperature"] == 1.0]
-
-
-async def test_an_answer_that_the_teacher_takes_back_is_not_kept(
-    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Server
-) -> None:
-    identifier = {"votes": 3, "threshold": 0.6, "cross_check": True}
-
-    def doubting(body: Body) -> list[str]:
-        asked = text_of(body)
-        if not asked.startswith("is the answer"):
-            return wise_teacher(body)
-        return ["Yes." if int(asked.rstrip("?").split()[-1]) % 2 else "no, it is not"]
-
-    teacher[0].script = doubting
-    job = await api.submit(spec(identifier=identifier))
-    for shard in range(4):
-        await work.run(job.id, shard)
-    rows = read_set(store, job.id).to_pylist()
-    kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
-    assert kept and all(int(row["teacher_answer"]) % 2 for row in kept)
-    taken_back = [row for row in rows if row["reason"].startswith("Asked whether")]
-    assert taken_back and all(row["verdict"] == Verdict.TEACHER_INCONSISTENT for row in taken_back)
-    assert taken_back[0]["reason"].endswith("the teacher says 'no, it is not'.")
-    with pytest.raises(UpstreamError, match="okvqa-plain has the prompt it needs"):
-        await api.submit(spec(tasks=["okvqa-plain"], identifier=identifier))

@@ -1,0 +1,65 @@
+"""The verdict on an answered pair: votes, the teacher's confidence, and its second look at its own answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.parity.worker.shard import ShardWork
+from shared.client import ParityClient
+from shared.contracts import Verdict
+from shared.errors import UpstreamError
+from shared.sets import read_set
+from shared.store import Store
+from tests.scripted_models import Body, text_of, wise_teacher
+from tests.services.parity.collecting import Model, Spec, Submit, collect, rows_of
+
+pytestmark = pytest.mark.usefixtures("tasks_with_reasons")
+
+
+async def test_verifying_all_asks_about_every_answer(work: ShardWork, store: Store, submit: Submit, spec: Spec) -> None:
+    job_id = await submit(spec(identifier={"verify": "all", "votes": 3, "threshold": 0.6}))
+    await collect(work, job_id)
+    rows = read_set(store, job_id, verdicts=[Verdict.STUDENT_RIGHT, Verdict.DISPARITY]).to_pylist()
+    assert rows
+    assert all(len(row["votes"]) == 3 and row["vote_share"] >= 0.6 for row in rows)
+    assert (await work.jobs.get(job_id)).teacher_tokens.saved == 0
+
+
+async def test_a_teacher_that_is_not_sure_is_not_asked_to_vote(
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model
+) -> None:
+    """The scripted teacher gives each token a probability of e^-0.5, which is 61 %."""
+    identifier = {"votes": 3, "threshold": 0.6}
+    kept = await rows_of(api, work, store, spec(identifier={**identifier, "min_confidence": 0.6}))
+    assert any(row["verdict"] == Verdict.DISPARITY for row in kept)
+    voted = len(teacher[0].requests)
+    rows = await rows_of(api, work, store, spec(identifier={**identifier, "min_confidence": 0.62}))
+    unsure = [row for row in rows if row["verdict"] == Verdict.TEACHER_INCONSISTENT]
+    assert unsure and not any(row["verdict"] == Verdict.DISPARITY for row in rows)
+    assert {row["reason"] for row in unsure} == {"The teacher gives its own answer 61%, less than 62%."}
+    assert not [body for body in teacher[0].requests[voted:] if body.get("n") == 3 and body["temperature"] == 1.0]
+
+
+async def test_an_answer_that_the_teacher_takes_back_is_not_kept(
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, teacher: Model
+) -> None:
+    identifier = {"votes": 3, "threshold": 0.6, "cross_check": True}
+
+    def doubting(body: Body) -> list[str]:
+        asked = text_of(body)
+        if not asked.startswith("is the answer"):
+            return wise_teacher(body)
+        return ["Yes." if int(asked.rstrip("?").split()[-1]) % 2 else "no, it is not"]
+
+    teacher[0].script = doubting
+    job = await api.submit(spec(identifier=identifier))
+    for shard in range(4):
+        await work.run(job.id, shard)
+    rows = read_set(store, job.id).to_pylist()
+    kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
+    assert kept and all(int(row["teacher_answer"]) % 2 for row in kept)
+    taken_back = [row for row in rows if row["reason"].startswith("Asked whether")]
+    assert taken_back and all(row["verdict"] == Verdict.TEACHER_INCONSISTENT for row in taken_back)
+    assert taken_back[0]["reason"].endswith("the teacher says 'no, it is not'.")
+    with pytest.raises(UpstreamError, match="okvqa-plain has the prompt it needs"):
+        await api.submit(spec(tasks=["okvqa-plain"], identifier=identifier))
