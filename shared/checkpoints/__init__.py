@@ -1,20 +1,17 @@
-"""Checkpoints: the registry with its active pointer, cards, file checks, adapters and canaries."""
+"""Checkpoints: the registry, promotions, cards, file checks, adapters and canaries."""
 
-from shared.checkpoints.registry import (
-    BASE_VERSION,
+from shared.checkpoints.cards import build_card
+from shared.checkpoints.files import (
     CARD_NAME,
-    SMOKE_TOKENS,
-    CheckpointRegistry,
     TensorInfo,
-    build_card,
     checkpoint_files,
     describe_difference,
-    digest_folder,
     read_card,
     read_tensor_table,
     verify_folder,
     verify_loadable,
 )
+from shared.checkpoints.registry import BASE_VERSION, SMOKE_TOKENS, CheckpointRegistry
 
 __all__ = [
     "BASE_VERSION",
@@ -25,7 +22,6 @@ __all__ = [
     "build_card",
     "checkpoint_files",
     "describe_difference",
-    "digest_folder",
     "read_card",
     "read_tensor_table",
     "verify_folder",

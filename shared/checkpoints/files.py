@@ -60,11 +60,6 @@ def digest_of(files: Iterable[CardFile]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def digest_folder(folder: Path) -> str:
-    """The digest of the checkpoint in ``folder`` as it is now (the card itself is not part of it)."""
-    return digest_of(hash_files(folder, checkpoint_files(folder)))
-
-
 def read_card(folder: Path) -> CheckpointCard:
     """The card in ``folder``; raises BadCheckpoint if it is missing or cannot be parsed."""
     try:

@@ -1,9 +1,7 @@
-"""The checkpoint registry: immutable versions with lineage cards, and an active pointer that remembers its past.
+"""The checkpoint registry: immutable versions with lineage cards, and which of them is active.
 
-Below ``checkpoints/<student>/`` a version is a folder whose card was written last, so a version without a valid card
-does not exist. Each promotion is claimed as ``.promotions/<generation>.json`` with create-if-absent; ``active.json``
-is the copy of the latest one for readers. Two promoters can thus never overwrite each other, and a crash between
-both writes loses nothing.
+Below ``checkpoints/<student>/`` each version is a folder. Its card is written last, so a version without a valid card
+does not exist.
 """
 
 from __future__ import annotations
@@ -12,50 +10,14 @@ import logging
 import os
 import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from shared.checkpoints.cards import build_card, package_versions
-from shared.checkpoints.files import (
-    CARD_NAME,
-    TensorInfo,
-    checkpoint_files,
-    describe_difference,
-    digest_folder,
-    parse_card,
-    read_card,
-    read_tensor_table,
-    verify_folder,
-    verify_loadable,
-)
-from shared.compatibility import check_schema, read_shown
-from shared.contracts import (
-    ActivePointer,
-    CheckpointCard,
-    CheckpointInfo,
-    CheckpointList,
-)
+from shared.checkpoints.cards import build_card
+from shared.checkpoints.files import CARD_NAME, checkpoint_files, parse_card, verify_loadable
+from shared.checkpoints.promotions import Promotions
+from shared.contracts import ActivePointer, CheckpointCard, CheckpointInfo, CheckpointList
 from shared.errors import BadCheckpoint, Conflict, NotFound
 from shared.store import Store
-
-__all__ = [
-    "BASE_VERSION",
-    "CARD_NAME",
-    "SMOKE_TOKENS",
-    "CheckpointRegistry",
-    "TensorInfo",
-    "build_card",
-    "checkpoint_files",
-    "describe_difference",
-    "digest_folder",
-    "package_versions",
-    "read_card",
-    "read_tensor_table",
-    "verify_folder",
-    "verify_loadable",
-]  # fmt: skip
 
 BASE_VERSION = "base"
 SMOKE_TOKENS = 16
@@ -64,13 +26,6 @@ _BASE_SUFFIXES = frozenset({".json", ".jsonl", ".safetensors", ".txt", ".model",
 _BASE_FOLDERS = frozenset({"additional_chat_templates"})
 
 logger = logging.getLogger(__name__)
-
-
-class _Promotion(BaseModel):
-    """One generation of the pointer; ``below`` is the generation that a rollback from here restores."""
-
-    pointer: ActivePointer
-    below: int | None
 
 
 class CheckpointRegistry:
@@ -82,6 +37,7 @@ class CheckpointRegistry:
         self.student = student
         self._store = store
         self._root = f"checkpoints/{student}"
+        self._promotions = Promotions(store, student)
 
     def register_base(self, folder: Path) -> str:
         """Publish the student that the service was configured with; returns its version.
@@ -135,7 +91,7 @@ class CheckpointRegistry:
 
     def list(self) -> CheckpointList:
         """All versions with their lineage in short; ``active`` is empty while none was promoted yet."""
-        latest = self._latest()
+        latest = self._promotions.latest()
         pointer = latest.pointer if latest else None
         active = pointer.version if pointer else ""
         infos = [self._info(self.card(version), active) for version in self.versions()]
@@ -170,16 +126,16 @@ class CheckpointRegistry:
 
     def active(self) -> ActivePointer:
         """Which version should serve; raises NotFound while none was ever set."""
-        return self._latest_or_raise().pointer
+        return self._promotions.latest_or_raise().pointer
 
     def set_active(self, version: str, by: str) -> ActivePointer:
         """Point to ``version`` (which must exist); the version served so far becomes ``previous``. Idempotent."""
         self.card(version)
         while True:
-            current = self._latest()
+            current = self._promotions.latest()
             if current is not None and current.pointer.version == version:
                 return current.pointer
-            claimed = self._claim(current, version, by, below=current)
+            claimed = self._promotions.claim(current, version, by, below=current)
             if claimed is not None:
                 return claimed
 
@@ -188,81 +144,17 @@ class CheckpointRegistry:
         nothing is left.
         """
         while True:
-            current = self._latest_or_raise()
-            target = self._promotion(current.below)
+            current = self._promotions.latest_or_raise()
+            target = self._promotions.read(current.below)
             if target is None:
                 raise Conflict(
                     f"Student {self.student} has no version before {current.pointer.version} to roll back to."
                 )
             self.card(target.pointer.version)
-            claimed = self._claim(current, target.pointer.version, by, below=self._promotion(target.below))
+            below = self._promotions.read(target.below)
+            claimed = self._promotions.claim(current, target.pointer.version, by, below)
             if claimed is not None:
                 return claimed
-
-    def _claim(
-        self,
-        current: _Promotion | None,
-        version: str,
-        by: str,
-        below: _Promotion | None,
-    ) -> ActivePointer | None:
-        """Write the next generation unless another promoter was faster (then None)."""
-        pointer = ActivePointer(
-            student=self.student,
-            version=version,
-            previous=below.pointer.version if below else None,
-            promoted_by=by,
-            promoted_at=datetime.now(UTC),
-            generation=current.pointer.generation + 1 if current else 0,
-        )
-        promotion = _Promotion(pointer=pointer, below=below.pointer.generation if below else None)
-        if not self._store.create(
-            self._promotion_key(pointer.generation),
-            promotion.model_dump_json(indent=2).encode(),
-        ):
-            return None
-        self._store.write(f"{self._root}/active.json", pointer.model_dump_json(indent=2).encode())
-        logger.info(
-            "checkpoint %s of %s is active (by %s)",
-            version,
-            self.student,
-            by,
-            extra={"checkpoint": version},
-        )
-        return pointer
-
-    def _latest(self) -> _Promotion | None:
-        """The latest promotion: the one ``active.json`` names, rolled forward over those whose copy was not written."""
-        try:
-            pointer = read_shown(ActivePointer, self._store.read(f"{self._root}/active.json"))
-            latest = self._promotion(pointer.generation)
-        except (NotFound, ValueError):
-            latest = None
-        while (following := self._promotion(latest.pointer.generation + 1 if latest else 0)) is not None:
-            latest = following
-        return latest
-
-    def _latest_or_raise(self) -> _Promotion:
-        latest = self._latest()
-        if latest is None:
-            raise NotFound(
-                f"Student {self.student} has no active checkpoint yet: start the student service, or promote one."
-            )
-        return latest
-
-    def _promotion(self, generation: int | None) -> _Promotion | None:
-        if generation is None:
-            return None
-        try:
-            data = self._store.read(self._promotion_key(generation))
-            found = read_shown(_Promotion, data)
-            check_schema(found.pointer.schema_version, f"Promotion {generation} of {self.student}")
-            return found
-        except NotFound:
-            return None
-
-    def _promotion_key(self, generation: int) -> str:
-        return f"{self._root}/.promotions/{generation:08d}.json"
 
     def _prefix(self, version: str) -> str:
         return f"{self._root}/{version}"

@@ -2,7 +2,6 @@
 
 from shared.sets.schema import SCHEMA, Alternative, Row
 from shared.sets.shards import (
-    export_llava,
     read_set,
     read_shard,
     set_digest,
@@ -18,7 +17,6 @@ __all__ = [
     "SCHEMA",
     "Alternative",
     "Row",
-    "export_llava",
     "read_set",
     "read_shard",
     "set_digest",

@@ -105,22 +105,6 @@ def to_pair(row: dict[str, Any]) -> Pair:
     return Pair.model_validate({name: row[name] for name in Pair.model_fields})
 
 
-def export_llava(store: Store, job_id: str) -> list[dict[str, Any]]:
-    """The disparity pairs of the train split in LLaVA's conversation format, ready for ``json.dump``."""
-    rows = read_set(store, job_id, verdicts=[Verdict.DISPARITY], split=Split.TRAIN).to_pylist()
-    return [
-        {
-            "id": f"{job_id}/{row['pair_id']}",
-            "image": row["image"],
-            "conversations": [
-                {"from": "human", "value": f"<image>\n{row['question']}"},
-                {"from": "gpt", "value": row["teacher_answer"]},
-            ],
-        }
-        for row in rows
-    ]
-
-
 def _shards(store: Store, job_id: str) -> Iterator[pa.Table]:
     for shard in shard_numbers(store, job_id):
         yield read_shard(store, job_id, shard)

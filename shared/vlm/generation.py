@@ -13,7 +13,7 @@ from shared.vlm.prompting import Encoded, Prompt, collate, encode
 from shared.vlm.rows import Alternative, Generated, Listener, Piece, Row, RowStops, Token
 from shared.vlm.sampling import RowSampler, Sampling
 
-__all__ = ["Alternative", "Generated", "Listener", "Piece", "Token", "generate", "generate_all", "generate_encoded"]
+__all__ = ["Alternative", "Generated", "Listener", "Piece", "Token", "generate", "generate_encoded"]
 
 Collate = Callable[[LoadedModel, Sequence[Encoded]], Mapping[str, Any]]
 _CONFIG: Any = GenerationConfig  # untyped
@@ -22,17 +22,6 @@ _CONFIG: Any = GenerationConfig  # untyped
 def generate(loaded: LoadedModel, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Generated]:
     """One answer a prompt, decoded together in one batch."""
     return generate_encoded(loaded, [encode(loaded, prompt) for prompt in prompts], samplings)
-
-
-def generate_all(
-    loaded: LoadedModel, prompts: Sequence[Prompt], sampling: Sampling, batch_size: int
-) -> list[Generated]:
-    """Answers to any number of prompts in batches of ``batch_size``, in order."""
-    answers: list[Generated] = []
-    for start in range(0, len(prompts), batch_size):
-        batch = prompts[start : start + batch_size]
-        answers += generate(loaded, batch, [sampling] * len(batch))
-    return answers
 
 
 @torch.inference_mode()

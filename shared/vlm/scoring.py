@@ -11,9 +11,7 @@ import torch
 
 from shared.vlm.generation import Collate
 from shared.vlm.loading import LoadedModel
-from shared.vlm.prompting import Encoded, Prompt, answer_ids, collate, encode
-
-BATCH = 32
+from shared.vlm.prompting import Encoded, answer_ids, collate
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,6 @@ class Score:
     @property
     def mean(self) -> float:
         return self.total / len(self.logprobs)
-
-
-def score_answers(
-    loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
-) -> list[list[Score]]:
-    """Scores [prompt][answer]; each prompt is encoded once."""
-    encoded = [encode(loaded, prompt) for prompt in prompts]
-    pairs = [(e, answer) for e, candidates in zip(encoded, answers, strict=True) for answer in candidates]
-    flat: list[Score] = []
-    for start in range(0, len(pairs), BATCH):
-        flat += score_batch(loaded, pairs[start : start + BATCH])
-    rest = iter(flat)
-    return [[next(rest) for _ in candidates] for candidates in answers]
 
 
 def score_batch(

@@ -25,7 +25,7 @@ from shared.sets import Row, read_set
 from shared.store import Store
 from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
-from shared.vlm.scoring import score_answers
+from tests.scoring import score_answers
 
 TEACHER, STUDENT = Path("demo/models/teacher"), Path("demo/models/student")
 

@@ -17,7 +17,7 @@ from demo.world.vocabulary import Split
 from services.student.engines.base import Engine, Question
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.images import to_data_url
-from shared.vlm.generation import Generated, generate_all
+from shared.vlm.generation import Generated, generate
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import question_prompt
 from shared.vlm.sampling import Sampling
@@ -58,7 +58,7 @@ def make_cases(count: int = 16) -> list[Case]:
 
 def expected(loaded: LoadedModel, cases: list[Case]) -> list[Generated]:
     torch.set_num_threads(1)
-    return generate_all(loaded, [question_prompt(loaded, c.image, c.text) for c in cases], GREEDY, 1)
+    return [generate(loaded, [question_prompt(loaded, c.image, c.text)], [GREEDY])[0] for c in cases]
 
 
 async def texts(engine: Engine, cases: list[Case]) -> list[str]:

@@ -1,8 +1,7 @@
-"""Sets: deterministic files, counts from rows alone, a digest of what the rows say, and LLaVA's format."""
+"""Sets: deterministic files, counts from rows alone, and a digest of what the rows say."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from hypothesis import given
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from shared.contracts import Split, Verdict
 from shared.sets import (
     Row,
-    export_llava,
     read_set,
     read_shard,
     set_digest,
@@ -83,20 +81,3 @@ def test_the_digest_is_of_what_the_rows_say(tmp_store_url: str) -> None:
     write_shard(store, "other", 0, [row(0), row(1, teacher_answer="7")])
     assert shard_numbers(store, "split") == [0, 1]
     assert set_digest(store, "whole") == set_digest(store, "split") != set_digest(store, "other")
-
-
-def test_llava_gets_the_train_split_of_the_disparity(tmp_store_url: str) -> None:
-    store = Store(tmp_store_url)
-    others = [row(1, split=Split.HELD_OUT), row(2, verdict=Verdict.STUDENT_RIGHT)]
-    write_shard(store, "j", 0, [row(0), *others])
-    exported = json.loads(json.dumps(export_llava(store, "j")))
-    assert exported == [
-        {
-            "id": "j/0000000.chart.0",
-            "image": "/pile/0.png",
-            "conversations": [
-                {"from": "human", "value": "<image>\nhow many?"},
-                {"from": "gpt", "value": "0"},
-            ],
-        }
-    ]

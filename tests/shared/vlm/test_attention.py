@@ -12,7 +12,8 @@ from shared.errors import InvalidInput
 from shared.vlm.attention import image_attention, lay_out, load_probe, probed_layers
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Prompt, answer_ids, collate, encode, question_prompt
-from shared.vlm.scoring import extended, score_answers
+from shared.vlm.scoring import extended
+from tests.scoring import score_answers
 from tests.tiny_models import DEMO_STUDENT, build_tiny_llava
 
 

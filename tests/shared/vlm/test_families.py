@@ -19,7 +19,8 @@ from shared.vlm.image_features import FeatureReuse, image_digest
 from shared.vlm.loading import LoadedModel, load_model, load_processor
 from shared.vlm.prompting import Prompt, encode, question_prompt
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers, token_logprobs
+from shared.vlm.scoring import token_logprobs
+from tests.scoring import score_answers
 from tests.tiny_families import FAMILIES, seeded
 
 REUSES_FEATURES = set(FAMILIES) - {"qwen3_vl"}

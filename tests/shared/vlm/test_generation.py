@@ -20,7 +20,8 @@ from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Prompt, collate, encode, question_prompt, render
 from shared.vlm.rows import _overlap
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers, score_batch, token_logprobs
+from shared.vlm.scoring import score_batch, token_logprobs
+from tests.scoring import score_answers
 from tests.tiny_models import build_tiny_idefics3
 
 GREEDY = Sampling(max_tokens=6)

@@ -30,9 +30,9 @@ from shared.vlm.generation import Generated
 from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers
 from tests.polling import async_wait_until
 from tests.processes import descendants, find_descendant
+from tests.scoring import score_answers
 from tests.services.student.engine_cases import (
     GREEDY,
     RAMBLING,

@@ -27,8 +27,8 @@ from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel, load_model
 from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling
-from shared.vlm.scoring import score_answers
 from shared.vqa.tasks import load_profiles
+from tests.scoring import score_answers
 from tests.services.trainer.small_set import QUESTION, TASKS_FILE, Counts, make_set, run_config
 from tests.tiny_families import FAMILIES, seeded
 

@@ -26,9 +26,9 @@ from shared.errors import BadCheckpoint, Unavailable, UpstreamError
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
-from shared.vlm.scoring import score_answers
 from tests.polling import async_wait_until
 from tests.processes import find_descendant
+from tests.scoring import score_answers
 from tests.services.student.adapter_world import World, adapters, in_float32, make_world, until_only, working
 from tests.services.student.engine_cases import GREEDY, RAMBLING, SERVER, texts, until
 from tests.services.student.small_replica import Running, canary, running
