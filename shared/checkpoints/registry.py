@@ -121,8 +121,8 @@ class CheckpointRegistry:
 
     def local(self, version: str) -> Path:
         """A local folder with the files of ``version``, for from_pretrained; raises NotFound."""
-        names = [file.name for file in self.card(version).files]
-        return self._store.open_local(self._prefix(version), [*names, CARD_NAME])
+        self.card(version)
+        return self._store.open_local(self._prefix(version))
 
     def active(self) -> ActivePointer:
         """Which version should serve; raises NotFound while none was ever set."""

@@ -67,14 +67,7 @@ def read_shard(store: Store, job_id: str, shard: int) -> pa.Table:
 def shard_numbers(store: Store, job_id: str) -> list[int]:
     """The shards that are finished, sorted."""
     names = [key.rsplit("/", 1)[1] for key in store.list(set_prefix(job_id)) if key.endswith(".parquet")]
-    found = {int(name.removeprefix("shard-").removesuffix(".parquet")) for name in names}
-    if store.lists_at_once:
-        return sorted(found)
-    # A listing may lag, and a training must not miss the last shards of its set.
-    found.update(n for n in range(max(found, default=-1)) if n not in found and store.exists(shard_key(job_id, n)))
-    while store.exists(shard_key(job_id, following := max(found, default=-1) + 1)):
-        found.add(following)
-    return sorted(found)
+    return sorted(int(name.removeprefix("shard-").removesuffix(".parquet")) for name in names)
 
 
 def read_set(

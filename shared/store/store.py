@@ -1,8 +1,8 @@
 """Artifacts by URL (file, s3, gs, memory) through fsspec, published atomically.
 
-Keys are relative paths with ``/``. On a local store a write goes to a temporary name and is renamed; on object stores
-a put is atomic by itself. Nothing here renames across objects, so the same code is right on both. A listing may lag
-behind what was written: who needs all of something names its keys.
+Keys are relative paths with ``/``. A local store writes to a temporary name and renames it; on object stores a put is
+atomic. Nothing here renames objects, so the same code is right for both. A listing must show every earlier write, as it
+does on S3 and GCS.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,11 +53,6 @@ class Store:
         self._downloads: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
         if self._local is not None:
             make_root(self._local, self.url)
-
-    @property
-    def lists_at_once(self) -> bool:
-        """Whether a listing shows all that was written before it."""
-        return self._local is not None
 
     def url_of(self, key: str) -> str:
         return f"{self.url}/{_checked(key)}"
@@ -188,32 +183,23 @@ class Store:
         except FileNotFoundError:
             return
 
-    def open_local(self, prefix: str, names: Iterable[str] = ()) -> Path:
-        """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache
-        folder. ``names`` must be there, and are fetched even where a listing does not show them yet.
+    def open_local(self, prefix: str) -> Path:
+        """A local folder with the files below ``prefix``: in place on a local store, else a copy in the cache folder.
+
+        Raises NotFound if there are none.
         """
         prefix = _checked(prefix)
-        needed = {f"{prefix}/{name}" for name in names}
-        listed = set(self.list(prefix))
-        empty = NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
-        if not listed | needed:
-            raise empty
+        keys = self.list(prefix)
+        if not keys:
+            raise NotFound(f"{self.url_of(prefix)} holds no files in the artifact store.")
         if self._local is not None:
             return self._path(prefix)
-        target = self.local_copy(prefix)
-        fetched = 0
-        for key in sorted(listed | needed):
-            path = target / key[len(prefix) + 1 :]
-            try:
-                with self._download_lock(path):
-                    self._fetch(key, path)
-                fetched += 1
-            except NotFound:  # the listing still shows what was deleted
-                if key in needed:
-                    raise
-        if not fetched:
-            raise empty
-        return target
+        folder = self.local_copy(prefix)
+        for key in keys:
+            path = folder / key[len(prefix) + 1 :]
+            with self._download_lock(path), suppress(NotFound):  # deleted since it was listed
+                self._fetch(key, path)
+        return folder
 
     def _download_lock(self, path: Path) -> threading.Lock:
         """One for each file, so that threads download it once. Between processes, renaming keeps it whole."""

@@ -45,13 +45,6 @@ class ObjectServer:
             self._child.wait()
             self._child = None
 
-    def freeze_listings(self) -> None:
-        """From now on listings show only what they show now; reads by key see everything."""
-        self._post("/listings/freeze")
-
-    def thaw_listings(self) -> None:
-        self._post("/listings/thaw")
-
     def check_signatures(self) -> None:
         """From now on, callers must have credentials, and rights, that its IAM knows."""
         self._post("/moto-api/reset-auth", b"0")

@@ -95,16 +95,11 @@ def _probe(store: Store) -> Finding:
             )
         listed = store.list(folder) == [key]
     finally:
-        store.delete(key)  # by name: a lagging listing would not find it
         store.delete(folder)
     if store.exists(key):
         return broken("store", f"{store.url} still has an object after its deletion", fix)
     if not listed:
-        return warning(
-            "store",
-            f"{store.url} does not list at once a new object",
-            "MPA tolerates this (docs/storage.md), but new images and new versions may appear late.",
-        )
+        return broken("store", f"{store.url} does not list what was written", "Use a store that lists consistently.")
     return ok("store", f"{store.url}: written, read, listed and deleted in {time.perf_counter() - started:.2f} s")
 
 

@@ -41,7 +41,7 @@ async def sweep(
 async def _stock(store: Store, jobs: JobStore, entries: tuple[Entry, ...], clock: Clock) -> Inventory:
     facts = await _jobs(jobs)
     named = {parts[1] for e in entries if (parts := e.key.split("/"))[0] in ("jobs", "training") and len(parts) > 1}
-    # Looked up by key: a listing may not yet show what a job needs.
+    # Looked up by key: a spec may be newer than the listing, and ``sweep`` lists one folder only.
     specs = await asyncio.to_thread(lambda: {j for j in named if store.exists(f"jobs/{j}/spec.json")})
     versions = await asyncio.to_thread(_versions, store, entries)
     unfinished = [job_id for job_id, job in facts.items() if not job.state.is_final]

@@ -60,10 +60,10 @@ class Workspace:
     def folder(self) -> Path:
         """The local folder, with what an earlier holder left in it."""
         if self._is_local:
-            return self._store.open_local(self._prefix, [_START])
+            return self._store.open_local(self._prefix)
         self._forget_older_training()
-        folder = self._store.open_local(self._prefix, [_START])
-        self._complete_steps(folder)
+        folder = self._store.open_local(self._prefix)
+        self._drop_steps_of_other_sets(folder)
         return folder
 
     def mirror(self, folder: Path) -> None:
@@ -83,7 +83,7 @@ class Workspace:
             self._mirrored.add(name)
 
     def _publish_step(self, step: Path, name: str) -> None:
-        """The list of its files goes first, because a listing may be incomplete or show deleted files."""
+        """``step.json`` goes first, the marker last: older releases fetch the files by the names in it."""
         files = sorted(path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
         started = self._recorded()
         about = {"set_digest": started and started.set_digest, "files": files}
@@ -107,22 +107,17 @@ class Workspace:
         if began.is_file() and began.read_bytes() != self._store.read(f"{self._prefix}/{_START}"):
             shutil.rmtree(copy)
 
-    def _complete_steps(self, folder: Path) -> None:
-        """Fetch by name the files of saved steps that a listing did not show. Drop steps made from another set."""
+    def _drop_steps_of_other_sets(self, folder: Path) -> None:
+        """Such steps are left in the store if the deletion of an older training was cut short."""
         started = self._recorded()
         for marker in sorted(folder.glob(f"steps/checkpoint-*/{_SAVED}")):
             name = marker.parent.relative_to(folder).as_posix()
             if not self._store.exists(f"{self._prefix}/{name}/{_SAVED}"):
                 continue  # saved here, and not mirrored yet
-            about = self._about_step(name)
-            if started is None or about.get("set_digest") != started.set_digest:
+            if started is None or self._about_step(name).get("set_digest") != started.set_digest:
                 shutil.rmtree(marker.parent)
                 continue
-            missing = [file for file in about["files"] if not (marker.parent / file).is_file()]
-            if missing:
-                self._store.open_local(f"{self._prefix}/{name}", missing)
-            # The step file belongs to the store, not to the Trainer, and is never sent back.
-            (marker.parent / _STEP).unlink(missing_ok=True)
+            (marker.parent / _STEP).unlink(missing_ok=True)  # the store's, not the Trainer's: never sent back
 
     def _about_step(self, name: str) -> dict[str, Any]:
         try:

@@ -1,12 +1,11 @@
-"""The artifact store on a real S3 server: publish, first writer wins, parts, outages, and listings that lag."""
+"""The artifact store on a real S3 server: publish, first writer wins, parts, downloads and outages."""
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,15 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.gc.inventory import take_stock
-from services.cli.gc.rules import garbage
 from services.trainer.worker.workspace import Start, Workspace
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.contracts import Split, Verdict
 from shared.errors import NotFound, Unavailable
 from shared.images.files import ImageFiles
-from shared.sets import Row, read_set, set_digest, shard_numbers, write_shard
-from shared.state import JobStore
+from shared.sets import Row
 from shared.store import Store
 from shared.store import remote as remote_store
 from tests.polling import wait_until
@@ -47,13 +43,6 @@ def credentials(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(f"{make_bucket()}/mpa", cache_dir=tmp_path / "cache")
-
-
-@pytest.fixture
-def lag(server: ObjectServer) -> Iterator[Callable[[], None]]:
-    """Call it: from then on, listings lag."""
-    yield server.freeze_listings
-    server.thaw_listings()
 
 
 def row(job: str, shard: int) -> Row:
@@ -226,29 +215,16 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pyt
         assert store.read("jobs/a.png") == b"2"
 
 
-def test_a_set_is_whole_though_the_listing_lags(store: Store, lag: Callable[[], None]) -> None:
-    write_shard(store, "j", 1, [row("j", 1)])
-    lag()
-    for number in (0, 2, 3):
-        write_shard(store, "j", number, [row("j", number)])
-    assert store.list("jobs/j/set") == ["jobs/j/set/shard-00001.parquet"]
-    assert shard_numbers(store, "j") == [0, 1, 2, 3]
-    assert read_set(store, "j").num_rows == 4
-    assert set_digest(store, "j") == set_digest(Store(store.url), "j")
-
-
-def test_the_registry_needs_no_listing(store: Store, tmp_path: Path, lag: Callable[[], None]) -> None:
+def test_versions_are_published_and_rolled_back(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "x"}))
     (folder / "tokenizer.json").write_text("{}")
     registry = CheckpointRegistry(store, "student")
-    lag()
     for version in ("v1", "v2"):
         card = build_card(folder, version=version, student="student", files=sorted(folder.iterdir()))
         registry.publish(folder, card)
         registry.set_active(version, "test")
-    assert store.list("checkpoints") == []
     assert sorted(p.name for p in registry.local("v2").iterdir()) == ["config.json", "mpa_card.json", "tokenizer.json"]
     assert registry.rollback("test").version == "v1"
     assert CheckpointRegistry(Store(store.url), "student").active().version == "v1"
@@ -265,49 +241,10 @@ def test_a_half_published_folder_has_no_card(store: Store, server: ObjectServer,
     assert store.list("checkpoints/s/v") == ["checkpoints/s/v/config.json"]
 
 
-def test_a_folder_comes_though_the_listing_shows_what_was_deleted(store: Store, lag: Callable[[], None]) -> None:
-    for name in ("old", "start.json"):
-        store.write(f"training/j/{name}", b"1")
-    lag()
-    store.delete("training/j/old")
-    assert [path.name for path in store.open_local("training/j", ["start.json"]).iterdir()] == ["start.json"]
-    store.delete("training/j/start.json")
-    with pytest.raises(NotFound, match="does not exist"):
-        store.open_local("training/j", ["start.json"])
-    with pytest.raises(NotFound, match="holds no files"):
-        store.open_local("training/j")
-
-
-async def test_the_garbage_collection_asks_by_key_for_what_makes_a_job_or_a_checkpoint(
-    store: Store, lag: Callable[[], None], redis_url: str
-) -> None:
-    """The listing shows their files, but not yet the spec and the card that came last."""
-    jobs = JobStore.from_url(redis_url)
-    files = ["jobs/j/images/x.png", "training/j/start.json", "checkpoints/student/v1/config.json"]
-    for key in files:
-        store.write(key, b"1")
-
-    async def found() -> list[str]:
-        stock = await take_stock(store, jobs, lambda: time.time() + 30 * 86400)
-        return [removal.prefix for removal in garbage(stock, 86400.0)]
-
-    assert await found() == ["checkpoints/student/v1", "jobs/j", "training/j"]
-    lag()
-    store.write("jobs/j/spec.json", b"{}")
-    store.write("checkpoints/student/v1/mpa_card.json", b"{}")
-    assert store.list("") == sorted(files)
-    assert await found() == []
-    await jobs.aclose()
-
-
-def test_a_training_goes_on_from_what_another_trainer_saved(
-    store: Store, server: ObjectServer, tmp_path: Path, lag: Callable[[], None]
-) -> None:
+def test_a_training_goes_on_from_what_another_trainer_saved(store: Store, tmp_path: Path) -> None:
     first = Workspace(store, "j")
-    lag()
     first.begin("base", "digest")
     assert (first.folder() / "start.json").is_file()
-    server.thaw_listings()
     step = first.folder() / "steps" / "checkpoint-5"
     step.mkdir(parents=True)
     (step / "model.safetensors").write_bytes(b"w")
@@ -341,28 +278,11 @@ def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(
     assert (steps / "checkpoint-5/model.safetensors").read_bytes() == b"new"
 
 
-def test_a_saved_step_is_whole_though_the_listing_shows_its_marker_only(
-    store: Store, tmp_path: Path, lag: Callable[[], None]
-) -> None:
-    first = Workspace(store, "j")
-    first.begin("base", "digest")
-    store.write("training/j/steps/checkpoint-5/step.json", b'{"set_digest": "digest", "files": []}')
-    store.write("training/j/steps/checkpoint-5/complete", b"")
-    lag()
-    save(first, 5, b"weights")
-    assert not [key for key in store.list("training/j") if key.endswith("model.safetensors")]
-    other = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j").folder()
-    assert (other / "steps/checkpoint-5/model.safetensors").read_bytes() == b"weights"
-
-
-def test_a_step_of_another_set_that_a_listing_hid_from_its_deletion_is_dropped(
-    store: Store, server: ObjectServer, tmp_path: Path, lag: Callable[[], None]
-) -> None:
+def test_a_step_of_another_set_whose_deletion_was_cut_short_is_dropped(store: Store, tmp_path: Path) -> None:
     Workspace(store, "j").begin("base", "digest 1")
-    lag()
     save(Workspace(store, "j"), 5, b"old")
+    store.delete("training/j/start.json")
     Workspace(store, "j").begin("base", "digest 2")
-    server.thaw_listings()
     assert store.exists("training/j/steps/checkpoint-5/complete")
     other = Workspace(Store(store.url, cache_dir=tmp_path / "other"), "j").folder()
     assert not list(other.glob("steps/checkpoint-*"))

@@ -30,16 +30,6 @@ async def test_a_bucket_is_written_read_and_left_as_it_was(server: ObjectServer)
     assert store.list("") == []
 
 
-async def test_listings_that_lag_are_a_warning_and_nothing_stays_behind(server: ObjectServer) -> None:
-    store = Store(f"{make_bucket()}/mpa")
-    server.freeze_listings()
-    (found,) = await store_findings(lambda: store)
-    assert found.state is FindingState.WARNING, found
-    assert "does not list at once" in found.found
-    server.thaw_listings()
-    assert store.list("") == []
-
-
 async def test_a_bucket_that_is_not_there_is_said(server: ObjectServer) -> None:
     with pytest.raises(Unavailable, match=r"bucket of the artifact store .* does not exist"):
         await store_findings(lambda: Store("s3://no-such-bucket/mpa"))

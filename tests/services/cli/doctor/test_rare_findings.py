@@ -108,16 +108,11 @@ class KeepsAll(Store):
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(Overwrites, "overwrite"), (Corrupts, "other bytes"), (KeepsAll, "still has")],
+    [(Overwrites, "overwrite"), (Corrupts, "other bytes"), (KeepsAll, "still has"), (ListsNothing, "does not list")],
 )
 async def test_a_store_that_is_none(tmp_path: Path, kind: type[Store], words: str) -> None:
     found = await store_findings(lambda: kind((tmp_path / "store").as_uri()))
     assert words in only(found, "store", FindingState.BROKEN).found
-
-
-async def test_a_store_whose_listing_lags_is_no_more_than_a_warning(tmp_path: Path) -> None:
-    found = await store_findings(lambda: ListsNothing((tmp_path / "store").as_uri()))
-    assert "does not list" in only(found, "store", FindingState.WARNING).found
 
 
 async def test_probabilities_above_one(serve: Callable[[FastAPI], str]) -> None:
