@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -13,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from shared.files import locked
 
 READY_SECONDS = 420.0
 STOP_SECONDS = 20.0
@@ -92,16 +93,14 @@ def start(data_dir: Path, settings: Mapping[str, str] | None = None) -> System:
 
 def refuse_if_running(data_dir: Path) -> None:
     """A system kept from an earlier demo would lose its folder: ask to stop it first."""
-    try:
-        with (data_dir / "mpa.lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    if not data_dir.is_dir():
         return
-    except BlockingIOError as error:
-        pid = _read(data_dir / "endpoints.json").get("pid", "unknown")
-        raise DemoError(
-            f"A demo system is still running in {data_dir} (process {pid}): stop it with `kill {pid}`, then try again."
-        ) from error
+    pid = _read(data_dir / "endpoints.json").get("pid", "unknown")
+    running = (
+        f"A demo system is still running in {data_dir} (process {pid}): stop it with `kill {pid}`, then try again."
+    )
+    with locked(data_dir / "mpa.lock", 0, DemoError(running)):
+        pass
 
 
 def tail(log: Path, lines: int = 25) -> str:

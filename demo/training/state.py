@@ -8,15 +8,15 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from shared.files import write_file
+
 
 def save_state(folder: Path, phase: str, step: int, tensors: dict[str, Tensor]) -> None:
     """Replace the state of ``folder`` atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{phase}-{step}.safetensors"
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
-    pointer = folder / "state.json.part"
-    pointer.write_text(json.dumps({"phase": phase, "step": step, "file": name}))
-    pointer.replace(folder / "state.json")
+    write_file(folder / "state.json", json.dumps({"phase": phase, "step": step, "file": name}).encode())
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()

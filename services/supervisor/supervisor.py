@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from services.supervisor.logbook import LogBook
 from services.supervisor.plan import Plan
 from services.supervisor.service import ProcessSpec, RestartPolicy, Service
 from shared.errors import Conflict
+from shared.files import locked, write_file
 from shared.processes.reaper import Reaper
 
 ENDPOINTS_FILE = "endpoints.json"
@@ -124,29 +124,17 @@ class Supervisor:
 
 def write_endpoints(path: Path, endpoints: Mapping[str, str]) -> None:
     """Tell others where the running system is. Readers see the whole file or none."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({**endpoints, "pid": os.getpid()}, indent=2) + "\n")
-    temporary.replace(path)
+    write_file(path, (json.dumps({**endpoints, "pid": os.getpid()}, indent=2) + "\n").encode())
 
 
-@contextlib.contextmanager
-def data_dir_lock(data_dir: Path, timeout: float = LOCK_SECONDS) -> Iterator[int]:
+def data_dir_lock(data_dir: Path, timeout: float = LOCK_SECONDS) -> AbstractContextManager[int]:
     """One system per data folder: two would write one Redis file. Yields the lock's descriptor. Raises Conflict."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "mpa.lock").open("w") as lock:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Conflict(
-                        f"Another system is running on {data_dir.absolute()}: stop it, or use another folder for this "
-                        "one (MPA_DATA_DIR)."
-                    ) from None
-                time.sleep(0.1)
-        yield lock.fileno()
+    refusal = Conflict(
+        f"Another system is running on {data_dir.absolute()}: stop it, or use another folder for this "
+        "one (MPA_DATA_DIR)."
+    )
+    return locked(data_dir / "mpa.lock", timeout, refusal)
 
 
 async def supervise(

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from shared.contracts import Evaluation, JobSpec, SmokeAnswer
+from shared.files import write_file
 
 T = TypeVar("T")
 _TAIL = 4096
@@ -156,10 +157,11 @@ class Progress:
 
 def save(path: Path, value: RunConfig | TrainResult | EvaluationResult | Failure) -> None:
     """Write ``value`` as JSON; a reader sees all of it or the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_bytes(TypeAdapter(type(value)).dump_json(value, indent=2))
-    temporary.replace(path)
+    write_file(path, to_json(value))
+
+
+def to_json(value: RunConfig | TrainResult | EvaluationResult | Failure) -> bytes:
+    return TypeAdapter(type(value)).dump_json(value, indent=2)
 
 
 def load(kind: type[T], path: Path) -> T | None:

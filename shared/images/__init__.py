@@ -1,5 +1,5 @@
 """Images from outside: read from files, URLs and chats, checked, and decoded."""
 
-from shared.images.decode import ImageLimits, UnreadableImage, decode_image, from_data_url, to_data_url
+from shared.images.decode import ImageLimits, UnreadableImage, decode_image, from_data_url, image_kind, to_data_url
 
-__all__ = ["ImageLimits", "UnreadableImage", "decode_image", "from_data_url", "to_data_url"]
+__all__ = ["ImageLimits", "UnreadableImage", "decode_image", "from_data_url", "image_kind", "to_data_url"]

@@ -16,13 +16,7 @@ if TYPE_CHECKING:  # Pillow is imported on first use: the command line is instal
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_MIME = {
-    b"\x89PNG": "image/png",
-    b"\xff\xd8": "image/jpeg",
-    b"RIFF": "image/webp",
-    b"GIF8": "image/gif",
-    b"BM": "image/bmp",
-}
+_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
 
 class UnreadableImage(MPAError):
@@ -106,9 +100,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def image_kind(data: bytes) -> str | None:
+    """``png``, ``jpeg``, ``webp``, ``gif`` or ``bmp``, by the first bytes; None for TIFF and unknown files."""
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+
+
 def to_data_url(data: bytes) -> str:
     """``data:<type>;base64,…`` for image file bytes."""
-    mime = next((mime for magic, mime in _MIME.items() if data.startswith(magic)), "application/octet-stream")
+    kind = image_kind(data)
+    mime = f"image/{kind}" if kind else "application/octet-stream"
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 

@@ -20,7 +20,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from shared.errors import InvalidInput, NotFound
-from shared.store.local import TEMPORARY, copy_file, create_file, make_root, temporary_beside, write_file
+from shared.files import TEMPORARY, create_file, replacing, write_file
+from shared.store.local import copy_file, make_root
 from shared.store.remote import create_object, open_filesystem, read_object, typed_errors
 
 Names = list[str]
@@ -116,18 +117,16 @@ class Store:
 
     def download(self, key: str, path: Path) -> None:
         """Copy the object under ``key`` to a local file, which is there whole or not at all; raises NotFound."""
-        partial = temporary_beside(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if self._local is not None:
-                shutil.copyfile(self._path(key), partial)
-            else:
-                with self._typed_errors():
-                    self._fs.get_file(self._full(key), str(partial))
-            partial.replace(path)
+            with replacing(path) as partial:
+                if self._local is not None:
+                    shutil.copyfile(self._path(key), partial)
+                else:
+                    with self._typed_errors():
+                        self._fs.get_file(self._full(key), str(partial))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Names:
         """All keys below ``prefix``, sorted, but for unfinished writes."""
@@ -234,9 +233,9 @@ class Store:
             with self._typed_errors():
                 self._fs.put_file(str(source), self._full(key))
             return
-        temporary = temporary_beside(self._path(key))
-        shutil.copyfile(source, temporary)
-        temporary.replace(self._path(key))
+        self._path(key).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self._path(key)) as partial:
+            shutil.copyfile(source, partial)
 
     def _typed_errors(self) -> AbstractContextManager[None]:
         return typed_errors(self.url)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 
 from shared.client import ParityClient
 from shared.contracts import Pair, Verdict
 from shared.errors import InvalidInput
+from shared.files import replacing
 
 
 async def export_set(client: ParityClient, job_id: str, output: Path, format: str, verdict: Verdict) -> int:
@@ -21,14 +21,11 @@ async def export_set(client: ParityClient, job_id: str, output: Path, format: st
         cursor = page.next_cursor
         if cursor is None:
             break
-    partial = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
-        _write_llava(pairs, partial) if format == "llava" else _write_parquet(pairs, partial)
-        partial.replace(output)
+        with replacing(output) as partial:
+            _write_llava(pairs, partial) if format == "llava" else _write_parquet(pairs, partial)
     except OSError as error:
         raise InvalidInput(f"{output} cannot be written: {error.strerror}. Choose another --output.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return len(pairs)
 
 

@@ -15,12 +15,12 @@ import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
+from shared.images import image_kind
 from shared.images.traffic import HOUR_FORMAT, traffic_prefix
 from shared.store import Store
 
 log = logging.getLogger(__name__)
 TIDY_SECONDS = 60.0
-ENDINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
 
 class TrafficPile:
@@ -88,4 +88,5 @@ class TrafficPile:
 
 
 def _ending(data: bytes) -> str:
-    return next((ending for magic, ending in ENDINGS.items() if data.startswith(magic)), "tif")
+    kind = image_kind(data) or "tif"
+    return "jpg" if kind == "jpeg" else kind

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from services.trainer.launch.failures import failure_of
-from services.trainer.run_config import Failure, RunConfig, save
+from services.trainer.run_config import Failure, RunConfig, to_json
 from shared.errors import MPAError
+from shared.files import create_file
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,4 @@ def report_failure(config: RunConfig, phase: str) -> Iterator[None]:
 
 def save_failure(config: RunConfig, failure: Failure) -> None:
     """Only the first of several processes to fail gives the reason: the others fail because it is gone."""
-    path = config.folder / "failure.json"
-    own = path.with_name(f".tmp-failure-{os.getpid()}.json")
-    save(own, failure)
-    with suppress(FileExistsError):
-        os.link(own, path)
-    own.unlink()
+    create_file(config.folder / "failure.json", to_json(failure))

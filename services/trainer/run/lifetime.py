@@ -5,35 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
-from filelock import FileLock, Timeout
-
 from shared.errors import Unavailable
+from shared.files import locked
 
 _LOCK_PATIENCE = 30.0
 _ORPHANED = 3
 
 
-@contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path) -> AbstractContextManager[int]:
     """Wait until no other process works in ``folder``, then keep it; a predecessor may still be ending.
 
     Raises Unavailable if the other process goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=_LOCK_PATIENCE)
-    except Timeout as error:
-        raise Unavailable(f"Another process trains in {folder} and does not end.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    refusal = Unavailable(f"Another process trains in {folder} and does not end.")
+    return locked(folder / ".lock", _LOCK_PATIENCE, refusal)
 
 
 def end_with_parent() -> None:

@@ -231,7 +231,7 @@ def test_a_store_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MPA_STORE", (tmp_path / "file/store").as_uri())
     found = findings("store")["store"]
-    assert found.state is BROKEN and "no folder that can be used" in found.found and "MPA_STORE" in found.fix
+    assert found.state is BROKEN and "not a usable folder" in found.found and "MPA_STORE" in found.fix
 
 
 def test_the_probe_leaves_nothing_behind(system: System) -> None:

@@ -158,7 +158,7 @@ def test_a_store_that_is_away_is_exit_code_3(
     for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint}).items():
         monkeypatch.setenv(name, value)
     url = "file:///dev/null/store" if kind == "folder" else "s3://no-such-bucket/mpa"
-    words = {"stopped": "does not answer", "bucket": "bucket .* does not exist", "folder": "no folder that can be used"}
+    words = {"stopped": "does not answer", "bucket": "bucket .* does not exist", "folder": "not a usable folder"}
     refused = mpa_gc(url, redis_url, "--delete")
     assert (refused.returncode, refused.stdout) == (3, "")
     assert re.search(words[kind], refused.stderr)
