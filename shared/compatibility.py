@@ -1,8 +1,8 @@
 """Which release this is, and how it reads what another release has written.
 
 Whatever outlives its writer, or crosses from one process to another, may come from a release before or after this one:
-fields that this release does not know are ignored, and those it misses have their defaults. What cannot be ignored is
-marked by the writer with a ``schema_version`` above the reader's, and refused in words: docs/upgrading.md.
+this release ignores fields that it does not know, and uses defaults for missing ones. If a change cannot be ignored,
+the writer raises ``schema_version`` above the reader's, and the reader refuses it with an error: docs/upgrading.md.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def check_schema(number: int, what: str) -> None:
 
 
 def read_shown(model: type[M], data: str | bytes) -> M:
-    """``data`` as far as this release understands it, to be shown. Raises ValueError for what is no such document."""
+    """``data`` as far as this release understands it, for display. Raises ValueError if it is not such a document."""
     return model.model_validate_json(data, extra="ignore")
 
 
 def read_stored(model: type[M], data: str | bytes, what: str) -> M:
-    """``data`` to work by. Raises NewerSchema, and ValueError for what is no such document."""
+    """``data`` to act on. Raises NewerSchema, and ValueError if it is not such a document."""
     found = read_shown(model, data)
     check_schema(getattr(found, "schema_version", 1), what)
     return found

@@ -1,4 +1,4 @@
-"""How far teacher and student are apart on one pair, each measure in [0, 1] (docs/method.md).
+"""How far the teacher and the student differ on one pair, each measure in [0, 1] (docs/method.md).
 
 In plain Python, because the parity workers have neither NumPy nor torch.
 """
@@ -14,10 +14,10 @@ NAMES = ("confidence", "reasoning", "attention")
 
 
 def confidence_gap(teacher_logprob: float, student_logprob: float) -> float:
-    """How much likelier the teacher's answer is to the teacher: max(0, e^t - e^s).
+    """How much more likely the teacher finds its own answer than the student does: max(0, e^t - e^s).
 
     Both are mean token log-probabilities (nats) of the teacher's answer, so e^x is the geometric mean of its tokens'
-    probabilities, and long answers do not look unlikely for their length.
+    probabilities, and long answers do not look unlikely because of their length.
     """
     return _within(math.exp(min(0.0, teacher_logprob)) - math.exp(min(0.0, student_logprob)))
 
@@ -75,7 +75,7 @@ def histogram(values: Iterable[float | None]) -> Histogram:
 
 
 def merged(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
-    """Sums by name, names in the order of `NAMES`; those without a value are left out."""
+    """Sums by name, in the order of `NAMES`; names without a value are left out."""
     found: dict[str, Histogram] = {}
     for part in parts:
         for name, one in part.items():
@@ -84,7 +84,7 @@ def merged(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
 
 
 def _half(value: float, both: float) -> float:
-    """A cell's part of the divergence. By the sum, not by its half, which is 0 for the smallest numbers there are."""
+    """A cell's part of the divergence. Divides by the sum: half of the smallest float would be 0."""
     return value / 2 * math.log2(2 * value / both) if value > 0 else 0.0
 
 

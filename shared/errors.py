@@ -6,10 +6,10 @@ from __future__ import annotations
 class MPAError(Exception):
     """Base of all errors that a user may see.
 
-    ``detail`` names the input, says what is wrong and what to do about it. ``status`` is the HTTP status the error
-    maps to,
-    ``slug`` a stable machine-readable name (the last part of the problem's ``type``), ``retry_after`` seconds to
-    wait, if that helps. ``param`` names the one request field that is wrong, where it is one.
+    ``detail`` names the input and says what is wrong and what to do about it. ``status`` is the HTTP status that the
+    error maps to, and ``slug`` a stable machine-readable name (the last part of the problem's ``type``).
+    ``retry_after`` is the number of seconds to wait, if a retry helps. ``param`` names the request field that is
+    wrong, if it is a single one.
     """
 
     status: int = 500
@@ -44,7 +44,7 @@ class Conflict(MPAError):
 
 
 class NewerSchema(MPAError):
-    """A later release of MPA wrote it, in a way that this one must not guess at."""
+    """A later release of MPA wrote it, in a format that this release cannot interpret safely."""
 
     status, slug, title = 409, "newer-schema", "Written by a later release"
 
@@ -58,9 +58,7 @@ class Busy(MPAError):
 
 
 class Unavailable(MPAError):
-    """Worth another try later; ``upstream_status`` is the HTTP status of the service that said so, None where none
-    came.
-    """
+    """Worth a retry later; ``upstream_status`` is the HTTP status of the service behind it, None if it sent none."""
 
     status, slug, title = 503, "unavailable", "A needed part is not available right now"
 
@@ -70,9 +68,7 @@ class Unavailable(MPAError):
 
 
 class UpstreamError(MPAError):
-    """Another service answered with an error, or not at all; ``upstream_status`` is its HTTP status, None where none
-    came.
-    """
+    """Another service answered with an error, or not at all; ``upstream_status`` is its HTTP status, if it sent one."""
 
     status, slug, title = 502, "upstream", "Another service failed"
 
@@ -82,7 +78,7 @@ class UpstreamError(MPAError):
 
 
 class BadCheckpoint(MPAError):
-    """A checkpoint folder that must not serve: files missing, digest, names, shapes or dtypes off, no sane answer."""
+    """A checkpoint that must not serve: missing files, a wrong digest, names, shapes or dtypes, or no usable answer."""
 
     status, slug, title = 422, "bad-checkpoint", "The checkpoint cannot be used"
 

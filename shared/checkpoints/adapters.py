@@ -13,7 +13,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def describe_adapter(checkpoint: Path, base: str | None) -> CardAdapter | None:
-    """What a card says of the adapter in ``checkpoint``, made on version ``base``; None if there is none."""
+    """The card's entry about the adapter in ``checkpoint``, trained on version ``base``; None if there is none."""
     path = checkpoint / ADAPTER_FOLDER / ADAPTER_CONFIG
     if base is None or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The canary of a student as the artifact store keeps it: which version serves beside the active one, to what share.
+"""The canary of a student in the artifact store: which version serves beside the active one, and to what share.
 
 Every change is claimed as ``checkpoints/<student>/.canaries/<revision>.json`` with create-if-absent, so of a promotion
 and an abort at the same moment exactly one happens; ``canary.json`` is the copy of the latest one for readers.
@@ -17,7 +17,7 @@ from shared.store import Store
 
 log = logging.getLogger(__name__)
 NOT_SERVED = "is not being served"
-"""In the 404 of a student that is asked for a version which it neither serves nor holds beside."""
+"""Part of the 404 of a student that is asked for a version that it neither serves nor holds as a candidate."""
 LEGAL: dict[CanaryState, frozenset[CanaryState]] = {
     CanaryState.RUNNING: frozenset({CanaryState.PROMOTING, CanaryState.PROMOTED, CanaryState.ABORTED}),
     CanaryState.PROMOTING: frozenset({CanaryState.PROMOTED, CanaryState.ABORTED}),
@@ -155,7 +155,7 @@ def _changed(latest: Canary, by: str, reason: str, **changes: object) -> Canary:
 
 
 def _prolonged(latest: Canary, request: CanaryRequest) -> Canary:
-    """With its expiry moved on; a change is a file, so that waits until a quarter of the lifetime is over."""
+    """``latest`` with a later expiry. Each change is a file, so it waits until a quarter of the lifetime is over."""
     if not latest.is_private:
         return latest
     expires = _expiry(request, datetime.now(UTC))
@@ -174,5 +174,5 @@ def _kind(canary: Canary) -> str:
 
 
 def owner_of(job_id: str) -> str:
-    """Who a job's private candidates belong to."""
+    """The owner of a job's private candidates."""
     return f"job {job_id}"

@@ -51,7 +51,7 @@ def build_card(
     teacher: str | None = None,
     adapter: CardAdapter | None = None,
 ) -> CheckpointCard:
-    """The card of the checkpoint in ``folder`` (of ``files`` only, if given): its files hashed, its lineage as told."""
+    """The card of the checkpoint in ``folder`` (of ``files`` only, if given): files are hashed, lineage is as given."""
     hashed = hash_files(folder, checkpoint_files(folder) if files is None else files)
     return CheckpointCard(
         version=version,

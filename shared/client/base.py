@@ -47,7 +47,7 @@ class HttpClient:
         await self._http.aclose()
 
     async def health(self) -> Health:
-        """``/readyz`` whatever its status."""
+        """The body of ``/readyz``, whatever its status."""
         try:
             response = await self._http.get("/readyz")
             return read_shown(Health, response.content)

@@ -29,7 +29,7 @@ OPTIONAL_FIELDS = ("logprobs", "n", "stream")
 
 @dataclass(frozen=True)
 class ChatReply:
-    """A chat completion and the checkpoint version that produced it (None where the server does not say)."""
+    """A chat completion and the checkpoint version that produced it (None if the server does not report it)."""
 
     response: ChatResponse
     checkpoint: str | None
@@ -45,8 +45,8 @@ class ChatClient(HttpClient):
         self.model = model
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        # Sampling is always spelt out, because servers have defaults of their own. What asks for nothing is left out:
-        # some servers refuse fields that they do not know, whatever the value.
+        # Sampling parameters are always sent, because servers have different defaults. Optional fields with their
+        # default value are left out: some servers refuse fields that they do not know, whatever the value.
         fields = ChatRequest.model_fields
         idle = {name for name in OPTIONAL_FIELDS if getattr(request, name) == fields[name].default}
         body = request.model_dump_json(exclude_none=True, exclude=idle)
@@ -57,17 +57,17 @@ class ChatClient(HttpClient):
         return ChatReply(reply, response.headers.get(CHECKPOINT_HEADER))
 
     async def attention(self, request: AttentionRequest) -> AttentionResponse:
-        """Of our own model services, where the probe is on."""
+        """The model's attention map; only our own model services have it, with the probe switched on."""
         body = request.model_copy(update={"model": self._versioned}).model_dump(mode="json")
         return await self._call(AttentionResponse, "POST", "/v1/attention", json=body)
 
     @property
     def _versioned(self) -> str:
-        """The model's name if it names a version; else empty, which every release of a service takes for its own."""
+        """The model's name if it names a version; else empty, which every release of a service accepts."""
         return self.model if "@" in self.model else ""
 
     async def score(self, request: ScoreRequest) -> ScoreResponse:
-        """Of our own student service."""
+        """Log-probabilities of given answers; only our own student service has this route."""
         body = request.model_copy(update={"model": self._versioned}).model_dump(mode="json")
         return await self._call(ScoreResponse, "POST", "/v1/score", json=body)
 
@@ -75,7 +75,7 @@ class ChatClient(HttpClient):
         return await self._call(ModelList, "GET", "/v1/models")
 
     async def ready(self) -> bool:
-        """Our services answer ``/readyz``; of foreign endpoints ``/v1/models`` is asked."""
+        """Our services answer ``/readyz``; other endpoints are asked for ``/v1/models``."""
         try:
             response = await self._http.get("/readyz")
             if response.status_code in (200, 503):

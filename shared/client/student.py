@@ -21,7 +21,7 @@ class StudentClient(ChatClient):
         return await self._call(CheckpointList, "GET", "/v1/checkpoints")
 
     async def activate(self, version: str, by: str, timeout: float = 300.0) -> SwapResult:
-        # A little less than we wait, so that the answer says whether the swap happened.
+        # A little less than our timeout, so that the answer arrives and says whether the swap happened.
         body = ActivateRequest(version=version, by=by, deadline_seconds=0.95 * timeout).model_dump()
         return await self._call(SwapResult, "PUT", "/v1/checkpoints/active", json=body, timeout=timeout)
 

@@ -35,11 +35,11 @@ def create_app(
     outages: Mapping[type[Exception], str] | None = None,
     more_metrics: MoreMetrics | None = None,
 ) -> FastAPI:
-    """A service's app with everything that is the same in all four; routes are added by the caller.
+    """A service's app with everything that all four services share; the caller adds the routes.
 
-    ``ready`` answers whether real work would be served now. ``openai_errors`` gives OpenAI's error shape on the chat
-    routes. ``outages`` names what is away when an exception of that type comes out of a route: the answer is a 503.
-    ``more_metrics``: what ``/metrics`` shows beside the service's own, in Prometheus' text format.
+    ``ready`` tells whether the service can do real work now. ``openai_errors`` uses OpenAI's error format on the chat
+    routes. ``outages`` maps an exception type to the name of what is unavailable when a route raises it: the answer is
+    a 503. ``more_metrics`` adds to the service's own metrics in ``/metrics``, in Prometheus' text format.
     """
     traces = open_traces(service, settings)
     app = FastAPI(title=f"MPA {service}", version="1", lifespan=_traced(lifespan, traces))
@@ -93,12 +93,12 @@ def _add_service_routes(
 ) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Alive:
-        """The process is alive, and which release it is."""
+        """Show that the process is alive, and its release."""
         return Alive(service=service, release=RELEASE, schema_version=SCHEMA)
 
     @app.get("/readyz", tags=["health"], response_model=Health)
     async def readyz() -> JSONResponse:
-        """Whether real work would be served now."""
+        """Whether the service can do real work now."""
         health = await ready(app)
         return JSONResponse(health.model_dump(mode="json"), 200 if health.ready else 503)
 

@@ -1,4 +1,4 @@
-"""What every request passes first: request id, API key, body limit, trace and request metrics."""
+"""What every request passes through first: request id, API key, body limit, trace and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.telemetry import log_fields
 from shared.telemetry.tracing import HEADER, Traces
 
 ALWAYS_TRACED = {("POST", "/v1/jobs")}
-"""Rare, and what follows is worth a trace."""
+"""These requests are rare, and the work that they start is worth a trace."""
 
 
 class Gate:
@@ -121,10 +121,10 @@ class Gate:
 
 
 def _route_of(scope: Scope) -> str:
-    """The route's template, so that there are as many label values as routes, not as paths."""
+    """The route's template: labels by path would grow without limit."""
     return str(getattr(scope.get("route"), "path", "none"))
 
 
 def _is_upload(path: str) -> bool:
-    """Uploads have a limit of their own, checked while they stream."""
+    """Uploads have their own limit, which is checked while they stream."""
     return path.startswith("/v1/uploads")

@@ -1,4 +1,4 @@
-"""The images of a chat request, whatever their URLs: read, checked, and made data URLs, so that nobody else fetches."""
+"""The images of a chat request: read, checked, and turned into data URLs, so that no engine fetches anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ChatImages:
     """Reads the images of conversations under the rules of the settings. Safe to use from threads."""
 
     def __init__(self, settings: ChatImageSettings, *, max_images: int, setting: str) -> None:
-        """``max_images``: in one request, all of which are held decoded; ``setting`` is the one that allows more."""
+        """``max_images`` per request, all of which are held decoded; ``setting`` names the setting of this limit."""
         self._limits = ImageLimits.from_settings(settings)
         self._max_images, self._setting = max_images, setting
         self._web = (
@@ -42,7 +42,7 @@ class ChatImages:
             self._web.close()
 
     async def read_aside(self, messages: Sequence[ChatMessage]) -> Read:
-        """As ``read``, off the event loop; requests that fetch have threads apart, so that no other waits for them."""
+        """As ``read``, off the event loop. Requests that fetch have their own threads, so that no other waits."""
         fetches = self._web is not None and any(
             part.image_url.url.startswith(WEB_SCHEMES) for part in _images(messages)
         )

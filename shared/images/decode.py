@@ -20,7 +20,7 @@ _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": 
 
 
 class UnreadableImage(MPAError):
-    """The bytes are no image that can be asked about; ``detail`` is the reason in words."""
+    """The bytes are not a usable image; ``detail`` gives the reason."""
 
     status, slug, title = 422, "unreadable-image", "The image cannot be read"
 

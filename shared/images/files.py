@@ -1,4 +1,4 @@
-"""Reads the images of a pile by what a manifest calls them: a local path, an artifact's URL, or an http(s) URL.
+"""Reads the images of a pile by their names in a manifest: a local path, an artifact's URL, or an http(s) URL.
 
 Every failure is an UnreadableImage with the reason in words, because one bad image must never stop a job.
 """
@@ -70,13 +70,13 @@ class ImageFiles:
                 return file.read(self._max_bytes + 1)
         except FileNotFoundError as error:
             raise UnreadableImage(f"{path} does not exist (any more).") from error
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        except (OSError, ValueError) as error:  # ValueError: a name that is not valid for a file
             raise UnreadableImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def _artifact(self, key: str) -> bytes:
         try:
             data = self._store.read(key, at_most=self._max_bytes + 1)
-        except Unavailable:  # says nothing about the image
+        except Unavailable:  # an outage says nothing about the image
             raise
         except (MPAError, OSError) as error:
             raise UnreadableImage(f"The artifact cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""Where the traffic tap puts what it samples, and how a job finds it."""
+"""Where the traffic tap stores its samples, and how a job finds them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from shared.images.files import IMAGE_SUFFIXES
 from shared.store import Store
 
 HOUR_FORMAT = "%Y%m%dT%H"
-"""Folders of hours sort by time."""
-
-
+"""Names of hourly folders, which sort by time."""
 TRAFFIC = "traffic"
 """The folder of all piles."""
 

@@ -19,7 +19,7 @@ WEB_SCHEMES = ("http://", "https://")
 
 
 class ImageTimeout(UnreadableImage):
-    """The image did not come in time; it may another time."""
+    """The image did not arrive in time; a later attempt may succeed."""
 
     slug, title = "image-timeout", "The image did not come in time"
 
@@ -27,8 +27,8 @@ class ImageTimeout(UnreadableImage):
 class WebImages:
     """Fetches image files. Safe to use from threads. Every failure is an UnreadableImage with the reason in words.
 
-    All fetches run on one thread with an event loop, because only there a deadline holds for the whole of a fetch: the
-    timeouts of a blocking client count anew with every byte that a slow sender drips.
+    All fetches run on one thread with an event loop, because only there can a deadline cover a whole fetch: the
+    timeouts of a blocking client start again with every byte from a slow sender.
     """
 
     def __init__(self, *, max_bytes: int, allow_private: bool = False, timeout: float = 30.0) -> None:
@@ -45,7 +45,7 @@ class WebImages:
         self.close()
 
     def close(self) -> None:
-        """Break off what is being fetched and let go of connections; a fetch after this begins anew."""
+        """Cancel all fetches and close the connections; a later fetch opens new ones."""
         with self._lock:
             loop, http, self._loop, self._http = self._loop, self._http, None, None
         if loop is not None and http is not None:

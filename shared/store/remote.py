@@ -32,7 +32,7 @@ _NO_CREDENTIALS = frozenset(
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """The file system of ``url`` and the path in it. Nothing is asked of a server yet."""
+    """The file system of ``url`` and the path in it. No request is sent yet."""
     if not url.startswith(("s3://", "s3a://")):
         fs, path = fsspec.core.url_to_fs(url)
         return fs, str(path)
@@ -41,7 +41,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         "read_timeout": READ_SECONDS,
         "retries": {"mode": "standard", "total_max_attempts": HTTP_ATTEMPTS},
     }
-    # Instances are cached by their arguments, not by the environment that they took their credentials from.
+    # The cache of instances ignores the environment that their credentials come from.
     fs, path = fsspec.core.url_to_fs(
         url, use_listings_cache=False, skip_instance_cache=True, default_fill_cache=False, config_kwargs=config
     )
@@ -51,11 +51,11 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def typed_errors(url: str) -> Iterator[None]:
-    """Outages and refusals as Unavailable; that an object is missing, or there already, stays what it was."""
+    """Turn outages and refusals into Unavailable; errors about missing or existing objects pass unchanged."""
     try:
         yield
     except _ABSENT as error:
-        if error.filename is not None:  # only files of this machine have one: no word about the object yet
+        if error.filename is not None:  # only local files have one, so this does not concern the object
             raise Unavailable(
                 f"The artifact store {url} cannot be used, because a file of this machine is missing ({error}): where "
                 "it is the token of AWS_WEB_IDENTITY_TOKEN_FILE, mount it."
@@ -98,7 +98,7 @@ def read_object(fs: Any, path: str, at_most: int | None) -> bytes:
 
 
 def create_object(fs: Any, path: str, data: bytes) -> bool:
-    """Put ``data`` unless ``path`` exists; whether this call did, as far as the store told."""
+    """Put ``data`` unless ``path`` exists; returns whether this call did, as far as the store reported."""
     attempts = 0
     while True:
         attempts += 1
@@ -111,19 +111,19 @@ def create_object(fs: Any, path: str, data: bytes) -> bool:
             code = error_code(error)
             if code == "PreconditionFailed":
                 return False
-            # S3 answers so to all but one of several creations at the same moment, and the one may still fail.
+            # S3 gives this answer to all but one of several simultaneous creations, and that one may still fail.
             if code != "ConditionalRequestConflict" or attempts == CREATE_ATTEMPTS:
                 raise
 
 
 def error_code(error: BaseException) -> str:
-    """S3's own word for what is wrong; empty where it gave none."""
+    """S3's error code; empty if there is none."""
     response = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
 def _outages() -> tuple[type[Exception], ...]:
-    """Looked up once something failed: those packages take long to import, and local stores need none of them."""
+    """Looked up only after a failure: these packages are slow to import, and local stores need none of them."""
     found: list[type[Exception]] = [OSError]
     for module, names in _OUTAGES.items():
         with suppress(ImportError):

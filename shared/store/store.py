@@ -31,7 +31,7 @@ _KEY = re.compile(r"^[^/\x00][^\x00]*$")
 
 @dataclass(frozen=True)
 class Entry:
-    """What a listing says of one object: size in bytes, last change in seconds since the epoch."""
+    """One object of a listing: size in bytes, last change in seconds since the epoch."""
 
     key: str
     bytes: int
@@ -94,7 +94,7 @@ class Store:
     def create(self, key: str, data: bytes) -> bool:
         """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote.
 
-        Where a remote store's answer was lost, False may be this call's own doing: take what is there.
+        If a remote store's answer was lost, this call may have written although it returns False: read what is there.
         """
         if self._local is not None:
             return create_file(self._path(key), data)
@@ -116,7 +116,7 @@ class Store:
             raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
 
     def download(self, key: str, path: Path) -> None:
-        """Copy the object under ``key`` to a local file, which is there whole or not at all; raises NotFound."""
+        """Copy the object under ``key`` to a local file, which appears whole or not at all; raises NotFound."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with replacing(path) as partial:
@@ -219,7 +219,7 @@ class Store:
             self._publish_file(folder / name, f"{prefix.rstrip('/')}/{name}")
 
     def _fetch(self, key: str, path: Path) -> None:
-        """Download, unless the same is there: published files never change, so their size tells whether it is whole."""
+        """Download, unless the file is there: published files never change, so an equal size means that it is whole."""
         try:
             with self._typed_errors():
                 if path.exists() and path.stat().st_size == self._fs.size(self._full(key)):
