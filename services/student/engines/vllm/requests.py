@@ -13,6 +13,7 @@ from services.student.engines.vllm.adapters import Served
 from services.student.engines.vllm.gate import SwapGate
 from services.student.engines.vllm.server import VllmChild
 from services.student.engines.vllm.wire import Growing, chat_body, read_answer, read_score, score_body
+from shared.concurrency import run_all
 from shared.serving.work import StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated
@@ -47,33 +48,31 @@ class VllmRequests:
                 served = pick()
                 self._watcher.batch(len(samplings), ())
                 with served.in_use():
-                    work = (self.one_answer(served, question, sampling) for sampling in samplings)
-                    answers = await asyncio.gather(*work)
-        return Answered(served.version, answers)
+                    answers = await run_all(*(self.one_answer(served, question, sampling) for sampling in samplings))
+        return Answered(served.version, list(answers))
 
     async def stream(
         self, pick: Pick, question: Question, samplings: Sequence[Sampling]
     ) -> AsyncGenerator[StreamPiece]:
         pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
-        tasks: list[asyncio.Task[None]] = []
         with self._counted():
-            try:
-                async with self.gate.passing():
-                    served = pick()
-                    self._watcher.batch(len(samplings), ())
-                    with served.in_use():
-                        for choice, sampling in enumerate(samplings):
-                            work = self._stream(served, question, sampling, choice, pieces)
-                            tasks.append(asyncio.create_task(work))
-                        whole = asyncio.gather(*tasks)
-                        whole.add_done_callback(lambda _: pieces.put_nowait(None))
+            async with self.gate.passing():
+                served = pick()
+                self._watcher.batch(len(samplings), ())
+                with served.in_use():
+                    streams = (
+                        self._stream(served, question, sampling, choice, pieces)
+                        for choice, sampling in enumerate(samplings)
+                    )
+                    whole = asyncio.create_task(run_all(*streams))
+                    whole.add_done_callback(lambda _: pieces.put_nowait(None))
+                    try:
                         while (piece := await pieces.get()) is not None:
                             yield piece
                         await whole
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                    finally:
+                        whole.cancel()
+                        await asyncio.wait({whole})
 
     async def score(self, pick: Pick, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
         with self._counted():
@@ -81,7 +80,7 @@ class VllmRequests:
                 served = pick()
                 with served.in_use():
                     scores = [
-                        list(await asyncio.gather(*(self.one_score(served, question, text) for text in texts)))
+                        list(await run_all(*(self.one_score(served, question, text) for text in texts)))
                         for question, texts in items
                     ]
         return Scored(served.version, scores)
