@@ -12,8 +12,11 @@ from shared.vlm.scoring import Score, score_batch
 def score_answers(
     loaded: LoadedModel, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> list[list[Score]]:
-    """Scores [prompt][answer], one batch a prompt."""
-    return [
-        score_batch(loaded, [(encode(loaded, prompt), answer) for answer in candidates])
+    """Scores [prompt][answer], all in one batch: another batching rounds differently, by some 1e-4 nats."""
+    pairs = [
+        (encode(loaded, prompt), answer)
         for prompt, candidates in zip(prompts, answers, strict=True)
+        for answer in candidates
     ]
+    scores = iter(score_batch(loaded, pairs))
+    return [[next(scores) for _ in candidates] for candidates in answers]
