@@ -19,8 +19,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from benchmarks.serving.report import report
-from services.parity.endpoints.endpoint import Upstream
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.limiter import Limiter
 from shared.client import ChatClient
 from shared.contracts import ChatMessage, ChatRequest
 from shared.processes.ports import free_port
@@ -58,7 +58,7 @@ class SmallServer:
         return app
 
 
-class Fixed(Throttle):
+class Fixed(Limiter):
     """A fixed limit."""
 
     def __init__(self, most: int) -> None:
@@ -72,7 +72,7 @@ class Fixed(Throttle):
         return
 
 
-def measure(name: str, throttle: Throttle, options: argparse.Namespace) -> dict[str, object]:
+def measure(name: str, limiter: Limiter, options: argparse.Namespace) -> dict[str, object]:
     small = SmallServer(options.capacity, options.seconds)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(small.app(), port=port, log_level="error"))
@@ -81,7 +81,7 @@ def measure(name: str, throttle: Throttle, options: argparse.Namespace) -> dict[
     while not server.started:
         time.sleep(0.01)
     try:
-        seconds = asyncio.run(_ask(f"http://127.0.0.1:{port}", throttle, options.calls))
+        seconds = asyncio.run(_ask(f"http://127.0.0.1:{port}", limiter, options.calls))
     finally:
         server.should_exit = True
         thread.join()
@@ -90,9 +90,9 @@ def measure(name: str, throttle: Throttle, options: argparse.Namespace) -> dict[
     return {**row, "of the ideal": ideal / seconds}
 
 
-async def _ask(url: str, throttle: Throttle, calls: int) -> float:
+async def _ask(url: str, limiter: Limiter, calls: int) -> float:
     async with ChatClient(url, model="m", timeout=60) as client:
-        upstream = Upstream("teacher", client, throttle, asyncio.Event())
+        upstream = Endpoint("teacher", client, limiter, asyncio.Event())
         began = time.perf_counter()
         await asyncio.gather(*(upstream.chat(REQUEST) for _ in range(calls)))
         return time.perf_counter() - began
@@ -105,8 +105,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=400)
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # each refusal would be logged
-    throttles = {"adaptive, at most 32": Throttle("teacher", 32), "fixed 32": Fixed(32), "fixed 2": Fixed(2)}
-    rows = [measure(name, throttle, options) for name, throttle in throttles.items()]
+    limiters = {"adaptive, at most 32": Limiter("teacher", 32), "fixed 32": Fixed(32), "fixed 2": Fixed(2)}
+    rows = [measure(name, limiter, options) for name, limiter in limiters.items()]
     report("adaptive_calls", rows, "neither flooded nor idle: few refused, little slower than the ideal")
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.limiter import Limiter
 from shared.contracts import JobState, Outcome
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE
 from shared.sets import Row
@@ -121,8 +121,8 @@ class WorkerMetrics:
         for result in ("done", "failed", "lease_lost", "postponed", "given_back"):
             self._shards.labels(result)
 
-    def watch(self, calls: Throttle) -> None:
-        """Show the throttle's state whenever the metrics are read."""
+    def watch(self, calls: Limiter) -> None:
+        """Show the limiter's state whenever the metrics are read."""
         self._in_flight.labels(calls.name).set_function(lambda: float(calls.in_flight))
         self._limit.labels(calls.name).set_function(lambda: float(int(calls.limit)))
         calls.on_call = lambda outcome, seconds: self._calls.labels(calls.name, outcome).observe(seconds)

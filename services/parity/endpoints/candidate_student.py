@@ -30,7 +30,7 @@ LOAD_SECONDS = 300.0
 TAKEN, NEVER = 409, 404
 # How long a shard waits while another canary has the place. It must not keep a worker from other jobs.
 POSTPONED = 15.0
-# The status of a call that was only turned away. Waiting for it never counts against the question (see Upstream).
+# The status of a call that was only turned away. Waiting for it never counts against the question (see Endpoint).
 TURNED_AWAY = 429
 
 
@@ -38,7 +38,7 @@ class NoPlace(Unavailable):
     """Another canary, or the candidate of another job, is already served beside the active version."""
 
 
-class PrivateStudent(StudentClient):
+class CandidateStudent(StudentClient):
     """A student of which only ``version`` answers.
 
     If that version is not being served, the call asks for it and raises Unavailable, so that the caller waits and can
@@ -56,17 +56,17 @@ class PrivateStudent(StudentClient):
         self._asking = asyncio.Lock()
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        reply = await self._served(lambda: super(PrivateStudent, self).chat(request))
+        reply = await self._served(lambda: super(CandidateStudent, self).chat(request))
         self._check(reply.checkpoint)
         return reply
 
     async def score(self, request: ScoreRequest) -> ScoreResponse:
-        scored = await self._served(lambda: super(PrivateStudent, self).score(request))
+        scored = await self._served(lambda: super(CandidateStudent, self).score(request))
         self._check(scored.checkpoint)
         return scored
 
     async def attention(self, request: AttentionRequest) -> AttentionResponse:
-        looked = await self._served(lambda: super(PrivateStudent, self).attention(request))
+        looked = await self._served(lambda: super(CandidateStudent, self).attention(request))
         self._check(looked.version)
         return looked
 

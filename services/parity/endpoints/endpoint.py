@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from services.parity.endpoints.dialect import Dialect, Rule
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.limiter import Limiter
 from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply
 from shared.concurrency import run_all
@@ -53,14 +53,14 @@ class Patience:
     overtaken: int = 12
 
 
-class Upstream:
+class Endpoint:
     """One model server. While it is unreachable, ``waiting_for`` says so; ``changed`` is set whenever that changes."""
 
     def __init__(
         self,
         name: str,
         client: ChatClient,
-        calls: Throttle,
+        calls: Limiter,
         changed: asyncio.Event,
         patience: Patience | None = None,
     ) -> None:

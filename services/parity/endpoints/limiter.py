@@ -1,6 +1,6 @@
 """How many calls to a model server may be in flight, found by trying: additive increase, multiplicative decrease.
 
-All shards of a worker process share one Throttle for each server, on one event loop.
+All shards of a worker process share one Limiter for each server, on one event loop.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class _Waiter:
 class Slot:
     """The right to one call. Call ``answered`` or ``overloaded`` if its end tells something about the server's load."""
 
-    def __init__(self, throttle: Throttle, number: int) -> None:
-        self._throttle, self._number = throttle, number
+    def __init__(self, limiter: Limiter, number: int) -> None:
+        self._limiter, self._number = limiter, number
         self.began = time.monotonic()
         self.outcome = "failed"
 
     def answered(self) -> None:
         self.outcome = "answered"
-        self._throttle._answered(self._number, time.monotonic() - self.began)
+        self._limiter._answered(self._number, time.monotonic() - self.began)
 
     def overloaded(self, pause: float | None) -> None:
         """The server had no capacity, or cannot be reached. ``pause``: seconds that it asked to wait."""
         self.outcome = "overloaded"
-        self._throttle._overloaded(self._number, pause)
+        self._limiter._overloaded(self._number, pause)
 
 
-class Throttle:
+class Limiter:
     """Grows by one call for each round of answers; halves when the server is overloaded, at most once a round.
 
     After a halving it grows by one for each answer up to half of what was too much. So an outage, in which it falls to

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from services.parity.endpoints.endpoint import RequestRefused, Upstream
+from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture, derive_seed
 from services.parity.mining.pairs import Answered, Draft, Judged, Tokens
 from services.parity.mining.question_plan import ImagePlan
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class Annotator:
     """Asks the teacher of one job. ``seed`` is the job's; ``top_k`` is the number of alternatives to ask per token."""
 
-    def __init__(self, teacher: Upstream, spec: AnnotatorSpec, seed: int, top_k: int = 0) -> None:
+    def __init__(self, teacher: Endpoint, spec: AnnotatorSpec, seed: int, top_k: int = 0) -> None:
         self._teacher, self._spec, self._seed, self._top_k = teacher, spec, seed, top_k
         self._schemas: Literal["untried", "kept", "refused"] = "untried"
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.parity.endpoints.endpoint import RequestRefused, Upstream
+from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture
 from shared.client import HttpClient
 from shared.concurrency import run_all
@@ -27,7 +27,7 @@ class AttentionMaps:
 class AttentionMeter:
     """Asks the attention probes of one job's models."""
 
-    def __init__(self, teacher: Upstream, student: Upstream, spec: DiscrepancySpec) -> None:
+    def __init__(self, teacher: Endpoint, student: Endpoint, spec: DiscrepancySpec) -> None:
         self._teacher, self._student, self._spec = teacher, student, spec
 
     async def measure(self, picture: Picture, prompt: str, answer: str) -> AttentionMaps:
@@ -37,7 +37,7 @@ class AttentionMeter:
         teacher, student = (self._ask(model, request, picture.rank) for model in (self._teacher, self._student))
         return AttentionMaps(*await run_all(teacher, student))
 
-    async def _ask(self, model: Upstream, request: AttentionRequest, rank: float) -> tuple[float, ...] | None:
+    async def _ask(self, model: Endpoint, request: AttentionRequest, rank: float) -> tuple[float, ...] | None:
         try:
             (found,) = (await model.attention(request, rank)).maps
         except (RequestRefused, UpstreamError) as error:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import Patience, Upstream
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.endpoint import Endpoint, Patience
+from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture, digest, prepare, split_of
 from services.parity.mining.annotator import Annotator
 from services.parity.mining.discrepancies import GapMeter, rounded
@@ -32,15 +32,15 @@ REFUSED_IMAGES = 4
 class Models:
     """How to reach the two models. ``calls_in_flight`` limits the calls to each of them.
 
-    The shards of a worker process share its throttles. None: a shard has its own throttle.
+    The shards of a worker process share its limiters. None: a shard has its own limiter.
     """
 
     teacher: ChatClient
     student: ChatClient
     calls_in_flight: int
     patience: Patience | None = None
-    teacher_calls: Throttle | None = None
-    student_calls: Throttle | None = None
+    teacher_calls: Limiter | None = None
+    student_calls: Limiter | None = None
 
 
 class ShardCollector:
@@ -63,10 +63,10 @@ class ShardCollector:
     ) -> None:
         self.rows: list[Row] = []
         self.changed = changed or asyncio.Event()
-        teacher_calls = models.teacher_calls or Throttle("teacher", models.calls_in_flight)
-        student_calls = models.student_calls or Throttle("student", models.calls_in_flight)
-        self._teacher = Upstream("teacher", models.teacher, teacher_calls, self.changed, models.patience)
-        self._student = Upstream("student", models.student, student_calls, self.changed, models.patience)
+        teacher_calls = models.teacher_calls or Limiter("teacher", models.calls_in_flight)
+        student_calls = models.student_calls or Limiter("student", models.calls_in_flight)
+        self._teacher = Endpoint("teacher", models.teacher, teacher_calls, self.changed, models.patience)
+        self._student = Endpoint("student", models.student, student_calls, self.changed, models.patience)
         self._plan = plan or RoundPlan(spec)
         self._annotator = Annotator(self._teacher, spec.annotator, self._plan.seed, spec.discrepancies.top_k)
         self._identifier = Identifier(self._teacher, self._student, spec.identifier, self._plan.seed)

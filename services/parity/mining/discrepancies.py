@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import RequestRefused, Upstream
+from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture
 from services.parity.mining.annotator import first_text, mean_logprob
 from services.parity.mining.attention import AttentionMaps, AttentionMeter
@@ -36,7 +36,7 @@ class Rationale:
 class GapMeter:
     """Measures the kept pairs of one shard as the job's spec asks."""
 
-    def __init__(self, teacher: Upstream, student: Upstream, spec: DiscrepancySpec) -> None:
+    def __init__(self, teacher: Endpoint, student: Endpoint, spec: DiscrepancySpec) -> None:
         self._teacher, self._student, self._spec = teacher, student, spec
         self._attention = AttentionMeter(teacher, student, spec)
         self._warned = False

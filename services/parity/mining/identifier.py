@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import RequestRefused, Upstream
+from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture, derive_seed
 from services.parity.mining.annotator import first_text, mean_logprob
 from services.parity.mining.pairs import NONE, Answered, Judged, StudentAnswer, Tokens
@@ -27,7 +27,7 @@ class _Votes:
 class Identifier:
     """Asks the student and the teacher of one job. ``seed`` is the job's."""
 
-    def __init__(self, teacher: Upstream, student: Upstream, spec: IdentifierSpec, seed: int) -> None:
+    def __init__(self, teacher: Endpoint, student: Endpoint, spec: IdentifierSpec, seed: int) -> None:
         self._teacher, self._student, self._spec, self._seed = teacher, student, spec, seed
 
     async def judge(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Judged:

@@ -10,8 +10,8 @@ from celery import Celery
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from services.parity.endpoints.candidate_student import PrivateStudent
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.candidate_student import CandidateStudent
+from services.parity.endpoints.limiter import Limiter
 from services.parity.metrics import WorkerMetrics
 from services.parity.mining.collector import Models
 from services.parity.worker.job_inputs import JobInputs
@@ -41,7 +41,7 @@ async def open_worker(settings: ParitySettings, celery: Celery, registry: Collec
             inputs=JobInputs(store),
             profiles=load_profiles(settings.tasks_file),
             models=models,
-            private_student=partial(private_student, settings),
+            candidate_student=partial(candidate_student, settings),
             files=image_files(settings, store),
             limits=ImageLimits.from_settings(settings),
             celery=celery,
@@ -59,7 +59,7 @@ async def open_models(settings: ParitySettings, metrics: WorkerMetrics) -> Async
     """The teacher and the student, each with a limit of calls that ``metrics`` shows."""
     timeout, calls = settings.call_timeout.total_seconds(), settings.calls_in_flight
     # A call is slow long before it times out, because a call that times out was work for nothing.
-    teacher_calls, student_calls = (Throttle(name, calls, timeout / 2) for name in ("teacher", "student"))
+    teacher_calls, student_calls = (Limiter(name, calls, timeout / 2) for name in ("teacher", "student"))
     metrics.watch(teacher_calls)
     metrics.watch(student_calls)
     async with (
@@ -81,9 +81,9 @@ async def open_models(settings: ParitySettings, metrics: WorkerMetrics) -> Async
         yield Models(teacher, student, calls, teacher_calls=teacher_calls, student_calls=student_calls)
 
 
-def private_student(settings: ParitySettings, job_id: str, version: str) -> PrivateStudent:
+def candidate_student(settings: ParitySettings, job_id: str, version: str) -> CandidateStudent:
     """A client of one candidate, for one shard."""
-    return PrivateStudent(
+    return CandidateStudent(
         settings.student_url,
         student=settings.student_name,
         version=version,

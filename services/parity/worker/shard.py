@@ -13,7 +13,7 @@ from celery import Celery
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from services.parity.endpoints.candidate_student import POSTPONED, NoPlace, PrivateStudent
+from services.parity.endpoints.candidate_student import POSTPONED, CandidateStudent, NoPlace
 from services.parity.jobs.advance import settle
 from services.parity.metrics import WorkerMetrics
 from services.parity.mining.collector import Models, ShardCollector
@@ -36,14 +36,14 @@ REDIS_RETRY = 0.5
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Does shards, with all they need. ``lease`` in seconds; ``private_student`` takes a job id and a version."""
+    """Does shards, with all they need. ``lease`` in seconds; ``candidate_student`` takes a job id and a version."""
 
     jobs: JobStore
     store: Store
     inputs: JobInputs
     profiles: Mapping[str, TaskProfile]
     models: Models
-    private_student: Callable[[str, str], PrivateStudent]
+    candidate_student: Callable[[str, str], CandidateStudent]
     files: ImageFiles
     limits: ImageLimits
     celery: Celery
@@ -139,7 +139,7 @@ class ShardWork:
             yield self.models
             return
         assert plan.last.candidate is not None
-        async with self.private_student(job_id, plan.last.candidate) as student:
+        async with self.candidate_student(job_id, plan.last.candidate) as student:
             # Not for long: a wait during the collection shows up in the job's status, this one does not.
             await student.admitted(self.lease / 2)
             keeping = asyncio.create_task(student.keep())

@@ -14,7 +14,7 @@ from PIL import Image
 from services.parity.app import make_app
 from services.parity.endpoints.endpoint import Patience
 from services.parity.mining.collector import Models
-from services.parity.worker.__main__ import image_files, private_student
+from services.parity.worker.__main__ import candidate_student, image_files
 from services.parity.worker.job_inputs import JobInputs
 from services.parity.worker.shard import ShardWork
 from shared.client import ChatClient, ParityClient, StudentClient
@@ -142,7 +142,7 @@ async def work(settings: ParitySettings, store: Store, jobs: JobStore) -> AsyncI
             inputs=JobInputs(store),
             profiles=load_profiles(settings.tasks_file),
             models=Models(teacher, student, 8, QUICK),
-            private_student=lambda job, version: private_student(settings, job, version),
+            candidate_student=lambda job, version: candidate_student(settings, job, version),
             files=image_files(settings, store),
             limits=ImageLimits.from_settings(settings),
             celery=make_celery(settings),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Patience, RequestRefused, Upstream
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.endpoint import Endpoint, Patience, RequestRefused
+from services.parity.endpoints.limiter import Limiter
 from shared.client import ChatClient, image_question
 from shared.contracts import ChatRequest
 from shared.errors import UpstreamError
@@ -20,7 +20,7 @@ from tests.services.parity.conftest import png
 
 QUICK = Patience(first=0.01, longest=0.02)
 URL = to_data_url(png(1))
-Pair = tuple[ScriptedModel, Upstream]
+Pair = tuple[ScriptedModel, Endpoint]
 
 
 def request(**params: Any) -> ChatRequest:
@@ -36,7 +36,7 @@ async def pair() -> AsyncIterator[Pair]:
     model = ScriptedModel(say_seed)
     server = ServerThread(model.app())
     async with ChatClient(server.url, model="m", timeout=10) as client:
-        yield model, Upstream("teacher", client, Throttle("teacher", 8), asyncio.Event(), QUICK)
+        yield model, Endpoint("teacher", client, Limiter("teacher", 8), asyncio.Event(), QUICK)
     server.stop()
 
 

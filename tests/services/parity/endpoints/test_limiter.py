@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.parity.endpoints.endpoint import Patience, Upstream
-from services.parity.endpoints.limiter import Slot, Throttle
+from services.parity.endpoints.endpoint import Endpoint, Patience
+from services.parity.endpoints.limiter import Limiter, Slot
 from shared.client import ChatClient
 from shared.contracts import ChatMessage, ChatRequest
 from tests.polling import async_wait_until
@@ -79,37 +79,37 @@ def start() -> Iterator[Start]:
         server.stop()
 
 
-async def ask(url: str, throttle: Throttle, count: int, timeout: float = 10.0) -> None:
+async def ask(url: str, limiter: Limiter, count: int, timeout: float = 10.0) -> None:
     async with ChatClient(url, model="m", timeout=timeout) as client:
-        upstream = Upstream("teacher", client, throttle, asyncio.Event(), QUICK)
+        upstream = Endpoint("teacher", client, limiter, asyncio.Event(), QUICK)
         async with asyncio.timeout(60):
             await asyncio.gather(*(upstream.chat(REQUEST) for _ in range(count)))
 
 
 async def test_a_fast_server_is_given_all_that_is_allowed(start: Start) -> None:
     small = SmallServer(capacity=1000)
-    throttle = Throttle("teacher", most=16)
-    await ask(start(small).url, throttle, 300)
+    limiter = Limiter("teacher", most=16)
+    await ask(start(small).url, limiter, 300)
     assert (small.served, small.refused, small.most) == (300, 0, 16)
-    assert throttle.limit == 16
+    assert limiter.limit == 16
 
 
 async def test_a_small_server_is_neither_flooded_nor_idle(start: Start) -> None:
     small = SmallServer(capacity=6)
-    throttle = Throttle("teacher", most=64)
-    await ask(start(small).url, throttle, 400)
+    limiter = Limiter("teacher", most=64)
+    await ask(start(small).url, limiter, 400)
     assert small.served == 400
     assert small.refused < 100, "it was flooded"
     assert small.most < 20
-    assert 2 <= throttle.limit <= 8, "the limit is not near what the server can"
+    assert 2 <= limiter.limit <= 8, "the limit is not near what the server can"
 
 
 @pytest.mark.slow
 async def test_what_the_server_asks_for_holds_for_all_calls(start: Start) -> None:
     small = SmallServer(capacity=2, retry_after="1")
-    throttle = Throttle("teacher", most=32)
+    limiter = Limiter("teacher", most=32)
     url = start(small).url
-    asking = asyncio.create_task(ask(url, throttle, 12))
+    asking = asyncio.create_task(ask(url, limiter, 12))
     await async_wait_until(lambda: _is(small.refused > 0))
     await async_wait_until(lambda: _is(small.busy == 0))
     arrived, paused_at = small.served + small.refused, time.monotonic()
@@ -122,35 +122,35 @@ async def test_what_the_server_asks_for_holds_for_all_calls(start: Start) -> Non
 @pytest.mark.slow
 async def test_a_server_that_queues_without_end_is_not_filled_until_calls_time_out(start: Start) -> None:
     small = SmallServer(capacity=2, seconds=0.05, queues=True)
-    throttle = Throttle("teacher", most=64, slow=0.3)
-    await ask(start(small).url, throttle, 150, timeout=2.0)
+    limiter = Limiter("teacher", most=64, slow=0.3)
+    await ask(start(small).url, limiter, 150, timeout=2.0)
     assert small.served == 150
-    assert throttle.limit < 24 and small.most < 40
+    assert limiter.limit < 24 and small.most < 40
 
 
 async def test_an_outage_is_probed_gently_and_over_soon(start: Start) -> None:
     small = SmallServer(capacity=1000, seconds=0.01)
     server = start(small)
-    throttle = Throttle("teacher", most=16)
-    await ask(server.url, throttle, 100)
+    limiter = Limiter("teacher", most=16)
+    await ask(server.url, limiter, 100)
     server.stop()
-    asking = asyncio.create_task(ask(server.url, throttle, 100))
-    await async_wait_until(lambda: _is(throttle.limit == 1.0))
+    asking = asyncio.create_task(ask(server.url, limiter, 100))
+    await async_wait_until(lambda: _is(limiter.limit == 1.0))
     back = ServerThread(small.app(), server.port)
     await asking
     assert small.served == 200
-    assert throttle.limit >= 8, "it grows back to half at once"
+    assert limiter.limit >= 8, "it grows back to half at once"
     back.stop()
 
 
 async def test_an_old_call_does_not_halve_again() -> None:
-    throttle = Throttle("teacher", most=8)
-    throttle.limit = 8.0
+    limiter = Limiter("teacher", most=8)
+    limiter.limit = 8.0
     slots: list[Slot] = []
     over = asyncio.Event()
 
     async def hold() -> None:
-        async with throttle.slot() as slot:
+        async with limiter.slot() as slot:
             slots.append(slot)
             await over.wait()
 
@@ -158,23 +158,23 @@ async def test_an_old_call_does_not_halve_again() -> None:
     await async_wait_until(lambda: _is(len(slots) == 8))
     for slot in slots:
         slot.overloaded(None)
-    assert throttle.limit == 4.0
+    assert limiter.limit == 4.0
     over.set()
     await asyncio.gather(*holding)
-    async with throttle.slot() as slot:
+    async with limiter.slot() as slot:
         slot.overloaded(None)
-    assert (throttle.limit, throttle.in_flight) == (2.0, 0)
+    assert (limiter.limit, limiter.in_flight) == (2.0, 0)
 
 
 async def test_pictures_that_came_first_go_first() -> None:
-    throttle = Throttle("teacher", most=1)
+    limiter = Limiter("teacher", most=1)
     order: list[float] = []
 
     async def call(rank: float) -> None:
-        async with throttle.slot(rank):
+        async with limiter.slot(rank):
             order.append(rank)
 
-    async with throttle.slot():
+    async with limiter.slot():
         calls = [asyncio.create_task(call(rank)) for rank in (5.0, 1.0, 3.0, 1.0)]
         await asyncio.sleep(0)
     await asyncio.gather(*calls)
@@ -182,13 +182,13 @@ async def test_pictures_that_came_first_go_first() -> None:
 
 
 async def test_a_cancelled_wait_takes_nothing_with_it() -> None:
-    throttle = Throttle("teacher", most=1)
+    limiter = Limiter("teacher", most=1)
 
     async def call() -> None:
-        async with throttle.slot():
+        async with limiter.slot():
             await asyncio.sleep(0)
 
-    async with throttle.slot():
+    async with limiter.slot():
         waiting = [asyncio.create_task(call()) for _ in range(6)]
         await asyncio.sleep(0)
         for task in waiting[::2]:
@@ -196,9 +196,9 @@ async def test_a_cancelled_wait_takes_nothing_with_it() -> None:
     # The first that was granted its turn in leaving may be cancelled in the same moment.
     waiting[1].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    assert throttle.in_flight == 0
-    async with asyncio.timeout(5), throttle.slot():
-        assert throttle.in_flight == 1
+    assert limiter.in_flight == 0
+    async with asyncio.timeout(5), limiter.slot():
+        assert limiter.in_flight == 1
 
 
 class LimitMachine(RuleBasedStateMachine):
@@ -207,14 +207,14 @@ class LimitMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.throttle = Throttle("teacher", most=9, slow=1e9)
+        self.limiter = Limiter("teacher", most=9, slow=1e9)
         self.running: list[tuple[asyncio.Task[None], asyncio.Event, list[Slot]]] = []
 
     def teardown(self) -> None:
         for task, _, _ in self.running:
             task.cancel()
         self._settle()
-        assert self.throttle.in_flight == 0
+        assert self.limiter.in_flight == 0
         self.loop.close()
 
     def _settle(self) -> None:
@@ -229,7 +229,7 @@ class LimitMachine(RuleBasedStateMachine):
         over, slots = asyncio.Event(), list[Slot]()
 
         async def call() -> None:
-            async with self.throttle.slot(rank) as slot:
+            async with self.limiter.slot(rank) as slot:
                 slots.append(slot)
                 await over.wait()
 
@@ -252,11 +252,11 @@ class LimitMachine(RuleBasedStateMachine):
     @invariant()
     def within_bounds(self) -> None:
         holding = sum(bool(slots) for _, _, slots in self.running)
-        assert 1.0 <= self.throttle.limit <= 9.0
-        assert self.throttle.in_flight == holding
+        assert 1.0 <= self.limiter.limit <= 9.0
+        assert self.limiter.in_flight == holding
         assert holding <= 9
         if len(self.running) > holding:  # nobody waits while there is room
-            assert holding >= int(self.throttle.limit)
+            assert holding >= int(self.limiter.limit)
 
 
 TestLimit = LimitMachine.TestCase

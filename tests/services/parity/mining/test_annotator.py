@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Patience, Upstream
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.endpoint import Endpoint, Patience
+from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture
 from services.parity.mining.annotator import Annotator
 from services.parity.mining.pairs import Draft, Judged
@@ -43,7 +43,7 @@ def answers(body: Body) -> list[str]:
 @dataclass
 class Bench:
     model: ScriptedModel
-    upstream: Upstream
+    upstream: Endpoint
 
     def annotator(self, **spec: Any) -> Annotator:
         return Annotator(self.upstream, AnnotatorSpec.model_validate({"questions_per_image": 2, **spec}), seed=1)
@@ -60,7 +60,7 @@ async def bench() -> AsyncIterator[Bench]:
     model = ScriptedModel(answers)
     server = ServerThread(model.app())
     async with ChatClient(server.url, model="m", timeout=10) as client:
-        yield Bench(model, Upstream("teacher", client, Throttle("teacher", 8), asyncio.Event(), QUICK))
+        yield Bench(model, Endpoint("teacher", client, Limiter("teacher", 8), asyncio.Event(), QUICK))
     server.stop()
 
 

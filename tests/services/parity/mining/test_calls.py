@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.limiter import Limiter
 from services.parity.worker.__main__ import open_worker
 from services.parity.worker.shard import ShardWork
 from shared.contracts import JobState
@@ -48,7 +48,7 @@ async def test_begun_images_are_finished_before_others_begin(
         return wise_teacher(body)
 
     teacher[0].script, teacher[0].delay = script, 0.01
-    one_at_a_time = replace(work, models=replace(work.models, teacher_calls=Throttle("teacher", 1)))
+    one_at_a_time = replace(work, models=replace(work.models, teacher_calls=Limiter("teacher", 1)))
     job_id = await submit(spec(tasks=["chart", "text"]))
     await collect(one_at_a_time, job_id)
     open_at_once = max(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.parity.endpoints.candidate_student import PrivateStudent, free_candidate
+from services.parity.endpoints.candidate_student import CandidateStudent, free_candidate
 from services.parity.jobs.rebuild import rebuild
 from services.parity.mining.question_plan import RoundPlan, questions_each
 from services.parity.worker.shard import ShardWork
@@ -219,7 +219,7 @@ async def test_a_candidate_that_somebody_promoted_meanwhile_needs_no_place(
 async def test_another_version_than_the_candidate_is_not_believed(work: ShardWork, student: Model) -> None:
     student[0].beside = {"job-1"}
     server, model = student[1], student[0]
-    async with PrivateStudent(
+    async with CandidateStudent(
         server.url, student="student", version="job-1", job_id="j", api_key=None, timeout=5, calls=2
     ) as candidate:
         candidate._check("job-1")

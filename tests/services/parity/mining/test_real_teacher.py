@@ -16,8 +16,8 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from demo.world.generator import pile
-from services.parity.endpoints.endpoint import Upstream
-from services.parity.endpoints.limiter import Throttle
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture, prepare
 from services.parity.mining.annotator import Annotator
 from services.parity.mining.collector import Models, ShardCollector
@@ -170,7 +170,7 @@ def ended(draft: Draft | Judged) -> Verdict | None:
 
 
 async def propose(teacher: ChatClient, files: list[Path], profile: TaskProfile, **spec: str) -> list[Draft | Judged]:
-    upstream = Upstream("teacher", teacher, Throttle("teacher", 8), asyncio.Event())
+    upstream = Endpoint("teacher", teacher, Limiter("teacher", 8), asyncio.Event())
     annotator = Annotator(upstream, AnnotatorSpec.model_validate({"questions_per_image": 2, **spec}), seed=4)
     found = await asyncio.gather(*(annotator.propose(picture(path), profile) for path in files[:4]))
     return [draft for drafts in found for draft in drafts]
