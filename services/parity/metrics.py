@@ -21,18 +21,16 @@ SHARD_STATES = ("waiting", "queued", "in_work", "expired", "done", "failed")
 
 
 class JobMetrics:
-    """What the reconciler's last round saw. All replicas of the API see the same: take the maximum over them."""
+    """What the reconciler's last round saw. All replicas of the API see the same values: take the maximum over them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._jobs = Gauge("mpa_jobs", "Unfinished jobs by state", ["state"], registry=registry)
-        self._shards = Gauge("mpa_shards", "Shards of the jobs that collect, by state", ["state"], registry=registry)
-        self._depth = Gauge("mpa_queue_messages", "Messages that wait for a worker", ["queue"], registry=registry)
+        self._shards = Gauge("mpa_shards", "Shards of collecting jobs, by state", ["state"], registry=registry)
+        self._depth = Gauge("mpa_queue_messages", "Messages waiting for a worker", ["queue"], registry=registry)
         self._age = Gauge(
-            "mpa_queue_oldest_message_age_seconds", "How long the oldest message waits", ["queue"], registry=registry
+            "mpa_queue_oldest_message_age_seconds", "Wait of the oldest message so far", ["queue"], registry=registry
         )
-        self._finished = Counter(
-            "mpa_jobs_finished", "Jobs that came to their end", ["state", "outcome"], registry=registry
-        )
+        self._finished = Counter("mpa_jobs_finished", "Jobs that ended", ["state", "outcome"], registry=registry)
         self._expired = Counter(
             "mpa_lease_expiries", "Leases whose holder vanished, by what was leased", ["work"], registry=registry
         )
@@ -41,13 +39,13 @@ class JobMetrics:
         )
         self._failed = Counter("mpa_reconciler_failures", "Rounds of the reconciler that failed", registry=registry)
         self._last = Gauge(
-            "mpa_reconciler_last_success_timestamp_seconds", "When a round last came to its end", registry=registry
+            "mpa_reconciler_last_success_timestamp_seconds", "When a round last succeeded", registry=registry
         )
         for work in ("shard", "training"):
             self._expired.labels(work)
         for state in SHARD_STATES:
             self._shards.labels(state)
-        # A counter that first appears with a value shows no increase, so that the first failed job would go unseen.
+        # A counter that first appears with a value shows no increase, so the first failed job would go unseen.
         for final in (JobState.FAILED, JobState.CANCELLED):
             self._finished.labels(str(final), "none")
         for outcome in Outcome:
@@ -90,7 +88,7 @@ class JobMetrics:
 
 
 class WorkerMetrics:
-    """The results of one parity worker's shards, and its calls of the model servers. Safe to use from threads."""
+    """The results of one parity worker's shards, and its calls to the model servers. Safe to use from threads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -109,9 +107,9 @@ class WorkerMetrics:
             registry=registry,
         )
         self._calls = Histogram(
-            "mpa_worker_call_seconds", "Time of a call of a model server", ["server", "outcome"], registry=registry
+            "mpa_worker_call_seconds", "Time of a call to a model server", ["server", "outcome"], registry=registry
         )
-        self._in_flight = Gauge("mpa_worker_calls_in_flight", "Calls under way", ["server"], registry=registry)
+        self._in_flight = Gauge("mpa_worker_calls_in_flight", "Calls in progress", ["server"], registry=registry)
         self._limit = Gauge(
             "mpa_worker_calls_limit",
             "Calls allowed at once, as the server's load permits",

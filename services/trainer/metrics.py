@@ -15,7 +15,7 @@ PHASE_SECONDS = (*LONG_SECONDS, 3600.0, 14400.0, 86400.0)
 
 
 class TrainerMetrics:
-    """Of one worker, which trains one job at a time. The gauges keep the last values until the next training."""
+    """Metrics of one worker, which trains one job at a time. Gauges keep the last values until the next training."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, what: str) -> Gauge:

@@ -1,4 +1,4 @@
-"""What one training needs, written to ``run.json`` for the process that does it, and what that one leaves behind."""
+"""What one training needs, written to ``run.json`` for its process, and what that process leaves behind."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def list_images(
 ) -> list[ManifestEntry]:
     """All images of all sources in order, each once, with the union of its tasks.
 
-    ``student``: whose traffic a traffic source means if it names no student. Raises InvalidInput for a source without
+    ``student``: the student whose traffic a source means if it names none. Raises InvalidInput for a source without
     images, and Forbidden for an image outside the allowed folders and the store.
     """
     wanted: dict[str, dict[str, None]] = {}

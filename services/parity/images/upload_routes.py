@@ -1,4 +1,4 @@
-"""Reads a multipart upload as a stream, so that one that is too large is refused early and never fills the memory."""
+"""Reads a multipart upload as a stream, so that one that is too large is refused early and never fills memory."""
 
 from __future__ import annotations
 

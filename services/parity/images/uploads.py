@@ -101,7 +101,7 @@ def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -
             if size > longest:
                 raise TooLarge(f"{label} has more than {longest} bytes (MPA_MAX_IMAGE_BYTES).")
             if size > left:
-                raise TooLarge("The images of the upload are together larger than MPA_MAX_UPLOAD allows: split it.")
+                raise TooLarge("Together, the images of the upload are larger than MPA_MAX_UPLOAD allows: split it.")
             file.write(chunk)
     return size
 

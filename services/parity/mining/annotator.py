@@ -184,7 +184,7 @@ def _ranked(found: Sequence[TopLogprob]) -> tuple[Alternative, ...]:
 
 
 def _without_duplicates(drafts: list[Draft | Judged], asked: Mapping[str, str]) -> list[Draft | Judged]:
-    """Judges every draft whose question is in ``asked`` (normalised question: where it was asked) or came before."""
+    """Judges every draft whose question came before or is in ``asked`` (normalised question: where it was asked)."""
     seen = dict(asked)
     kept: list[Draft | Judged] = []
     for draft in drafts:

@@ -24,7 +24,7 @@ from shared.sets import Row
 from shared.telemetry.tracing import span, unrecorded
 from shared.vqa.tasks import TaskProfile
 
-# From this many readable images on, the model server is to blame if it refused all of them, not the images.
+# If the model server refuses at least this many readable images, and all of them, the server is at fault.
 REFUSED_IMAGES = 4
 
 
@@ -105,7 +105,7 @@ class ShardCollector:
             self._add(self._unreadable(entry, digest(data), error.detail))
             return
         first, *others = (self._profiles[name] for name in entry.tasks)
-        # The first call about an image goes alone, so that all others find the image in the teacher's prefix cache.
+        # The first call about an image is made alone, so that all others find the image in the teacher's prefix cache.
         drafts = await self._propose(entry, picture, first)
         tasks = await run_all(
             self._judge_all(entry, drafts, picture, first),

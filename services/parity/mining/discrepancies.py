@@ -51,7 +51,7 @@ class GapMeter:
         )
 
     async def _words(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Measures:
-        """All but the attention."""
+        """All measures except attention."""
         why = await self._rationale(pair, picture, profile) if self._spec.reasoning else Rationale()
         answer_logprob, rationale_logprob = await self._ask_student(pair, why, picture, profile)
         return Measures(

@@ -89,7 +89,7 @@ class Identifier:
         return f"The teacher gives its own answer {math.exp(pair.logprob):.0%}, less than {least:.0%}."
 
     async def _cross_check(self, pair: Answered, picture: Picture, profile: TaskProfile) -> tuple[str, Tokens]:
-        """Asks the teacher in a separate question whether its answer is right. Returns why not, "" if it is."""
+        """Asks the teacher in a separate question if its answer is right. Returns "" if it is, otherwise the reason."""
         prompt = profile.check_prompt(pair.question, pair.answer)
         if not prompt:
             return "", NONE

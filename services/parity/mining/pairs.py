@@ -45,8 +45,8 @@ class StudentAnswer:
 class Measures:
     """The discrepancies of a kept pair, and the columns that the losses need. None: not asked for, or not available.
 
-    Log-probabilities are means over tokens, in nats. ``student_logprob`` is the student's of the teacher's answer.
-    ``spent``: the teacher's tokens for its rationale.
+    Log-probabilities are means over tokens, in nats. ``student_logprob`` is what the student gives the teacher's
+    answer. ``spent``: the teacher's tokens for its rationale.
     """
 
     top: tuple[tuple[Alternative, ...], ...] | None = None
@@ -64,8 +64,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class Judged:
-    """A pair with its verdict. What the funnel did not reach is None. ``spent``: without that of ``measures``.
+    """A pair with its verdict. Fields of stages that it did not reach are None.
 
+    ``spent`` excludes the tokens of ``measures``.
     ``saved_tokens``: estimated cost of a verification that was not needed.
     """
 

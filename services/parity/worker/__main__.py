@@ -31,7 +31,7 @@ from shared.vqa.tasks import load_profiles
 
 @asynccontextmanager
 async def open_worker(settings: ParitySettings, celery: Celery, registry: CollectorRegistry) -> AsyncIterator[Work]:
-    """Yields what collects a shard. All shards share the clients of the models, their limits and the job store."""
+    """Yields the function that collects a shard. All shards share the models' clients and limits and the job store."""
     metrics = WorkerMetrics(registry)
     store = Store(settings.store_url, settings.data_dir / "cache")
     async with open_models(settings, metrics) as models, aclosing(JobStore.from_url(settings.redis_url)) as jobs:
@@ -58,7 +58,7 @@ async def open_worker(settings: ParitySettings, celery: Celery, registry: Collec
 async def open_models(settings: ParitySettings, metrics: WorkerMetrics) -> AsyncIterator[Models]:
     """The teacher and the student, each with a limit of calls that ``metrics`` shows."""
     timeout, calls = settings.call_timeout.total_seconds(), settings.calls_in_flight
-    # A call is slow long before it times out, because a call that times out was work for nothing.
+    # A call is slow long before it times out, because a call that times out was wasted work.
     teacher_calls, student_calls = (Limiter(name, calls, timeout / 2) for name in ("teacher", "student"))
     metrics.watch(teacher_calls)
     metrics.watch(student_calls)

@@ -63,7 +63,7 @@ class JobInputs:
         return RoundPlan(job.spec, number, last, counts, asked_before(self._store, job_id, part, job.shards, number))
 
     def _steered(self, job_id: str, job: JobInput, last: RoundReport) -> dict[tuple[int, str], int]:
-        """Counted over the whole manifest, therefore only once a round."""
+        """Counted over the whole manifest, so only once a round."""
 
         def count() -> dict[tuple[int, str], int]:
             entries = [parse_entry(line) for line in job.lines]
@@ -79,7 +79,7 @@ class JobInputs:
 
 
 class _Kept(Generic[T]):
-    """The values that were used last, each made once, under a lock of its own."""
+    """The most recently used values. Each is made once, under its own lock."""
 
     def __init__(self, most: int) -> None:
         self._most = most

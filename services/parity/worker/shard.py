@@ -36,7 +36,7 @@ REDIS_RETRY = 0.5
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Does shards, with all they need. ``lease`` in seconds; ``candidate_student`` takes a job id and a version."""
+    """Collects shards. ``lease`` is in seconds; ``candidate_student`` takes a job id and a version."""
 
     jobs: JobStore
     store: Store
@@ -55,7 +55,7 @@ class ShardWork:
     traced_images: int = 50
 
     async def run(self, job_id: str, shard: int) -> None:
-        """Do the shard, unless it is done or somebody else has it. A cancelled run gives its lease back."""
+        """Collect the shard, unless it is done or another worker has it. A cancelled run gives its lease back."""
         try:
             lease = await self.jobs.shards.acquire(job_id, shard, self.owner, self.lease, self.shard_attempts)
         except NotFound:
@@ -188,7 +188,7 @@ class ShardWork:
 
 
 class _News:
-    """What the heartbeat of one shard tells. ``changed`` is set when there is something new."""
+    """What the heartbeat of one shard reports. ``changed`` is set when there is something new."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()

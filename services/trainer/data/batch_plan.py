@@ -92,7 +92,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class _Stream:
-    """``pool`` over and over, each pass in another order."""
+    """``pool`` over and over, each pass in a new order."""
 
     pool: Sequence[int]
     seed: str

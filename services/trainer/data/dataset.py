@@ -102,14 +102,14 @@ def read_held_out(store: Store, job_id: str, round_: int = 1) -> list[Sample]:
 
 
 def check_images(samples: Sequence[Sample]) -> None:
-    """Raises InvalidInput if local images are gone: before the first step, and not in the middle of the training."""
+    """Raises InvalidInput if local images are gone: check before the first step, not in the middle of the training."""
     local = {
         sample.image for sample in samples if not sample.image.startswith(WEB_SCHEMES) and "://" not in sample.image
     }
     missing = sorted(image for image in local if not Path(image).is_file())
     if missing:
         raise InvalidInput(
-            f"{len(missing)} image(s) of the set do not exist any more. The first is {missing[0]}: "
+            f"{len(missing)} image(s) of the set no longer exist. The first is {missing[0]}: "
             "put them back where they were, then retry the job."
         )
 

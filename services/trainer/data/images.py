@@ -23,7 +23,7 @@ class CheckedImages:
             data = self._files.read(image)
         except UnreadableImage as error:
             raise InvalidInput(
-                f"{image} cannot be read any more ({error.detail}): put it back, then retry the job."
+                f"{image} can no longer be read ({error.detail}): put it back, then retry the job."
             ) from error
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise InvalidInput(

@@ -36,14 +36,14 @@ class PlanSampler(Sampler[list[int]]):
         return (self.plan.batch(number)[first::step] for number in range(self._batches))
 
     def weight(self, samples: int) -> float:
-        """Weight of a share's mean loss over ``samples``: so the mean over the processes is that of the batch."""
+        """Weight of a share's mean loss over ``samples`` that makes the mean over the processes that of the batch."""
         return samples * self.ranks.count / self.batch_size
 
 
 def plan_loader(
     data: TrainingSet, sampler: PlanSampler, collator: Callable[[Any], Any], target: device
 ) -> DataLoader[Any]:
-    """Batches on ``target``. The sampler already splits them by process, so accelerate is told of a single one."""
+    """Batches on ``target``. The sampler already splits them by process, so accelerate must not."""
     loader: DataLoader[Any] = DataLoader(
         data,  # type: ignore[arg-type]
         batch_sampler=sampler,

@@ -80,7 +80,7 @@ class TargetMaker:
                 )
 
     def _has_candidates(self, sample: Sample) -> bool:
-        """Whether its answers can be compared. There may be a single one, and then nothing to learn."""
+        """Whether its answers can be compared. There may be only one, which teaches nothing."""
         on = self._alignment.consistency > 0 and self._alignment.consistency_by != "top_k"
         return on and bool(sample.votes) and not self.uses_top(sample)
 

@@ -77,7 +77,7 @@ def read_job(path: Path) -> JobSpec:
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}. Give the path of a job spec.") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValidationError) as error:
-        raise InvalidInput(f"{path} is no job spec: {' '.join(str(error).split())[:500]}") from error
+        raise InvalidInput(f"{path} is not a job spec: {' '.join(str(error).split())[:500]}") from error
 
 
 def table(answer: Answer, images: int | None = None) -> str:

@@ -40,7 +40,7 @@ class Tower:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Numbers of a model. ``parameters`` are all, ``language`` those of the language model and its head,
+    """Sizes of a model. ``parameters`` counts all weights, ``language`` those of the language model and its head,
     ``embeddings`` those of the token table that are in no matrix product. ``adapted`` is Σ (in + out) over the
     layers that LoRA takes by default.
 
@@ -62,7 +62,7 @@ class Architecture:
 
 
 def read_architecture(model: str, image_size: tuple[int, int], pictures: int | None = None) -> Architecture:
-    """Of a model folder, a ``config.json``, or a name in ``presets/models``; raises InvalidInput.
+    """Read a model folder, a ``config.json``, or a name in ``presets/models``; raises InvalidInput.
 
     ``image_size`` (width, height) counts where the tower reads images of any size, ``pictures`` where it reads squares.
     """

@@ -11,7 +11,7 @@ micro-batch, L tokens a row (image, question, answer), and t = n·L:
 - **activations** t · Σ over blocks of [ Σ over linear layers b·(in + out) + Σ over norms 8·width + b·2·(heads - key
   heads)·head width, for keys and values repeated to the queries' heads, + b·intermediate of a gated MLP + 12·rank
   a layer of LoRA ], for the language model, and for the vision tower (with its patches for tokens) if it is trained.
-  Attention is taken to be fused (``sdpa``); with ``eager``, which the trainer takes on CPUs, it adds
+  Attention is taken to be fused (``sdpa``); with ``eager``, which the trainer uses on CPUs, it adds
   4·heads·n·L² a block (6 with ``bf16``). With gradient checkpointing: 4·t·width a block, and one block in full.
 - **logits** 2·b·n·k·V over the k places in a batch where an answer's token is predicted (at most n·A for answers of A
   tokens), and 12·n·A·V for the loss in float32.
@@ -112,7 +112,7 @@ def estimate(model: Architecture, spec: TrainSpec, load: Load, eval_batch_size: 
 
 
 def kept_activations(tower: Tower, rows: int, length: int, width: int, load: Load, rank: int) -> int:
-    """Kept for the backward pass of ``rows`` sequences of ``length``."""
+    """Bytes kept for the backward pass of ``rows`` sequences of ``length``."""
     tokens = rows * length
     token = sum(width * (i + o) for i, o in tower.linears) + sum(8 * norm for norm in tower.norms)
     token += width * 2 * (tower.heads - tower.key_heads) * tower.head_width

@@ -37,7 +37,7 @@ class Scores:
         self.by_task.setdefault(task, []).append(value)
 
     def mean(self, task: str | None = None) -> float | None:
-        """Of one task, or over all questions; None where there is none."""
+        """Over the questions of one task, or over all; None where there are none."""
         chosen = [v for t, values in self.by_task.items() if task in (None, t) for v in values]
         return sum(chosen) / len(chosen) if chosen else None
 
@@ -59,8 +59,8 @@ async def evaluate(
 ) -> EvaluationResult:
     """Scores of both checkpoints (loaded one after the other) and the candidate's smoke answer.
 
-    ``new``: held-out pairs of a later round, which are scored apart. The teacher is asked the benchmark at the same
-    time, for it has its own processor; no more of it is asked once a checkpoint failed.
+    ``new``: held-out pairs of a later round, which are scored apart. The teacher answers the benchmark at the same
+    time, since it has its own processor. It is asked nothing more once a checkpoint has failed.
     """
     questions = [question_of(sample) for sample in (*held_out, *new)]
     labelled = [Question(item.image, item.task, item.question) for item in benchmark]
@@ -125,7 +125,7 @@ def _score(agreement: Sequence[Scores], accuracy: Sequence[Scores], teacher: Sco
 
 
 def _smoke(asker: Asker, loaded: LoadedModel, question: Question) -> SmokeAnswer:
-    """The answer, raw, to the first held-out question as the student service will be asked it."""
+    """The raw answer to the first held-out question, asked as the student service will be asked."""
     image = asker.images.open(question.image, question.image_sha256)
     (made,) = generate(loaded, [asker.student_prompt(loaded, question)], [Sampling(max_tokens=SMOKE_TOKENS)])
     return SmokeAnswer(question=asker.prompt(question), answer=made.text, image_png_base64=_png(image))

@@ -28,7 +28,7 @@ _LAUNCHER_SAW = re.compile(r"Signal (\d+) \(SIG[A-Z]+\) received by PID")
 
 
 def failure_of(error: Exception, phase: str) -> Failure:
-    """What the process of step ``phase`` reports of the error that ended it."""
+    """What the process of step ``phase`` reports about the error that ended it."""
     if isinstance(error, MPAError):
         return Failure(error.detail, final=not can_be_retried(error))
     message = " ".join(str(error).split())[:MESSAGE_CHARACTERS]

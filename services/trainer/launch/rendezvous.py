@@ -49,14 +49,14 @@ class Place:
 
     @classmethod
     def taken_from(cls, environment: MutableMapping[str, str]) -> Place:
-        """What torchrun says, removed from ``environment``: processes that are started later must not see it.
+        """Take torchrun's variables out of ``environment``: processes that are started later must not see them.
 
         Raises InvalidInput.
         """
         if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             raise InvalidInput(
-                "torchrun shares its own store with us, which may still hold messages of an earlier start: set "
-                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for it."
+                "torchrun shares its own store with this process, and it may still hold messages of an earlier start: "
+                "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun."
             )
         found = [environment.pop(name, "") for name in _TORCHRUN]
         if not all(found):
@@ -65,7 +65,7 @@ class Place:
         return cls(int(rank), int(count), int(local), int(beside), host, int(port))
 
     def environment(self, port: int) -> dict[str, str]:
-        """For a process that this one starts, whose group meets at ``port`` of the first machine."""
+        """The variables of a process that this one starts, whose group meets at ``port`` of the first machine."""
         values = (self.index, self.local, self.count, self.beside, self.host, port)
         return dict(zip(_TORCHRUN, map(str, values), strict=True))
 

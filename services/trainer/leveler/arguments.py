@@ -35,7 +35,7 @@ class TrainFolders:
 
 @dataclass(frozen=True)
 class TrainPlace:
-    """Where and how a training runs, which does not change what comes out."""
+    """Where and how a training runs, which does not change the result."""
 
     cpu: bool
     """Train on the CPU even if there is a GPU."""

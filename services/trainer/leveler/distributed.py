@@ -51,7 +51,7 @@ def check_sharding(trainer: Trainer) -> None:
     """Raises InvalidInput if accelerate was asked for FSDP but ignored it, as it does on CPUs."""
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not trainer.is_fsdp_enabled:
         raise InvalidInput(
-            "MPA_TRAIN_ACCELERATE_CONFIG asks for FSDP, which accelerate does on GPUs only: "
+            "MPA_TRAIN_ACCELERATE_CONFIG asks for FSDP, which accelerate supports on GPUs only: "
             "use distributed_type MULTI_CPU on CPUs."
         )
 
@@ -59,7 +59,7 @@ def check_sharding(trainer: Trainer) -> None:
 def whole_model(trainer: Trainer, rebuild: Callable[[], nn.Module]) -> nn.Module | None:
     """The trained model with all its weights, in the first process; None in the others. All must call it.
 
-    Shards (FSDP, DeepSpeed) are gathered and loaded into what ``rebuild`` gives: the model as it was before training.
+    Shards (FSDP, DeepSpeed) are gathered and loaded into what ``rebuild`` returns: the model as it was before training.
     """
     accelerator = trainer.accelerator
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
@@ -74,7 +74,7 @@ def whole_model(trainer: Trainer, rebuild: Callable[[], nn.Module]) -> nn.Module
 
 
 def wrap_repeated_layers(trainer: Trainer, model: nn.Module) -> None:
-    """Have FSDP shard layer by layer. The model classes' own lists are incomplete, so the repeated blocks are taken.
+    """Have FSDP shard layer by layer. The model classes' own lists are incomplete, so the repeated blocks are used.
 
     If the operator's file names layers, those are used.
     """

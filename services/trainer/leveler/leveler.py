@@ -100,14 +100,14 @@ class Leveler(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """Also note it, before the callbacks that come between the backward pass and the optimiser."""
+        """Note the norm for the callbacks that come between the backward pass and the optimiser."""
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         self.measures.gradient_norm = None if norm is None else _as_float(norm)
         return norm
 
 
 def _as_float(norm: Any) -> float:
-    """Of a number, a tensor, or one that is shared out over processes."""
+    """From a number, a tensor, or a tensor that is sharded over processes."""
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 

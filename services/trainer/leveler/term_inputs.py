@@ -34,5 +34,5 @@ def prepare_terms(
     maker.check(data)
     if alignment.attention <= 0:
         return TermInputs(maker, tops)
-    model.set_attn_implementation("eager")  # the only implementation that returns its weights
+    model.set_attn_implementation("eager")  # the only implementation that returns attention weights
     return TermInputs(maker, tops, StudentMaps(encoder.loaded))

@@ -48,7 +48,7 @@ def train(
     can_explain: Callable[[str], bool] = lambda _: False,
 ) -> TrainResult:
     """Train ``model`` (float32), write the candidate's folder and report how it went. Resumes from the last complete
-    step in ``folders.steps``. ``reload`` loads the base again: several processes have shards of ``model`` alone.
+    step in ``folders.steps``. ``reload`` loads the base again: several processes only have shards of ``model``.
 
     Raises TrainingDiverged, InvalidInput, BadCheckpoint.
     """

@@ -19,7 +19,7 @@ _ORPHANED = 3
 def hold_folder(folder: Path) -> AbstractContextManager[int]:
     """Wait until no other process works in ``folder``, then keep it; a predecessor may still be ending.
 
-    Raises Unavailable if the other process goes on.
+    Raises Unavailable if the other process does not end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     refusal = Unavailable(f"Another process trains in {folder} and does not end.")
@@ -27,20 +27,20 @@ def hold_folder(folder: Path) -> AbstractContextManager[int]:
 
 
 def end_with_parent() -> None:
-    """End this process, in whatever it does, when its standard input closes.
+    """End this process, whatever it is doing, when its standard input closes.
 
-    The parent holds the other end and never writes: it closes when the parent is gone, however it went.
+    The parent holds the other end and never writes: it closes when the parent is gone, however it ended.
     """
     threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
 
 
 def end_now(code: int) -> NoReturn:
-    """End this process without any cleaning up but that of its log."""
+    """End this process at once. Only its log is closed properly."""
     logging.shutdown()
     os._exit(code)
 
 
 def _wait_for_end_of_input() -> None:
-    while os.read(0, 1024):  # unbuffered: a lock on sys.stdin would abort the interpreter's own end
+    while os.read(0, 1024):  # unbuffered: a lock on sys.stdin would abort the interpreter's shutdown
         pass
     os._exit(_ORPHANED)

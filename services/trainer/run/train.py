@@ -55,7 +55,7 @@ def run_training(config: RunConfig, ranks: Ranks = ALONE) -> TrainResult:
 
 
 def _check_digest(config: RunConfig, store: Store) -> None:
-    """A set that is not the one that the training began with must not be mixed with it."""
+    """Raises InvalidInput for a set other than the one that the training began with."""
     found = set_digest(store, config.job_id) if config.set_digest else ""
     if found != config.set_digest:
         raise InvalidInput(

@@ -24,7 +24,7 @@ from shared.vqa.tasks import load_profiles
 
 @asynccontextmanager
 async def open_worker(settings: TrainerSettings, _celery: Celery, registry: CollectorRegistry) -> AsyncIterator[Work]:
-    """Yields what trains a job."""
+    """Yields the function that trains a job."""
     store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
     async with aclosing(JobStore.from_url(settings.redis_url)) as jobs:
         yield TrainingFlow(settings, store, jobs, new_owner(), TrainerMetrics(registry)).run

@@ -33,7 +33,7 @@ def decide(evaluation: Evaluation, spec: GateSpec) -> GateDecision:
         f"agreement with the teacher on {overall.questions} held-out questions went from {before:.1%} to {after:.1%}"
     )
     if gain <= _ROUNDING:
-        return GateDecision(False, f"Not better than what runs: {measured}.")
+        return GateDecision(False, f"Not better than the active version: {measured}.")
     if gain < spec.min_gain - _ROUNDING:
         return GateDecision(False, f"The gain is below gate.min_gain ({spec.min_gain:.1%}): {measured}.")
     worse = _losses(evaluation, spec.tolerance)

@@ -21,8 +21,8 @@ _REFUSED = frozenset({400, 404, 409, 422})
 
 
 def version_of(registry: CheckpointRegistry, job_id: str, set_digest: str, round_: int = 1) -> str:
-    """``job-<job_id>``, from the second round on with ``-r<round>``; should that name hold what another set made (a
-    retried job), its digest is added.
+    """``job-<job_id>``, from the second round on with ``-r<round>``; if that name already holds a checkpoint
+    of another set (a retried job), the set's digest is added.
     """
     version = f"job-{job_id}" + (f"-r{round_}" if round_ > 1 else "")
     try:
@@ -67,7 +67,7 @@ async def promote(
 ) -> None:
     """Have the student check and serve ``version``, then make it the registry's active one.
 
-    Waits as long as the student is down or busy, saying so. Raises BadCheckpoint with the student's reason if it
+    Waits as long as the student is down or busy, and says so. Raises BadCheckpoint with the student's reason if it
     refuses: then the old version keeps serving and stays active.
     """
     for failures in itertools.count(1):

@@ -86,7 +86,7 @@ def _why_stop(spec: JobSpec, report: RoundReport, gate: str) -> str | None:
             else (f"the candidate is no better than before: {_grew(report.gain)}")
         )
     if report.round >= spec.rounds.max:
-        return f"it was the last one (rounds.max is {spec.rounds.max}): {_grew(report.gain)}"
+        return f"it was the last round (rounds.max is {spec.rounds.max}): {_grew(report.gain)}"
     if _below(report.gain, spec.rounds.min_gain):
         return f"{_grew(report.gain)}, less than rounds.min_gain ({spec.rounds.min_gain:.1%})"
     if _below(report.disparity_rate, spec.rounds.min_disparity):

@@ -1,4 +1,4 @@
-"""A training that this worker holds: its lease, and what its heartbeat tells."""
+"""A training that this worker holds: its lease, and what its heartbeat reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.state import Lease
 
 @dataclass
 class HeldTraining:
-    """``changed`` is set when there is something new to tell."""
+    """``changed`` is set when there is something new to report."""
 
     lease: Lease
     progress: TrainingProgress | None = None
@@ -24,7 +24,7 @@ class HeldTraining:
             self.changed.set()
 
     def wait_for(self, what: str | None) -> None:
-        """Tell what the training waits for; None: it goes on."""
+        """Report what the training waits for; None: it continues."""
         if what != self.waiting_for:
             self.waiting_for = what
             self.changed.set()

@@ -79,7 +79,7 @@ class Workspace:
             except (OSError, Unavailable):
                 if marker.exists():
                     raise
-                continue  # the Trainer keeps the newest steps only, and was faster
+                continue  # the Trainer keeps only the newest steps, and has deleted this one
             self._mirrored.add(name)
 
     def _publish_step(self, step: Path, name: str) -> None:

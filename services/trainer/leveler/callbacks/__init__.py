@@ -1,6 +1,6 @@
 """What happens beside the steps of a training: progress, divergence, saved steps and reports, one callback each.
 
-The trainer knows steps alone: it leaves what it sees of a step in its measures, and the callbacks read it there.
+The trainer only does the steps. It notes what it sees of each in its measures, where the callbacks read it.
 """
 
 from __future__ import annotations

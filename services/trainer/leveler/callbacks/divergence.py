@@ -20,7 +20,7 @@ class DivergenceWatch(TrainerCallback):
     """Raises TrainingDiverged if a loss or a gradient is not finite, or too large for too long.
 
     Losses and gradients are checked before the optimiser's step. ``progress`` has the mean loss over all processes,
-    so all of them stop alike; ``vocabulary`` is the number of tokens that the student chooses from.
+    so all of them stop at the same step; ``vocabulary`` is the number of tokens that the student chooses from.
     """
 
     def __init__(self, measures: Measures, progress: ProgressFile, vocabulary: int) -> None:
@@ -40,7 +40,7 @@ class DivergenceWatch(TrainerCallback):
             self._check_gradient(self._measures.gradient_norm, args.max_grad_norm, state.global_step + 1)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Compare the answer's cross-entropy with guessing: of the loss's terms, only that one has a known worst."""
+        """Compare the answer's cross-entropy with guessing: only this term of the loss has a known worst value."""
         last = self._progress.last
         if last is None:
             return
@@ -60,7 +60,7 @@ class DivergenceWatch(TrainerCallback):
                 )
 
     def _check_gradient(self, norm: float, clipped_to: float, step: int) -> None:
-        """A gradient that stays enormous has nothing but its direction left after clipping."""
+        """After clipping, only its direction is left of a gradient that stays enormous."""
         self._large = self._large + 1 if norm > _EXPLODED * clipped_to else 0
         if math.isfinite(norm) and self._large < _PATIENCE:
             return

@@ -26,11 +26,11 @@ class Measures:
             self.terms.setdefault(name, []).append(value)
 
     def start_step(self) -> None:
-        """Forget the micro-batches of the step before."""
+        """Forget the micro-batches of the previous step."""
         self.losses.clear()
         self.terms.clear()
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN where there is none."""
+    """NaN if there are no values."""
     return sum(values) / len(values) if values else math.nan

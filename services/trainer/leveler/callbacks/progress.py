@@ -57,7 +57,7 @@ class ProgressFile(TrainerCallback):
         return round((len(self._ends) - 1) * self._samples / seconds, 1) if seconds > 0 else None
 
     def final_loss(self) -> float:
-        """Mean loss of the last steps, those before a resumption included."""
+        """Mean loss of the last steps, including those before a resumption."""
         return mean(self._losses[-_RATE_STEPS:])
 
     def _progress(self, step: int, steps: int) -> Progress:

@@ -10,7 +10,7 @@ from services.trainer.leveler.callbacks.progress import ProgressFile
 
 
 class ProgressInReports(TrainerCallback):
-    """Has to come before the reporters: all callbacks are given the same dictionary, in their order."""
+    """Must come before the reporters: all callbacks get the same dictionary, one after another."""
 
     def __init__(self, progress: ProgressFile) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""The Trainer's checkpoints, with a marker in each whole one: a kill can leave half a folder."""
+"""The Trainer's checkpoints, with a marker in each complete one: a kill can leave half a folder."""
 
 from __future__ import annotations
 

@@ -40,7 +40,11 @@ def test_names_are_ours(store: Store) -> None:
     [
         ([("bomb.zip", archive(("a.png", bytes(100_000))))], TooLarge, "'a.png' in 'bomb.zip' has more than 2000"),
         ([("many.zip", archive(*((f"{n}.png", b"x") for n in range(6))))], TooLarge, "more than 5 images"),
-        ([("big.zip", archive(*((f"{n}.png", bytes(1_900)) for n in range(3))))], TooLarge, "together larger"),
+        (
+            [("big.zip", archive(*((f"{n}.png", bytes(1_900)) for n in range(3))))],
+            TooLarge,
+            "images of the upload are larger",
+        ),
         ([("none.zip", archive(("a.txt", b"x")))], InvalidInput, "holds no images"),
         ([("a.exe", io.BytesIO(b"MZ"))], InvalidInput, "neither a zip nor an image"),
         ([("cut.zip", io.BytesIO(archive(("a.png", bytes(range(256)))).getvalue()[:60] + b"PK"))], InvalidInput, "zip"),

@@ -184,7 +184,7 @@ async def test_sharding_that_accelerate_leaves_out_is_refused(
 ) -> None:
     file = tmp_path / "fsdp.yaml"
     file.write_text(FSDP_ON_CPU)
-    with pytest.raises(InvalidInput, match="FSDP, which accelerate does on GPUs only"):
+    with pytest.raises(InvalidInput, match="FSDP, which accelerate supports on GPUs only"):
         await run_phase(by_two(run_config(tmp_path, tiny_student, SPEC), file), "train", nothing, {})
 
 

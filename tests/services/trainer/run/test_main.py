@@ -123,7 +123,7 @@ async def test_what_the_child_reports_is_raised(tmp_path: Path, small_set: Store
     async def watch() -> None:
         return None
 
-    with pytest.raises(InvalidInput, match="do not exist any more"):
+    with pytest.raises(InvalidInput, match="no longer exist"):
         await run_phase(config, "train", watch, {})
     failure = load(Failure, config.folder / "failure.json")
     assert failure is not None
