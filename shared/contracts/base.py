@@ -22,5 +22,5 @@ class Stored(Contract):
         1,
         ge=1,
         exclude_if=lambda version: version == 1,
-        description="least schema that a reader has to know; left out where it is 1",
+        description="lowest schema that a reader has to know; left out if it is 1",
     )

@@ -1,4 +1,4 @@
-"""How services and workers are, and what went wrong with a request."""
+"""The health of services and workers, and what went wrong with a request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Health(Contract):
 
 
 class Alive(Contract):
-    """``/healthz``: the process answers, and which release of MPA it is. Empty: a release before it was told."""
+    """``/healthz``: the process answers. ``release`` of MPA is empty from a release that did not report it."""
 
     service: str
     status: str = "alive"

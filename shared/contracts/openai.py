@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, as far as we speak them."""
+"""The parts of OpenAI's chat completions that we support."""
 
 from __future__ import annotations
 

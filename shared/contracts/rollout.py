@@ -25,9 +25,10 @@ class CanaryState(StrEnum):
 
 
 class CanaryRule(Contract):
-    """When the replicas end a canary by themselves. Nothing is judged before ``min_requests`` candidate answers.
+    """When the replicas end a canary on their own. Nothing is judged before ``min_requests`` candidate answers.
 
-    A broken limit aborts; all limits kept promote, if ``promote`` is set. A limit of None is not looked at.
+    A broken limit aborts the canary. If all limits are kept and ``promote`` is set, the candidate is promoted. A limit
+    of None is not checked.
     """
 
     min_requests: int = Field(200, ge=1)
@@ -91,7 +92,7 @@ class Canary(Stored):
 
     @property
     def is_private(self) -> bool:
-        """Whether it gets no request that did not ask for its version."""
+        """Whether it gets only requests that ask for its version."""
         return self.share == 0
 
 
@@ -133,7 +134,7 @@ class ReplicaInfo(Contract):
 
 
 class RolloutView(Contract):
-    """``GET /v1/rollout``. ``complete`` False: Redis is not to be had, so only the replica that answers is listed."""
+    """``GET /v1/rollout``. ``complete`` False: Redis is unavailable, so only the answering replica is listed."""
 
     student: str
     active: ActivePointer

@@ -16,7 +16,7 @@ class ScoreItem(Contract):
 
 
 class ScoreRequest(Contract):
-    """``model``: ``student``, or ``student@<version>`` for a version that is served beside; empty: what serves."""
+    """``model``: ``student``, or ``student@<version>`` for a version that is served beside; empty: the active one."""
 
     items: list[ScoreItem] = Field(min_length=1, max_length=256)
     model: str = ""
@@ -47,7 +47,7 @@ class AttentionRequest(Contract):
     """``POST /v1/attention``: where the model looks while it gives each answer."""
 
     items: list[AttentionItem] = Field(min_length=1, max_length=32)
-    model: str = Field("", description="student@<version> asks the student for that version; empty: what serves")
+    model: str = Field("", description="student@<version> asks the student for that version; empty: the active one")
     grid: int = Field(8, ge=1, le=32, description="rows and columns of the maps")
 
 

@@ -17,7 +17,7 @@ class TrainingProgress(Contract):
     samples_per_second: float | None = Field(None, description="samples trained on a second, over the last steps")
     eta_seconds: float | None = Field(None, description="seconds until the last step, at this speed")
     memory_bytes: int | None = Field(
-        None, description="most bytes that a process of the training took so far: of its GPU, else of the machine"
+        None, description="peak memory of any process of the training so far, in bytes: of its GPU, else of the machine"
     )
     gradient_norm: float | None = Field(None, description="L2 norm of the last step's gradient before clipping")
     terms: dict[str, float] = Field(default_factory=dict, description="loss terms by name, before their weights")
@@ -30,8 +30,10 @@ class TaskScore(Contract):
     """
 
     questions: int = Field(description="held-out questions")
-    agreement_before: float | None = Field(None, description="share of them that the version before answers alike")
-    agreement_after: float | None = Field(None, description="share of them that the candidate answers alike")
+    agreement_before: float | None = Field(
+        None, description="share that the version before answers as the teacher does"
+    )
+    agreement_after: float | None = Field(None, description="share that the candidate answers as the teacher does")
     benchmark_questions: int = Field(0, description="questions of the benchmark")
     accuracy_before: float | None = Field(None, description="score of the version before, by the task's metric")
     accuracy_after: float | None = Field(None, description="score of the candidate, by the task's metric")

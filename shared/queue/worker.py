@@ -43,7 +43,7 @@ def run_worker(
     ids: Sequence[str],
     threads: int,
 ) -> None:
-    """Work on the messages of ``queue`` until the process is told to end; what is not done is given back.
+    """Work on the messages of ``queue`` until the process has to stop; unfinished work is given back.
 
     ``kind`` names the service. ``open_worker`` makes what does the work, on the loop that runs it; ``ids`` names the
     arguments of a message, for logs and traces.

@@ -1,4 +1,4 @@
-"""Disparity sets: the schema, one Parquet shard after the other, and the rounds that a job mines."""
+"""Disparity sets: the schema, the Parquet shards, and the rounds that a job mines."""
 
 from shared.sets.schema import SCHEMA, Alternative, Row
 from shared.sets.shards import (

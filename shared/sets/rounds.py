@@ -13,7 +13,7 @@ from shared.contracts import RoundReport, Split, TaskShare, Verdict
 from shared.errors import NotFound
 from shared.store import Store
 
-# Checked: both models have answered, and the teacher stands by its answer. The others say nothing about the student.
+# Checked: both models have answered, and the teacher stands by its answer. Others say nothing about the student.
 CHECKED = (Verdict.DISPARITY, Verdict.STUDENT_RIGHT)
 EXAMPLES = 32
 
@@ -31,12 +31,12 @@ def read_round(store: Store, job_id: str, round_: int) -> RoundReport | None:
 
 
 def read_rounds(store: Store, job_id: str) -> list[RoundReport]:
-    """All rounds that are over, the first one first."""
+    """All finished rounds, oldest first."""
     return list(_rounds(store, job_id))
 
 
 def publish_round(store: Store, job_id: str, report: RoundReport) -> RoundReport:
-    """Publish ``report``; the first writer wins, and what is stored is returned."""
+    """Publish ``report``. The first writer wins; returns the report that is stored."""
     if store.create(round_key(job_id, report.round), report.model_dump_json(indent=1).encode()):
         return report
     return read_round(store, job_id, report.round) or report
@@ -53,13 +53,13 @@ def task_shares(rows: pa.Table) -> dict[str, TaskShare]:
 
 
 def disparity_rate(shares: Mapping[str, TaskShare]) -> float | None:
-    """Disparity pairs among the checked ones of all tasks; None where nothing was checked."""
+    """The share of disparity pairs among the checked ones, over all tasks; None if nothing was checked."""
     checked = sum(share.checked for share in shares.values())
     return sum(share.disparity for share in shares.values()) / checked if checked else None
 
 
 def failed_questions(rows: pa.Table, seed: int) -> dict[str, list[str]]:
-    """By task, at most EXAMPLES different questions of disparity pairs, of images that are not held out."""
+    """By task, at most EXAMPLES different questions of disparity pairs whose images are not held out."""
     found: dict[str, dict[str, None]] = {}
     for row in rows.select(["task", "verdict", "split", "question"]).to_pylist():
         if row["verdict"] == Verdict.DISPARITY and row["split"] == Split.TRAIN and row["question"]:
@@ -80,6 +80,6 @@ def _rounds(store: Store, job_id: str) -> Iterator[RoundReport]:
 
 
 def counts_of(rows: pa.Table) -> dict[Verdict, int]:
-    """How many rows have each verdict, of those that any has."""
+    """The number of rows by verdict, without verdicts that no row has."""
     entries: list[dict[str, Any]] = rows["verdict"].value_counts().to_pylist()
     return {Verdict(entry["values"]): int(entry["counts"]) for entry in sorted(entries, key=lambda e: str(e["values"]))}

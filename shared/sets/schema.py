@@ -1,14 +1,14 @@
 """The rows of a disparity set: one for each pair, whatever its verdict.
 
-A set is the folder ``jobs/<id>/set/`` with one Parquet file a shard, one row a pair (all verdicts), in manifest order.
-It holds no image bytes: ``image`` says where the image is, ``image_sha256`` which bytes it had. Plain Arrow types, so
-``datasets.load_dataset("parquet", data_files="…/set/*.parquet")`` opens it. Readers ignore columns that they do not
-know, and see null where an older file has none; a writer for whom that would be wrong raises the number in the file's
-metadata ``mpa.schema`` (1 where it is missing). Columns:
+A set is the folder ``jobs/<id>/set/`` with one Parquet file per shard and one row per pair (all verdicts), in manifest
+order. It holds no image bytes: ``image`` says where the image is, ``image_sha256`` which bytes it had. It uses plain
+Arrow types, so ``datasets.load_dataset("parquet", data_files="…/set/*.parquet")`` opens it. Readers ignore columns that
+they do not know, and see null where an older file lacks a column. If that would be wrong, the writer raises the number
+under ``mpa.schema`` in the file's metadata (1 if it is missing). Columns:
 
     pair_id            string   unique in the job: <image_index>.<task>.<slot>, and .r<round> from round 2 on
     job_id             string
-    shard              int32    of S shards a round, that of round r and part s is (r - 1) · S + s
+    shard              int32    with S shards per round, part s of round r has (r - 1) · S + s
     image_index        int32    line of the job's manifest
     slot               int32    which of the questions of this image and task, 0 … questions_per_image - 1
     image              string   absolute path or URL
@@ -17,7 +17,7 @@ metadata ``mpa.schema`` (1 where it is missing). Columns:
     split              string   train | held_out (never trained on)
     verdict            string   contracts.Verdict
     reason             string   why, in words, where the verdict alone does not say it
-    question           string   null where the funnel ended before it; so are the next ones
+    question           string   null if the funnel ended earlier; so are the next columns
     teacher_answer     string   the pseudo-label
     student_answer     string
     student_version    string   checkpoint that gave student_answer
@@ -26,8 +26,8 @@ metadata ``mpa.schema`` (1 where it is missing). Columns:
     teacher_logprob    float64  mean token log-probability of teacher_answer, nats
     student_logprob    float64  mean token log-probability of student_answer, nats
     gap_logprob        float64  mean token log-probability of teacher_answer under the student, nats
-    teacher_top        list     for each token of teacher_answer and its end a list of {token, logprob}: the teacher's
-                                likeliest alternatives, best first; null where the job did not ask
+    teacher_top        list     for each token of teacher_answer and its end token, a list of {token, logprob}: the
+                                teacher's likeliest alternatives, best first; null if the job did not ask for it
     rationale          string   the teacher's one sentence on why teacher_answer is right
     teacher_rationale_logprob, student_rationale_logprob
                        float64  mean token log-probability of rationale under each model, nats
@@ -35,12 +35,12 @@ metadata ``mpa.schema`` (1 where it is missing). Columns:
                        float64  discrepancies of the pair in [0, 1], by shared/discrepancies.py; null where unknown
     round              int32    mining round, from 1; null in sets from before there were rounds
     teacher_attention  list     of float16: where the teacher looks in the image while it gives teacher_answer, a
-                                grid × grid map row by row from the top, sum 1; null where the job did not ask
-    student_attention  list     the same of the student, for the same answer
+                                grid × grid map row by row from the top, sum 1; null if the job did not ask for it
+    student_attention  list     the student's map for the same answer
     teacher_model      string
     prompt_tokens      int64    teacher tokens spent on this row (a request for several rows counts in the first)
     completion_tokens  int64
-    saved_tokens       int64    estimate of what verifying this row would have cost, where it was not asked
+    saved_tokens       int64    estimated cost of verifying this row, if it was not verified
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One Parquet file a shard: write it, read it or all of them, and the digest of the whole set."""
+"""One Parquet file per shard: write one, read one or all, and compute the digest of the whole set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.sets.summary import summarise
 from shared.state import ShardResult
 from shared.store import Store
 
-# What a set says, without where it was made, by whom it was asked for, or what it cost: equal sets have equal digests.
+# The content of a set, without where it was made, who asked for it, or what it cost: equal sets have equal digests.
 DIGEST_COLUMNS = (
     "image_sha256",
     "task",
@@ -43,7 +43,7 @@ def shard_key(job_id: str, shard: int) -> str:
 
 
 def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> ShardResult:
-    """Publish a shard whole, unless it is there: the first writer wins, and what is stored is what is summed up."""
+    """Publish a whole shard unless it exists: the first writer wins. Returns the counts of what is stored."""
     ordered = sorted(rows, key=lambda row: (row.image_index, row.task, row.slot))
     columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes), **_maps(row)} for row in ordered]
     table = pa.Table.from_pylist(columns, schema=SCHEMA)
@@ -78,13 +78,13 @@ def read_set(
     split: Split | None = None,
     rounds: Sequence[int] | None = None,
 ) -> pa.Table:
-    """All finished rows, round by round in manifest order, of these verdicts, this split and these rounds."""
+    """All finished rows of these verdicts, this split and these rounds: by round, then in manifest order."""
     tables = [_chosen(table, verdicts, split, rounds) for table in _shards(store, job_id)]
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 
 def set_digest(store: Store, job_id: str) -> str:
-    """sha256 over what the rows say, in order: runs that found the same have the same digest, whatever was re-run."""
+    """sha256 over the rows' content, in order. Equal results have equal digests, whatever was run again."""
     digest = hashlib.sha256()
     for table in _shards(store, job_id):
         for row in table.select(DIGEST_COLUMNS).to_pylist():

@@ -27,11 +27,11 @@ def check_setting(name: str, value: Any) -> None:
     elif name == "store" and value:
         _check_store(value)
     elif name == "log_level" and value.upper() not in LEVELS:
-        raise ValueError(f"{value!r} is no level: use one of {', '.join(LEVELS)}")
+        raise ValueError(f"{value!r} is not a log level: use one of {', '.join(LEVELS)}")
 
 
 def check_file(path: str) -> None:
-    """Raises ValueError unless it is a file; asked at the start of a process, not wherever its settings are read."""
+    """Raises ValueError unless it is a file. Checked when a process starts, not wherever its settings are read."""
     if not Path(path).is_file():
         raise ValueError(f"{path} is not a file that this process can see")
 
@@ -54,10 +54,10 @@ def _check_url(value: str, schemes: tuple[str, ...]) -> None:
         parts = urlsplit(value)
         port_is_read = parts.port
     except ValueError as error:
-        raise ValueError(f"{value!r} is no URL: {error}") from None
+        raise ValueError(f"{value!r} is not a URL: {error}") from None
     named = parts.hostname or (parts.scheme == "unix" and parts.path) or port_is_read
     if parts.scheme not in schemes or not named:
-        raise ValueError(f"{value!r} is no address: write {schemes[0]}://host:port")
+        raise ValueError(f"{value!r} is not an address: write {schemes[0]}://host:port")
 
 
 def _check_store(value: str) -> None:

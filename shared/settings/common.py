@@ -155,7 +155,7 @@ class ProbeSettings(CommonSettings):
 
 
 class WorkerSettings(CommonSettings):
-    """What the workers need that take work from the queue."""
+    """What workers that take work from the queue need."""
 
     metrics_port: int | None = Field(
         None, ge=0, description="port of a worker's /metrics; 0: any free one; not set: none. Services have their own"

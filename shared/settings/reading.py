@@ -1,4 +1,4 @@
-"""Read the settings of a process, or end it with all that is wrong with them."""
+"""Read the settings of a process, or end it with a list of all that is wrong with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAD_SETTINGS = 2
 
 
 def read_settings(kind: type[S], *checks: Callable[[S], object]) -> S:
-    """The settings of a process; one that has bad values says all of them and ends with exit code 2.
+    """The settings of a process. If values are bad, prints all problems and ends the process with exit code 2.
 
     ``checks`` look at valid settings once more; each raises MPAError for what its service cannot start with.
     """
@@ -29,7 +29,7 @@ def read_settings(kind: type[S], *checks: Callable[[S], object]) -> S:
 
 
 def refuse_bad_settings(*kinds: type[CommonSettings]) -> None:
-    """End the process with exit code 2 if settings of these kinds have bad values, all of which are said."""
+    """Print all bad values in settings of these kinds; if there are any, end the process with exit code 2."""
     found = [problem for kind in kinds for problem in _problems_in(kind)]
     _refuse(list(dict.fromkeys([*_problems_at(SECRETS_DIR_VARIABLE, check_secrets_folder), *found])))
 
@@ -44,7 +44,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _problems_in(kind: type[CommonSettings]) -> list[str]:
-    """All that is wrong, by the variables' names."""
+    """All problems, with the variables' names."""
     files = [] if "tasks_file" not in kind.model_fields else _problems_at("MPA_TASKS_FILE", check_file)
     try:
         kind()
@@ -57,7 +57,7 @@ def _problems_in(kind: type[CommonSettings]) -> list[str]:
 
 
 def _problems_at(variable: str, check: Callable[[str], None]) -> list[str]:
-    """What a check says of a variable that is set."""
+    """What a check reports about a variable, if that is set."""
     value = os.environ.get(variable)
     try:
         if value:

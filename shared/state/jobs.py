@@ -1,4 +1,4 @@
-"""Job records: create, read, list, and move through the states. Guarded writes make doubles and races harmless."""
+"""Job records: create, read, list, and move through the states. Guarded writes make duplicates and races harmless."""
 
 from __future__ import annotations
 

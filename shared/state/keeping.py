@@ -15,7 +15,7 @@ from shared.state.records import Lease
 RENEWALS = 4
 """Renewals within the time of one lease: three may fail before it is lost."""
 SOONEST = 1.0
-"""News is told at most this often, in seconds."""
+"""Changes are reported at most this often, in seconds."""
 CANCEL_AGAIN = 15.0
 """Seconds that the work has for its clean-up before it is cancelled once more (see ``_Keeper``)."""
 

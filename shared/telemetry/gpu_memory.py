@@ -1,4 +1,4 @@
-"""The memory of the GPUs that a process may use, as a Prometheus metric, whoever of its children uses them."""
+"""The memory of the GPUs that a process may use, as a Prometheus metric, whichever process uses it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 class GpuMemory(Collector):
     """``mpa_gpu_memory_bytes`` by GPU, in the order of CUDA_VISIBLE_DEVICES, and kind.
 
-    ``total``, ``free`` and ``used`` (by anybody) come from the driver (NVML), which takes no memory of the GPU for it;
-    where there is no NVML, from torch. ``allocated`` and ``reserved`` are what torch holds in this process, if it has
-    begun to use a GPU. A machine without GPUs has no such metric.
+    ``total``, ``free`` and ``used`` (by all processes) come from the driver (NVML), which needs no GPU memory for this,
+    or from torch if NVML is missing. ``allocated`` and ``reserved`` are what torch holds in this process, once it uses
+    a GPU. On a machine without GPUs the metric is absent.
     """
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -32,7 +32,7 @@ class GpuMemory(Collector):
             return
         family = GaugeMetricFamily(
             "mpa_gpu_memory_bytes",
-            "Memory of a GPU: all, free, used by anybody, and in tensors and held by torch in this process",
+            "Memory of a GPU: total, free, used by all processes, and allocated and reserved by torch in this process",
             labels=["gpu", "kind"],
         )
         for gpu, kinds in told.items():
@@ -45,15 +45,15 @@ class GpuMemory(Collector):
         for gpu, handle in self._handles.items():
             try:
                 memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
-            except self._nvml.NVMLError as error:  # lost, or of a kind that shares the machine's memory
-                log.debug("The driver does not tell the memory of GPU %s: %s", gpu, error)
+            except self._nvml.NVMLError as error:  # the GPU was lost, or it shares the machine's memory
+                log.debug("The driver does not report the memory of GPU %s: %s", gpu, error)
                 continue
             told[gpu] = {"total": memory.total, "free": memory.free, "used": memory.used}
         return told
 
     @cached_property
     def _nvml(self) -> Any:
-        """NVIDIA's binding, initialised; None where the package or the driver is missing."""
+        """NVIDIA's Python binding, initialised; None if the package or the driver is missing."""
         try:
             nvml = importlib.import_module("pynvml")
         except ImportError:
@@ -66,7 +66,7 @@ class GpuMemory(Collector):
 
     @cached_property
     def _handles(self) -> dict[int, Any]:
-        """Of the GPUs that CUDA shows to this process, by their number there."""
+        """Handles of the GPUs that CUDA shows to this process, by CUDA's number."""
         if self._nvml is None:
             return {}
         said = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -80,13 +80,13 @@ class GpuMemory(Collector):
                     if name.isdecimal()
                     else self._nvml.nvmlDeviceGetHandleByUUID(name)
                 )
-            except self._nvml.NVMLError:  # as "-1", or "" for none: CUDA hides it and what follows
+            except self._nvml.NVMLError:  # such as "-1", or "" for none: CUDA hides it and all that follow
                 break
         return handles
 
 
 def _of_torch() -> dict[int, dict[str, float]]:
-    """Imports nothing: a process that has not loaded torch has nothing to tell."""
+    """Does not import torch: a process that has not loaded it has nothing to report."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
         return {}

@@ -1,4 +1,4 @@
-"""Logs: one line an event, text for people or JSON for machines, with service, job, shard and trace ids."""
+"""Logs: one line per event, as text for people or JSON for machines, with service, job, shard and trace ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _fields: ContextVar[dict[str, object]] = ContextVar("mpa_log_fields", default={}
 
 @contextmanager
 def log_fields(**fields: object) -> Iterator[None]:
-    """Every line that is logged inside carries these ids, whoever logs it."""
+    """Every line that is logged inside the block carries these ids, whichever module logs it."""
     token = _fields.set({**_fields.get(), **fields})
     try:
         yield
@@ -28,7 +28,7 @@ def log_fields(**fields: object) -> Iterator[None]:
 
 
 def _ids(record: logging.LogRecord) -> dict[str, object]:
-    """The context's ids; those that the line itself names win."""
+    """The ids of the context; those that the line itself names take precedence."""
     found = dict(_fields.get())
     if (trace := trace_id()) is not None:
         found["trace_id"] = trace
@@ -37,7 +37,7 @@ def _ids(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, service, logger, message, ids and exception."""
+    """One JSON object per line: time, level, service, logger, message, ids and exception."""
 
     def __init__(self, service: str) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ LONG_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 6
 def make_registry() -> CollectorRegistry:
     """A registry with the process's CPU time and memory, and the memory of the GPUs that it may use, if any.
 
-    Workers run their tasks in threads of one process, so that no multi-process mode is needed.
+    Workers run their tasks in threads of one process, so no multi-process mode is needed.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -24,7 +24,7 @@ def make_registry() -> CollectorRegistry:
 
 
 def serve_metrics(registry: CollectorRegistry, host: str, port: int | None) -> Callable[[], None]:
-    """Serve ``/metrics`` from a thread of this process; returns what ends it. ``port`` None: not at all.
+    """Serve ``/metrics`` from a thread of this process, unless ``port`` is None. Returns a function that stops it.
 
     Raises OSError if the port is taken.
     """

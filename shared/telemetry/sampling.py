@@ -1,4 +1,4 @@
-"""Which traces are recorded: those of a caller who records, of those that begin here a share, and all that must be."""
+"""Which traces are recorded: those that a caller records, a share of those that begin here, and all that must be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALWAYS = "mpa.always"
 
 
 class _Share(Sampler):
-    """A share of the traces, and all whose first span has the attribute ``ALWAYS``."""
+    """Records a share of the traces, and all whose first span has the attribute ``ALWAYS``."""
 
     def __init__(self, share: float) -> None:
         self._share = TraceIdRatioBased(share)

@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry. Off unless an endpoint is set; then no package of OpenTelemetry is even imported.
+"""Traces by OpenTelemetry. They are off unless an endpoint is set; while off, no OpenTelemetry package is imported.
 
-A process opens its ``Traces`` once. Whatever runs below a span of theirs adds spans with ``span`` and tells other
-processes with ``trace_headers``: both look at the place in the trace that the present context is in, and do nothing
-without one.
+A process opens its ``Traces`` once. Code that runs below one of their spans adds spans with ``span``, and passes the
+trace on to other processes with ``trace_headers``. Both use the current span of the context, and do nothing without
+one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 def span(
     name: str, attributes: Mapping[str, Value] | None = None, kind: Kind = "internal"
 ) -> AbstractContextManager[Span | None]:
-    """A span below the present one; None where nothing is recorded. An exception that passes marks it as failed."""
+    """A span below the current one; None if nothing is recorded. An exception that leaves it marks it as failed."""
     here = _here.get()
     if here is None or not here.span.is_recording():
         return _NOTHING
@@ -55,13 +55,13 @@ def span(
 
 
 def unrecorded() -> AbstractContextManager[None]:
-    """What runs in it stays in the trace but is not recorded, here or in the services that it calls."""
+    """Code in the block stays in the trace but is not recorded, here or in the services that it calls."""
     here = _here.get()
     return _NOTHING if here is None or not here.span.is_recording() else _unsampled(here)
 
 
 def trace_headers() -> dict[str, str]:
-    """The W3C ``traceparent`` of the present place; empty where there is none."""
+    """The W3C ``traceparent`` of the current span; empty if there is none."""
     here = _here.get()
     if here is None:
         return {}
@@ -70,7 +70,7 @@ def trace_headers() -> dict[str, str]:
 
 
 def trace_id() -> str | None:
-    """32 hexadecimal digits, for logs; None outside of recorded traces."""
+    """32 hexadecimal digits, for logs; None outside recorded traces."""
     here = _here.get()
     if here is None or not here.span.get_span_context().trace_flags.sampled:
         return None
@@ -88,7 +88,7 @@ class Traces:
         from shared.telemetry.sampling import sampler
 
         resource = Resource.create({SERVICE_NAME: f"mpa-{service}"})
-        # No hook at the process's exit: it would wait for a collector that is away as long as ``close`` refuses to.
+        # No exit hook: it would wait for an unreachable collector much longer than ``close`` does.
         self._provider = TracerProvider(sampler=sampler(share), resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._exporter = exporter
@@ -119,15 +119,15 @@ class Traces:
             yield started
 
     def close(self) -> None:
-        """Send what is left; gives up after FLUSH_SECONDS where the collector is away, which OpenTelemetry itself does
-        not: it tries for half a minute.
+        """Send what is left. If the collector is unreachable, gives up after FLUSH_SECONDS; OpenTelemetry itself would
+        try for half a minute.
         """
         sending = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         sending.start()
         sending.join(FLUSH_SECONDS)
         if sending.is_alive():
-            log.warning("The last spans of this process are lost: the collector did not take them in time.")
-            self._exporter.shutdown()  # ends the waiting between two tries
+            log.warning("The last spans of this process are lost: the collector did not accept them in time.")
+            self._exporter.shutdown()  # ends the wait between two attempts
             sending.join(GIVE_UP_SECONDS)
 
 
