@@ -1,4 +1,4 @@
-"""The clients against a real HTTP server: typed errors, Retry-After, the checkpoint's name, timeouts."""
+"""What all clients share, against a real HTTP server: typed errors, Retry-After, timeouts."""
 
 from __future__ import annotations
 
@@ -10,34 +10,10 @@ import pytest
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
-from shared.client import ChatClient, ParityClient, image_question
+from shared.client import ParityClient
 from shared.errors import Unavailable, UpstreamError
 from tests.quick_server import serving
-
-URL = "data:image/png;base64,AAAA"
-
-
-def answering(response: Response) -> FastAPI:
-    app = FastAPI()
-
-    @app.post("/v1/chat/completions")
-    async def chat() -> Response:
-        return response
-
-    return app
-
-
-async def ask(url: str, timeout: float = 5.0) -> str:
-    async with ChatClient(url, model="m", timeout=timeout) as client:
-        reply = await client.chat(image_question("m", URL, "what?"))
-    return f"{reply.response.choices[0].message.content} by {reply.checkpoint}"
-
-
-async def test_answer_and_checkpoint() -> None:
-    body = {"choices": [{"message": {"content": "a dog"}, "surprise": 1}], "extra": True}
-    async with serving(answering(JSONResponse(body, headers={"X-MPA-Checkpoint": "base"}))) as url:
-        assert await ask(url) == "a dog by base"
-        assert await ask(url + "/v1") == "a dog by base"
+from tests.shared.client.asking import answering, ask
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -91,14 +67,3 @@ async def test_a_server_that_hangs_times_out() -> None:
         with pytest.raises(Unavailable, match="did not answer in time"):
             await ask(url, timeout=0.2)
         release.set()
-
-
-async def test_readiness_of_foreign_endpoints_asks_for_models() -> None:
-    app = FastAPI()
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, object]:
-        return {"object": "list", "data": [{"id": "gpt"}]}
-
-    async with serving(app) as url, ChatClient(url, model="gpt") as client:
-        assert await client.ready()
