@@ -1,11 +1,12 @@
-"""The job spec as users write it."""
+"""Contracts: the job spec as users write it, and fields that no model knows."""
 
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.contracts import JobSpec, JobState, ManifestSource
+from tests.shared.http.small_app import Body
 
 MINIMAL = {"images": {"kind": "manifest", "path": "pile.jsonl"}, "tasks": ["chart"]}
 
@@ -46,3 +47,9 @@ def test_bad_specs_are_refused(change: dict[str, object]) -> None:
 
 def test_final_states() -> None:
     assert {s for s in JobState if s.is_final} == {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+def test_contract_models_refuse_unknown_fields() -> None:
+    assert issubclass(Body, BaseModel)
+    with pytest.raises(ValueError, match="extra"):
+        Body.model_validate({"count": 1, "x": 2})

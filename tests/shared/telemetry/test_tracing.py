@@ -16,7 +16,7 @@ from shared.settings import CommonSettings, HttpSettings
 from shared.telemetry import JsonFormatter, log_fields
 from shared.telemetry.tracing import STANDARD_VARIABLES, Traces, open_traces, span, trace_headers, trace_id, unrecorded
 from tests.collector import Collector, running_collector
-from tests.shared.http.test_app import client_of, make_app
+from tests.shared.http.small_app import client_of, make_app
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}"
 
