@@ -1,4 +1,4 @@
-"""Submit a job and do its shards, without the API and without Celery."""
+"""Submit a job and do its shards and its rounds, without Celery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.parity.images.access import SourceRules
 from services.parity.jobs.submission import Submitter
 from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
-from shared.contracts import JobSpec, JobState, Outcome, RoundReport
+from shared.contracts import JobSpec, JobState, JobStatus, Outcome, RoundReport
 from shared.sets import read_set
 from shared.sets.rounds import publish_round, read_rounds, task_shares
 from shared.settings import ParitySettings
@@ -22,6 +22,10 @@ from tests.scripted_models import ScriptedModel
 Spec = Callable[..., dict[str, Any]]
 Submit = Callable[[dict[str, Any]], Awaitable[str]]
 Model = tuple[ScriptedModel, ServerThread]
+SHARDS = 4
+"""The shards of a round over the pile."""
+TWO = {"max": 2, "min_disparity": 0.0, "min_gain": 0.0}
+"""Two rounds, whatever the first one brings."""
 
 
 async def _no_check() -> None:
@@ -77,3 +81,11 @@ async def train(jobs: JobStore, store: Store, job_id: str, *, goes_on: bool) -> 
         await jobs.trainings.next_round(lease, rounds)
     else:
         await jobs.trainings.finish(lease, Outcome.KEPT, "the end", rounds=rounds)
+
+
+async def in_second_round(api: ParityClient, work: ShardWork, spec: dict[str, Any]) -> JobStatus:
+    """A new job whose first round is over."""
+    job = await api.submit(spec)
+    await collect(work, job.id)
+    await train(work.jobs, work.store, job.id, goes_on=True)
+    return await api.job(job.id)
