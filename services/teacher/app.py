@@ -54,7 +54,7 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         """Where the teacher looks while it gives answers, measured on a transformers copy of it."""
         probe = request.app.state.probe
         if probe is None:
-            raise Forbidden("The attention probe is off here: have the operator set MPA_ATTENTION_PROBE=true.")
+            raise Forbidden("The attention probe is off here: ask the operator to set MPA_ATTENTION_PROBE=true.")
         from shared.vlm.attention_route import answer_attention
 
         return await answer_attention(probe, body, ImageLimits.from_settings(settings))

@@ -1,6 +1,6 @@
 """Where a model looks while it gives an answer: the white-box probe's measure.
 
-The answer is forced after the prompt in one forward pass with plain ("eager") attention, the only kind that shows its
+The answer is forced after the prompt in one forward pass with plain ("eager") attention, the only kind that returns its
 weights. For every position that predicts a token of the answer, the weights on the image's tokens are averaged over all
 heads of the last half of the language model's layers (early layers mostly attend to the beginning of the sequence),
 then summed over those positions and laid out as the image's tokens lie in the image.
@@ -24,14 +24,14 @@ from shared.vlm.scoring import extended
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """``values`` [G, G] float32, rows from the top, sum 1; ``image_share``: the image's part of all attention."""
+    """``values`` [G, G] float32, rows from the top, sum 1; ``image_share``: the image's share of all attention."""
 
     values: torch.Tensor
     image_share: float
 
 
 def load_probe(folder: str | Path, *, dtype: str, device: str, trust_remote_code: bool = False) -> LoadedModel:
-    """A model that shows its attention weights; raises BadCheckpoint."""
+    """Load a model that returns its attention weights; raises BadCheckpoint."""
     loaded = load_model(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     loaded.model.set_attn_implementation("eager")
     return loaded
@@ -57,7 +57,7 @@ def image_attention(loaded: LoadedModel, prompt: Prompt, answer: str, grid: int)
     output: Any = loaded.model(**features, use_cache=False, output_attentions=True)
     weights = output.attentions
     if not weights or weights[0] is None:
-        raise InvalidInput(f"{loaded.name} shows no attention weights: its family cannot be probed.")
+        raise InvalidInput(f"{loaded.name} does not return attention weights: its family cannot be probed.")
     said = torch.arange(encoded.length - 1, encoded.length - 1 + max(1, len(ids) - 1), device=loaded.device)
     on_image = answer_attention(weights, 0, said, features["input_ids"][0] == image_token(loaded))
     values = resized(lay_out(loaded, on_image, encoded.features), grid)
@@ -70,7 +70,7 @@ def answer_attention(
 ) -> torch.Tensor:
     """Attention on each image token [N] of one row of a batch.
 
-    ``weights``: [R, heads, L, L] a layer; ``positions`` [P] predict the answer; ``on_image`` [L] marks image tokens.
+    ``weights``: [R, heads, L, L] per layer; ``positions`` [P] predict the answer; ``on_image`` [L] marks image tokens.
     """
     chosen = [weights[layer][row][:, positions].float().mean(0) for layer in probed_layers(len(weights))]
     return torch.stack(chosen).mean(0)[:, on_image].sum(0)
@@ -85,12 +85,12 @@ def lay_out(loaded: LoadedModel, on_image: torch.Tensor, features: Mapping[str, 
     on_image = _whole_view(loaded.processor, on_image)
     side = math.isqrt(len(on_image))
     if side * side != len(on_image) or side == 0:
-        raise InvalidInput(f"{loaded.name} reads an image as {len(on_image)} tokens, which are no square.")
+        raise InvalidInput(f"{loaded.name} reads an image as {len(on_image)} tokens, which do not form a square.")
     return on_image.view(side, side)
 
 
 def _whole_view(processor: Any, on_image: torch.Tensor) -> torch.Tensor:
-    """The part of [N] that belongs to the view of the whole image, where large images are cut into tiles besides."""
+    """The part of [N] that belongs to the view of the whole image, if large images are also cut into tiles."""
     if (first := getattr(processor, "num_image_tokens", None)) is not None:  # LLaVA-OneVision
         return on_image[: int(first)]
     for name in ("image_seq_len", "image_seq_length"):  # Idefics3, SmolVLM; InternVL

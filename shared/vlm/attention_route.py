@@ -19,11 +19,11 @@ async def answer_attention(
     limits: ImageLimits,
     source: tuple[str, str | Path] | None = None,
 ) -> AttentionResponse:
-    """Maps of all items by one version, that of ``source`` if given. Raises Forbidden where the probe is off,
-    InvalidInput naming a wrong item.
+    """Maps of all items by one version, that of ``source`` if given. Raises Forbidden if the probe is off, and
+    InvalidInput that names a wrong item.
     """
     if probe is None:
-        raise Forbidden("The attention probe is off here: have the operator set MPA_ATTENTION_PROBE=true.")
+        raise Forbidden("The attention probe is off here: ask the operator to set MPA_ATTENTION_PROBE=true.")
     items = [await asyncio.to_thread(_read, number, item, limits) for number, item in enumerate(request.items)]
     probed = await probe.measure(items, request.grid, source)
     maps = [AttentionGrid(values=one.values.tolist(), image_share=one.image_share) for one in probed.maps]

@@ -20,7 +20,7 @@ _CONFIG: Any = GenerationConfig  # untyped
 
 
 def generate(loaded: LoadedModel, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[Generated]:
-    """One answer a prompt, decoded together in one batch."""
+    """One answer per prompt, all decoded together in one batch."""
     return generate_encoded(loaded, [encode(loaded, prompt) for prompt in prompts], samplings)
 
 
@@ -33,9 +33,9 @@ def generate_encoded(
     *,
     collate: Collate = collate,
 ) -> list[Generated]:
-    """As ``generate``, for prompts encoded before. All rows share one prefill and decode until the last is done.
+    """Like ``generate``, for encoded prompts. All rows share one prefill and decode until the last is done.
 
-    ``listeners`` (one a row) get each answer as it grows and when it is complete, before the whole batch is.
+    ``listeners`` (one per row) get each answer as it grows and when it is complete, before the whole batch is.
     ``collate`` makes the model's inputs.
     """
     sampler = RowSampler(samplings)
@@ -54,7 +54,7 @@ def generate_encoded(
 
 
 def _config(loaded: LoadedModel, max_tokens: int) -> Any:
-    """Plain decoding: what a model's own generation config may add (a repetition penalty) bends log-probabilities."""
+    """Plain decoding: additions from a model's generation config (a repetition penalty) distort log-probabilities."""
     return _CONFIG(
         max_new_tokens=max_tokens,
         do_sample=False,

@@ -1,8 +1,7 @@
 """Image features reused across questions: what the vision tower makes of an image depends on the image alone.
 
 Works for every family whose model computes features apart (``get_image_features``) and takes them in place of pixels
-(``mm_encoder_outputs``), as transformers' own ``generate`` hands them over; for any other, batches hold pixels as
-before.
+(``mm_encoder_outputs``), as transformers' own ``generate`` passes them. For any other family, batches hold pixels.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def image_digest(images: Sequence[Image.Image]) -> str:
 
 @dataclass(frozen=True)
 class Features:
-    """Of one prompt's images: a tensor [pictures, tokens, width], or one [tokens, width] a picture where their sizes
-    differ.
+    """Features of one prompt's images: a tensor [pictures, tokens, width], or one [tokens, width] per picture if their
+    sizes differ.
     """
 
     parts: Tensor | tuple[Tensor, ...]
@@ -51,15 +50,15 @@ class Features:
 
     @property
     def joined(self) -> Tensor:
-        """All in one: [pictures, tokens, width], or [tokens, width] where sizes differ."""
+        """All features in one tensor: [pictures, tokens, width], or [tokens, width] if sizes differ."""
         return self.parts if isinstance(self.parts, Tensor) else torch.cat(self.parts)
 
 
 class FeatureReuse:
-    """The features of one checkpoint's images, at most ``max_bytes``; those used longest ago go first.
+    """The features of one checkpoint's images, at most ``max_bytes``; the least recently used go first.
 
-    ``hits`` and ``misses`` count prompts with images, and ``on_lookup`` is told both after each batch that has any. One
-    thread at a time may call ``collate``; ``clear`` any.
+    ``hits`` and ``misses`` count prompts with images, and ``on_lookup`` gets both after each batch that has any. Only
+    one thread at a time may call ``collate``; any thread may call ``clear``.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class FeatureReuse:
             self._bytes = 0
 
     def collate(self, loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, Any]:
-        """As `prompting.collate`, with features in place of pixels where that can be."""
+        """Like `prompting.collate`, with features in place of pixels where possible."""
         if self._usable is None:
             self._usable = takes_features(loaded.model)
         with_images = [item for item in batch if any(map(is_pixels, item.features))]
@@ -92,7 +91,7 @@ class FeatureReuse:
             return dict(collate(loaded, batch))
         found = self._find(loaded, with_images)
         if found is None:
-            log.info("%s gives no features by picture: images are encoded anew each time", loaded.name)
+            log.info("%s does not return features per picture: images are encoded again each time", loaded.name)
             self._usable = False
             return dict(collate(loaded, batch))
         inputs: dict[str, Any] = dict(collate(loaded, [_without_pixels(item) for item in batch]))
@@ -101,7 +100,7 @@ class FeatureReuse:
         return inputs
 
     def _find(self, loaded: LoadedModel, items: Sequence[Encoded]) -> dict[str, Features] | None:
-        """Features by image key, kept or computed now; each image once, however many prompts show it."""
+        """Features by image key, cached or computed now; each image once, however many prompts show it."""
         wanted = {item.image_key: item for item in items}
         found: dict[str, Features] = {}
         with self._lock:
@@ -125,7 +124,7 @@ class FeatureReuse:
         try:
             return compute_features(loaded, items)
         except Exception:
-            if self.misses:  # it has gone well before, so this is about these images
+            if self.misses:  # it has worked before, so these images are the cause
                 raise
             log.exception("%s does not compute features from a prompt's images", loaded.name)
             return None
@@ -152,7 +151,7 @@ def takes_features(model: Any) -> bool:
 
 @torch.inference_mode()
 def compute_features(loaded: LoadedModel, items: Sequence[Encoded]) -> list[Features] | None:
-    """Features of each prompt's images in one pass of the vision tower; None where they cannot be told apart."""
+    """Features of each prompt's images in one pass of the vision tower; None if they cannot be told apart."""
     return encode_images(loaded.model, collate(loaded, items), [item.features["input_ids"] for item in items])
 
 
@@ -183,7 +182,7 @@ def _rows_of(pooled: Tensor, places: Sequence[int]) -> list[Features] | None:
 
 
 def _parts_of(pooled: Sequence[Tensor], places: Sequence[int]) -> list[Features] | None:
-    """The same where each picture has [tokens, width] of its own."""
+    """The same if each picture has its own [tokens, width]."""
     rest = list(pooled)
     found: list[Features] = []
     for count in places:
@@ -197,7 +196,7 @@ def _parts_of(pooled: Sequence[Tensor], places: Sequence[int]) -> list[Features]
 
 
 def merge_features(features: Sequence[Features]) -> Tensor | list[Tensor]:
-    """One batch's, as the model takes them in place of pixels."""
+    """Features of one batch, in the form that the model takes in place of pixels."""
     whole = [one.parts for one in features if isinstance(one.parts, Tensor)]
     if len(whole) == len(features):
         return torch.cat(whole)
@@ -205,7 +204,7 @@ def merge_features(features: Sequence[Features]) -> Tensor | list[Tensor]:
 
 
 def is_pixels(name: str) -> bool:
-    """Whether an input is what features replace; others, as image sizes, stay."""
+    """Whether features replace this input; others, such as image sizes, stay."""
     return name.startswith("pixel_")
 
 

@@ -63,13 +63,13 @@ def pick_device(device: str) -> torch.device:
 
 
 def local_folder(model: str) -> Path:
-    """The folder of a model: itself, or the snapshot of a hub id (downloaded if the machine may)."""
+    """The folder of a model: itself, or the snapshot of a hub id (downloaded if that is allowed)."""
     if Path(model).is_dir():
         return Path(model)
     try:
         return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]))
-    except Exception as error:  # the hub client raises a dozen types, all meaning: not to be had
-        raise NotFound(f"{model!r} is neither a folder here nor a model that the hub gives: {error}.") from error
+    except Exception as error:  # the hub client raises a dozen types, all meaning: unavailable
+        raise NotFound(f"{model!r} is neither a folder here nor a model that the hub provides: {error}.") from error
 
 
 def load_model(
@@ -84,7 +84,7 @@ def load_model(
     model. The processor of ``like`` is shared, if its files are the same.
     """
     if dtype not in DTYPES:
-        raise InvalidInput(f"{dtype!r} is no dtype: use one of {', '.join(DTYPES)}.")
+        raise InvalidInput(f"{dtype!r} is not a dtype: use one of {', '.join(DTYPES)}.")
     digest = processor_digest(Path(path))
     _log_as_we_do()
     with _ONE_LOAD_AT_A_TIME:
@@ -117,7 +117,7 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
 
 
 def _log_as_we_do() -> None:
-    """Have transformers speak through this process's log, and draw no bars into it."""
+    """Send the messages of transformers to this process's log, without progress bars."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.disable_default_handler()
     transformers_logging.enable_propagation()

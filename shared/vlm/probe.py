@@ -1,4 +1,4 @@
-"""The white-box probe of a service: a transformers copy of its model, loaded at the first use, let go when idle."""
+"""The white-box probe of a service: a transformers copy of its model, loaded on first use and released when idle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Probed:
-    """What the model ``version`` looked at, one map an item, and the layers that were averaged."""
+    """What the model ``version`` looked at, one map per item, and the layers that were averaged."""
 
     version: str
     layers: list[int]
@@ -30,7 +30,7 @@ class Probed:
 
 
 class AttentionProbe:
-    """``source`` names the version that serves and its folder; a change of it loads the copy anew."""
+    """``source`` names the version that serves and its folder; when it changes, the copy is loaded again."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class AttentionProbe:
         torch_threads: int,
         trust_remote_code: bool = False,
     ) -> None:
-        """``idle``: seconds without use after which the copy is let go."""
+        """``idle``: seconds without use after which the copy is released."""
         self._source, self._dtype, self._device, self._idle = source, dtype, device, idle
         self._trust_remote_code = trust_remote_code
         self._held: tuple[str, LoadedModel] | None = None
@@ -101,4 +101,4 @@ class AttentionProbe:
         async with self._lock:
             self._held = None
             gc.collect()
-            log.info("Let the attention probe's copy go after %.0f s without use", self._idle)
+            log.info("Released the attention probe's copy after %.0f s without use", self._idle)

@@ -1,7 +1,7 @@
 """The processor of a model for what MPA reads: text and still images.
 
-Most families' processors read videos too. That part needs torchvision (and SmolVLM's num2words), of which a machine
-without a GPU often has none, and then the library refuses to load the whole processor. So it is left out here.
+Most families' processors read videos too. That part needs torchvision (and SmolVLM's num2words), which a machine
+without a GPU often lacks; the library then refuses to load the whole processor. So the video part is left out here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from transformers.models.auto import processing_auto
 from transformers.utils.hub import cached_file
 
 _AUTO_PROCESSOR: Any = AutoProcessor  # untyped
-_LIBRARY: Any = processing_auto  # exports less than it has
+_LIBRARY: Any = processing_auto  # untyped; some names used here are not exported
 _FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
-# What their own processor does with images, Idefics3's does too: the families share prompt format and tiles.
+# Idefics3's processor treats images just as theirs does: the families share prompt format and tiles.
 _STILL_IMAGE_TWINS: dict[str, Any] = {"SmolVLMProcessor": Idefics3Processor}
 
 
@@ -30,7 +30,7 @@ def image_processor_of(path: str | Path, *, trust_remote_code: bool = False) -> 
 
 
 def without_videos(kind: Any) -> Any:
-    """``kind``, or where it has a video part, the same without: what it saves and does with images is unchanged."""
+    """``kind`` without its video part, if it has one. What it saves and how it treats images are unchanged."""
     kind = _STILL_IMAGE_TWINS.get(kind.__name__, kind)
     if "video_processor" not in kind.get_attributes():
         return kind
@@ -39,7 +39,7 @@ def without_videos(kind: Any) -> Any:
 
 
 def _processor_class(path: str) -> Any | None:
-    """The library's class for the processor; None where the folder names none that the library has."""
+    """The library's class for the processor; None if the folder names none that the library has."""
     named = next(filter(None, (_read(path, name).get("processor_class") for name in _FILES)), None)
     if named is None:
         named = _LIBRARY.PROCESSOR_MAPPING_NAMES.get(_read(path, "config.json").get("model_type"))

@@ -15,11 +15,11 @@ from shared.vlm.loading import LoadedModel
 
 
 class WithProcessor(Protocol):
-    """A loaded model, or what is left of one where only prompts are prepared."""
+    """A loaded model, or the part of one that prepares prompts."""
 
     @property
     def processor(self) -> Any:
-        """Of Hugging Face."""
+        """A processor of Hugging Face."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Prompt:
 class Encoded:
     """Processor output of one prompt (batch of one, on CPU); ``length`` in tokens, ``text`` and ``turns`` as in Prompt.
 
-    ``image_key`` identifies its images for image_features.py; empty: they are not to be recognised.
+    ``image_key`` identifies its images for image_features.py; empty: they need not be recognised.
     """
 
     features: dict[str, torch.Tensor]
@@ -51,7 +51,7 @@ def render(loaded: WithProcessor, messages: Sequence[ChatMessage], images: Seque
 
 
 def render_with(processor: Any, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
-    """As ``render``, where there is a processor but no model."""
+    """Like ``render``, for a processor without a model."""
     turns = [{"role": _role(message), "content": _content(message)} for message in messages]
     try:
         text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
@@ -101,8 +101,8 @@ def collate(loaded: LoadedModel, batch: Sequence[Encoded]) -> dict[str, torch.Te
     """One left-padded batch on the model's device.
 
     Token-shaped tensors [1, T] are padded on the left to the longest T; image tensors are concatenated along the
-    batch, which all
-    supported families expect, padded with zeros where the number of images differs (Idefics3: [1, images, 3, H, W]).
+    batch, which all supported families expect, and padded with zeros if the number of images differs (Idefics3:
+    [1, images, 3, H, W]).
     """
     longest = max(item.length for item in batch)
     pad_id = int(loaded.tokenizer.pad_token_id)

@@ -35,7 +35,7 @@ class Token:
 class Generated:
     """One answer; ``finish_reason`` is stop or length.
 
-    ``tokens`` are all that were generated but the end token: a stop string's too, before which ``text`` is cut.
+    ``tokens`` are all generated tokens except the end token. They include a stop string's; ``text`` is cut before it.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Listener(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether nobody wants the answer any more, so that the row may end."""
+        """Whether the answer is no longer wanted, so that the row may end."""
 
     @property
     def streams(self) -> bool:

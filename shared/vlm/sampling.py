@@ -1,8 +1,8 @@
 """Mixed greedy and sampled decoding in one batch, as a logits processor of Hugging Face's ``generate``.
 
 Sampling is done by the Gumbel-max trick: with noise g, argmax(logits / T + g) is a draw from softmax(logits / T). So a
-batch that ``generate`` decodes greedily holds sampled rows too, and each row's draws depend on its own seed only, not
-on its neighbours.
+batch that ``generate`` decodes greedily can hold sampled rows too, and each row's draws depend only on its own seed,
+not on its neighbours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import LogitsProcessor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one answer is decoded. Temperature 0 is greedy; ``top_logprobs`` alternatives are reported a token."""
+    """How one answer is decoded. Temperature 0 is greedy; ``top_logprobs`` alternatives are reported per token."""
 
     max_tokens: int = 16
     temperature: float = 0.0

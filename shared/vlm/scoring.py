@@ -59,7 +59,7 @@ def token_logprobs(
 
 
 def _only_last(model: Any, places: int) -> dict[str, int]:
-    """Ask for the logits of the last ``places`` tokens only, where the model can: a prompt's are not needed."""
+    """Ask for the logits of the last ``places`` tokens only, if the model can: a prompt's are not needed."""
     return {"logits_to_keep": places} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 

@@ -1,4 +1,4 @@
-"""The profiles of the four benchmarks, their prompts in our own words after the paper's (arXiv 2509.16633, appendix).
+"""The profiles of the four benchmarks. The prompts are in our words, after the paper's (arXiv 2509.16633, appendix).
 
 The paper asks the teacher for one question-answer pair about the image in a fixed layout, with hints on what the
 benchmark is about, and has every question answered "with a word or a short phrase".

@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, Record]]:
-    """Number, ``where`` and object of each line of a JSONL file that is not empty. Raises InvalidInput."""
+    """Number, ``where`` and object of each non-empty line of a JSONL file. Raises InvalidInput."""
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             where = f"{path}, line {number}"
@@ -58,7 +58,7 @@ def text_of(record: Record, key: str, where: str) -> str:
 
 
 def answers_of(record: Record, where: str) -> tuple[str, ...]:
-    """The reference answers; none where the labels are not public. Raises InvalidInput if they are not texts."""
+    """The reference answers; empty if the labels are not public. Raises InvalidInput if they are not texts."""
     answers = record.get("answers", [])
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise InvalidInput(f"{where}: 'answers' must be a list of texts.")

@@ -52,7 +52,7 @@ def anls(prediction: str, answers: list[str]) -> float:
 
 
 def relaxed_accuracy(prediction: str, answers: list[str]) -> float:
-    """1 if any answer is within 5 % (numbers) or equal but for case (all else), otherwise 0.
+    """1 if any answer is within 5 % (numbers) or equal apart from case (anything else), otherwise 0.
 
     A trailing "%" divides by 100, so "50%" equals "0.5" and not "50". Kept from the public code: a gold of zero is
     compared as text ("0.0" is wrong for "0"), and only float() decides what a number is ("1,000" and "5 km" are texts).
@@ -63,7 +63,7 @@ def relaxed_accuracy(prediction: str, answers: list[str]) -> float:
 
 
 def exact_match(prediction: str, answers: list[str]) -> float:
-    """1 if an answer equals the prediction but for case, white space and a closing period.
+    """1 if an answer equals the prediction apart from case, white space and a closing period.
 
     Raises InvalidInput without answers.
     """
@@ -104,7 +104,7 @@ def _normalised_distance(prediction: str, answer: str) -> float:
 
 
 def levenshtein(a: str, b: str) -> int:
-    """Insertions, deletions and substitutions between two texts."""
+    """The number of insertions, deletions and substitutions between two texts."""
     if len(a) < len(b):
         a, b = b, a
     row = list(range(len(b) + 1))

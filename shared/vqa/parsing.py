@@ -46,8 +46,8 @@ _DECODER = json.JSONDecoder()
 def parse_question(text: str, kind: ParserKind) -> str | None:
     """The first question in ``text``, None if there is none.
 
-    Read are a JSON object with "question" and, for ``tagged`` only, a "Question:" tag or else the first line that asks:
-    without a tag a text has to hold a question mark, or a question that was cut off would count.
+    Reads a JSON object with "question" and, for ``tagged`` only, a "Question:" tag or else the first line that asks.
+    Without a tag, a text must contain a question mark; otherwise a question that was cut off would count.
     """
     found = _from_json(text)
     if found is not None:
@@ -62,7 +62,7 @@ def parse_question(text: str, kind: ParserKind) -> str | None:
 
 
 def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
-    """The first question with its answer, None unless both are there and not empty; tags on one line or several.
+    """The first question with its answer, None unless both are present and not empty; tags on one line or several.
 
     The answer must be tagged; the question may be a line that asks, before it.
     """
@@ -86,7 +86,7 @@ def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
 
 
 def clean_answer(text: str) -> str:
-    """A short answer without tag, markup, quotes, closing period and further lines; "" if nothing is left."""
+    """A short answer without tag, markup, quotes, closing period or further lines; "" if nothing is left."""
     found = _from_json(text)
     if found is not None and "answer" in found:
         return _undecorated(_text(found["answer"]) or "")
@@ -109,7 +109,7 @@ def _from_json(text: str) -> dict[str, Any] | None:
 
 
 def _from_almost_json(text: str) -> dict[str, Any] | None:
-    """An object that was cut off or written with single quotes: its first question and answer that are whole."""
+    """The first whole question and answer of an object that was cut off or written with single quotes."""
     named: dict[str, Any] = {}
     for found in _ALMOST_JSON.finditer(_said(text)):
         named.setdefault(found[2].lower(), found[3] if found[3] is not None else found[4])
@@ -117,7 +117,7 @@ def _from_almost_json(text: str) -> dict[str, Any] | None:
 
 
 def _said(text: str) -> str:
-    """Without the reasoning that some teachers put first."""
+    """The text without the reasoning that some teachers put first."""
     return text[:LONGEST_TEXT].rpartition("</think>")[2]
 
 
@@ -168,7 +168,7 @@ def _question(value: object) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    """JSON strings as they are, numbers and booleans as text; lists and objects are no answer."""
+    """JSON strings as they are, numbers and booleans as text; lists and objects are not answers."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if isinstance(value, (str, int, float)) else None
@@ -192,7 +192,7 @@ def _first_asking_line(text: str) -> str | None:
 
 
 def _undecorated(text: str) -> str:
-    """White space collapsed, matching quotes around the whole taken off."""
+    """White space collapsed, matching quotes around the whole removed."""
     text = " ".join(text.split()).strip("*_ ")
     while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         text = text[1:-1].strip()

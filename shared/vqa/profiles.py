@@ -42,12 +42,12 @@ REFUSALS = (
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the teacher is told. ``answer`` has the placeholder ``{question}``; the student is asked with it too.
+    """The prompts for the teacher. ``answer`` has the placeholder ``{question}``; the student gets it too.
 
-    Those that ask may have the placeholder ``{example}``, which becomes " Ask something like: …" or nothing.
-    The ``_json`` ones are used where the server holds the text to a JSON schema; empty: the plain ones are.
-    ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``, ``check`` whether it is, to
-    be answered with yes or no; empty: the task has none.
+    The ``ask…`` prompts may have the placeholder ``{example}``, which becomes " Ask something like: …" or nothing. The
+    ``_json`` prompts are used if the server can enforce a JSON schema; if they are empty, the plain ones are used.
+    ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``, and ``check`` asks whether it
+    is, yes or no; if one is empty, the task has no such question.
     """
 
     ask: str
@@ -63,8 +63,8 @@ class Prompts:
 class TaskProfile:
     """One task.
 
-    Token limits bound what the model may write. ``json_schema``, if given, is what a one-shot pair must look like, and
-    its ``question`` a question alone: servers that can are asked to hold the teacher to it.
+    Token limits bound what the model may write. ``json_schema``, if given, describes a one-shot pair, and its
+    ``question`` property a question alone. Servers that support it are asked to enforce it.
     """
 
     name: str
@@ -79,7 +79,7 @@ class TaskProfile:
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def ask_prompt(self, *, as_json: bool = False, example: str = "") -> str:
-        """Asks for a question alone (two-step), one like ``example`` where the prompt has a place for it."""
+        """Asks for a question alone (two-step), one like ``example`` if the prompt has a place for it."""
         return _with_example((as_json and self.prompts.ask_json) or self.prompts.ask, example)
 
     def ask_and_answer_prompt(self, *, as_json: bool = False, example: str = "") -> str:
@@ -101,15 +101,15 @@ class TaskProfile:
         return {**self.json_schema, "properties": question, "required": ["question"]}
 
     def answer_prompt(self, question: str) -> str:
-        """Asks ``question``; braces in it mean nothing."""
+        """Asks ``question``; braces in it are not placeholders."""
         return self.prompts.answer.replace("{question}", question)
 
     def explain_prompt(self, question: str, answer: str) -> str:
-        """Asks why ``answer`` is right; "" where the task has no rationales. Braces in either mean nothing."""
+        """Asks why ``answer`` is right; "" if the task has no rationales. Braces in either are not placeholders."""
         return _filled(self.prompts.explain, question, answer)
 
     def check_prompt(self, question: str, answer: str) -> str:
-        """Asks whether ``answer`` is right; "" where the task has no such question."""
+        """Asks whether ``answer`` is right; "" if the task has no such question."""
         return _filled(self.prompts.check, question, answer)
 
     def parse_question(self, text: str) -> str | None:
@@ -117,15 +117,15 @@ class TaskProfile:
         return parse_question(text, self.parser)
 
     def parse_pair(self, text: str) -> tuple[str, str] | None:
-        """The (question, answer) the teacher wrote, None unless both are there."""
+        """The (question, answer) the teacher wrote, None unless both are present."""
         return parse_pair(text, self.parser)
 
     def clean_answer(self, text: str) -> str:
-        """A short answer without tag, markup, quotes and closing period; "" if nothing is left."""
+        """A short answer without tag, markup, quotes or closing period; "" if nothing is left."""
         return clean_answer(text)
 
     def is_refusal(self, answer: str) -> bool:
-        """Whether the answer declines: a refusal of several words begins it, or one of one word is all of it."""
+        """Whether the answer declines: it begins with a refusal of several words, or is a one-word refusal."""
         said = plain(answer.replace("’", "'"))
         return any(_declines(said, plain(refusal)) for refusal in self.refusals)
 
@@ -137,7 +137,7 @@ def _filled(prompt: str, question: str, answer: str) -> str:
 
 
 def _with_example(prompt: str, example: str) -> str:
-    """Braces in ``example`` mean nothing."""
+    """Braces in ``example`` are not placeholders."""
     return prompt.replace("{example}", f' Ask something like: "{example}"' if example else "")
 
 

@@ -67,7 +67,7 @@ def test_rows_and_columns_lie_as_in_the_image(student: LoadedModel, row: int, co
 
 
 def test_tokens_in_no_known_order_are_refused(student: LoadedModel) -> None:
-    with pytest.raises(InvalidInput, match="no square"):
+    with pytest.raises(InvalidInput, match="do not form a square"):
         lay_out(student, torch.ones(63), {})
 
 
