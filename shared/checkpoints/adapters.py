@@ -1,4 +1,4 @@
-"""Where a checkpoint keeps its LoRA adapter, and what its files say; no torch."""
+"""Where a checkpoint keeps its LoRA adapter, and what its files say, without torch."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
         (length,) = struct.unpack("<Q", prefix)
         if length > MAX_HEADER:
             raise BadCheckpoint(
-                f"{path} is no safetensors file: its header claims {length} bytes. Save the weights again."
+                f"{path} is not a safetensors file: its header claims {length} bytes. Save the weights again."
             )
         if length > size - 8:
             raise BadCheckpoint(f"{path} is truncated inside its header ({size} of {8 + length} bytes): copy it again.")

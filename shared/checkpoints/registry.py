@@ -42,8 +42,8 @@ class CheckpointRegistry:
     def register_base(self, folder: Path) -> str:
         """Publish the student that the service was configured with; returns its version.
 
-        It is ``base``; should another model already own that name (the configured one was changed),
-        ``base-<digest>``. It becomes active only if nothing is active yet.
+        The version is ``base``, or ``base-<digest>`` if another model already has that name, because the configured one
+        was changed. It becomes active only if nothing is active yet.
         """
         files = _base_files(folder)
         verify_loadable(folder, ignore_pickles=True)
@@ -190,8 +190,8 @@ class CheckpointRegistry:
 
 
 def _base_files(folder: Path) -> list[Path]:
-    """What of a model folder from a hub is needed: weights and small text files, not pickles, ONNX or other exports
-    beside them.
+    """The files that are needed of a hub's model folder: weights and small text files, not pickles, ONNX or other
+    exports beside them.
     """
     if not folder.is_dir():
         raise BadCheckpoint(

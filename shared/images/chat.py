@@ -81,8 +81,8 @@ class ChatImages:
                 return url, decode_image(from_data_url(url), self._limits)
             if self._web is None:
                 raise InvalidInput(
-                    f"{url[:200]} is a web address, and those are not fetched here: send a data URL, or have the "
-                    "operator set MPA_CHAT_IMAGE_URLS=true."
+                    f"{url[:200]} is a web address, and those are not fetched here: send a data URL, or ask the "
+                    "operator to set MPA_CHAT_IMAGE_URLS=true."
                 )
             data = self._web.fetch(url)
             return to_data_url(data), decode_image(data, self._limits)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def read_samplings(
     request: ChatRequest, *, default_tokens: int = DEFAULT_MAX_TOKENS, plain_text_only: str
 ) -> list[Sampling]:
-    """One sampling a choice. Seeds count up, so that choices differ and a repeated request gives the same ones.
+    """One sampling per choice. Seeds count up, so that choices differ and a repeated request gives the same ones.
 
     ``plain_text_only`` is the refusal of another ``response_format``. Raises InvalidInput.
     """

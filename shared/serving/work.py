@@ -57,7 +57,7 @@ class StreamPiece:
 
 
 class AnswerWork:
-    """One request: a prompt and one sampling a choice. All are decoded in one batch, and so by one checkpoint.
+    """One request: a prompt and one sampling per choice. All are decoded in one batch, and so by one checkpoint.
 
     ``on_piece``, if given, is called with every part of the answer, on the model's thread.
     """

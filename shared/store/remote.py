@@ -57,7 +57,7 @@ def typed_errors(url: str) -> Iterator[None]:
     except _ABSENT as error:
         if error.filename is not None:  # only local files have one, so this does not concern the object
             raise Unavailable(
-                f"The artifact store {url} cannot be used, because a file of this machine is missing ({error}): where "
+                f"The artifact store {url} cannot be used, because a file of this machine is missing ({error}): if "
                 "it is the token of AWS_WEB_IDENTITY_TOKEN_FILE, mount it."
             ) from error
         if error_code(error) == "NoSuchBucket":

@@ -129,12 +129,12 @@ class Store:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 
     def list(self, prefix: str) -> Names:
-        """All keys below ``prefix``, sorted, but for unfinished writes."""
+        """All keys below ``prefix``, sorted, without unfinished writes."""
         keys = (entry.key for entry in self.entries(prefix))
         return sorted(key for key in keys if not key.rpartition("/")[2].startswith(TEMPORARY))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        """All objects below ``prefix``, temporary files of unfinished writes too, in no order."""
+        """All objects below ``prefix``, including temporary files of unfinished writes, in no particular order."""
         if self._local is not None:
             for path in (self._path(prefix) if prefix else self._local).rglob("*"):
                 try:
