@@ -43,7 +43,7 @@ class Exit(IntEnum):
 
 
 def load_settings() -> ClientSettings:
-    """Settings from the environment; a running ``mpa up`` in the data folder supplies what the environment does not."""
+    """Settings from the environment; a running ``mpa up`` in the data folder supplies the rest."""
     settings = read_settings(ClientSettings)
     endpoints = settings.data_dir / "endpoints.json"
     if endpoints.exists():

@@ -29,7 +29,7 @@ from shared.vlm.probe import AttentionProbe
 
 
 def lifespan(settings: StudentSettings) -> Lifespan:
-    """Loads the engine and starts what works beside it. If any part fails, closes the parts that were open already."""
+    """Loads the engine and starts the parts beside it. If one of them fails, closes those that are already open."""
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:

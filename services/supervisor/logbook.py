@@ -61,5 +61,5 @@ class LogBook:
         except (
             OSError,
             ValueError,
-        ):  # nobody reads our output any more (`mpa up | head`); the file gets the line
+        ):  # nobody reads our output now (`mpa up | head`); the file gets the line
             pass

@@ -22,7 +22,7 @@ RESTART_BACKOFF = Backoff(0.5, 15.0)
 
 
 class NotReady(MPAError):
-    """A service did not become ready: it ended again and again, or time ran out."""
+    """A service did not become ready: it ended repeatedly, or time ran out."""
 
     status, slug, title = 503, "not-ready", "A service did not start"
 

@@ -1,1 +1,1 @@
-"""Teacher service: a big vision-language model behind OpenAI chat completions: vLLM, or transformers as a fall-back."""
+"""Teacher service: a big vision-language model behind OpenAI chat completions: vLLM, or transformers as a fallback."""

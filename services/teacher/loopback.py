@@ -71,7 +71,7 @@ class Loopback:
         return status, content
 
     def _idle_connection(self, port: int) -> _Connection | None:
-        """The last used connection to ``port``. Connections that cannot be used again are closed."""
+        """The most recently used connection to ``port``. Connections that cannot be used again are closed."""
         while self._idle:
             connection = self._idle.pop()
             if connection.port == port and connection.usable:

@@ -1,4 +1,4 @@
-"""The fall-back where vLLM has no wheel: transformers in this process, with one thread that batches by arrival."""
+"""The fallback where vLLM has no wheel: transformers in this process, with one thread that batches by arrival."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TransformersEngine:
     """Loads the model on a thread after ``start``. It is ready when the model is in memory."""
 
     def __init__(self, settings: TeacherSettings) -> None:
-        self.reason = "The model has not been loaded."
+        self.reason = "The model has not been loaded yet."
         self._settings = settings
         self._limits = ImageLimits.from_settings(settings)
         self._timeout = settings.teacher_request_timeout.total_seconds()
@@ -66,7 +66,7 @@ class TransformersEngine:
             raise Unavailable(self.reason, retry_after=RETRY_AFTER)
         samplings = read_samplings(
             request,
-            plain_text_only="the transformers engine cannot hold answers to a format: drop the field, or run the "
+            plain_text_only="the transformers engine cannot enforce a format: drop the field, or run the "
             "teacher with MPA_TEACHER_ENGINE=vllm.",
         )
         model.check_room()
@@ -124,4 +124,4 @@ class TransformersEngine:
 
 def _check_room(waiting: int) -> None:
     if waiting >= MAX_QUEUED:
-        raise Busy(f"{waiting} requests wait, and no more are taken: retry later.", retry_after=RETRY_AFTER)
+        raise Busy(f"{waiting} requests are waiting, and no more are accepted: retry later.", retry_after=RETRY_AFTER)

@@ -58,7 +58,7 @@ def evaluate(
     async def measure(settings: ClientSettings) -> dict[str, Any] | None:
         items = load_benchmark(benchmark, annotations, images, split=split, needs_answers=not predict_only)
         own = settings.api_key.get_secret_value() if settings.api_key and not endpoint else None
-        key = os.environ.get("MPA_EVALUATE_API_KEY") or own  # our own key is never sent to a foreign endpoint
+        key = os.environ.get("MPA_EVALUATE_API_KEY") or own  # our own key is never sent to someone else's endpoint
         asked = {
             "benchmark": benchmark,
             "annotations": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in annotations},

@@ -123,7 +123,9 @@ def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bo
     subtype = str(body.get("data_subtype", ""))
     _same_split(str(path), subtype, split)
     if labels and str(labels[0][1].get("data_subtype", "")) != subtype:
-        raise InvalidInput(f"{path} is of {subtype!r}, {labels[0][0]} of another split: give two files of one split.")
+        raise InvalidInput(
+            f"{path} is of {subtype!r}, but {labels[0][0]} is of another split: give two files of one split."
+        )
     for where, record in _listed(body, "questions", path):
         label = by_id.get(text_of(record, "question_id", where), {})
         number = text_of(record, "image_id", where)

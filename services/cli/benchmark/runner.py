@@ -1,8 +1,8 @@
 """Ask an endpoint the questions of a benchmark, keep every prediction, and score them.
 
-A run is a folder: ``run.json`` (what was asked of which endpoint), ``predictions.jsonl`` (one line a question, appended
-as answers come, so that a second call continues where the first one stopped), ``scores.json`` and, for benchmarks with
-a server, ``submission.json``.
+A run is a folder: ``run.json`` (which questions went to which endpoint), ``predictions.jsonl`` (one line per question,
+appended as answers come, so that a second call continues where the first one stopped), ``scores.json`` and, for
+benchmarks with a server, ``submission.json``.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ async def answer_all(
 ) -> dict[str, str]:
     """Predictions by question id; questions already in ``folder`` are not asked again.
 
-    Raises InvalidInput if ``folder`` holds another run or the endpoint changed its checkpoint meanwhile, and what the
-    endpoint raises for longer than a passing fault (answers so far are kept).
+    Raises InvalidInput if ``folder`` holds another run or the endpoint changed its checkpoint meanwhile, and the
+    endpoint's error if it lasts longer than a passing fault (answers so far are kept).
     """
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(folder / "run.json", run)

@@ -1,4 +1,4 @@
-"""A student service of its own for one checkpoint folder, for as long as something asks it."""
+"""A separate student service for one checkpoint folder, for as long as it is needed."""
 
 from __future__ import annotations
 

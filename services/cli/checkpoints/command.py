@@ -1,4 +1,4 @@
-"""The commands about checkpoints: what the student has, what it serves, and how that changes."""
+"""The commands about checkpoints: list them, show what serves, and change it."""
 
 from __future__ import annotations
 

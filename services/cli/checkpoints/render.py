@@ -1,4 +1,4 @@
-"""Checkpoints, the rollout and the canary as a person reads them in a terminal."""
+"""Shows checkpoints, the rollout and the canary in a terminal."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def skipped(check: str, found: str) -> Finding:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Run a blocking call on a thread that no exit waits for: a hung disk must not hang the command."""
+    """Run a blocking call on a thread that the exit does not wait for: a hung disk must not hang the command."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 

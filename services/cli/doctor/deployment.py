@@ -24,8 +24,9 @@ ROUTES = {"teacher": "/v1/models", "student": "/v1/models", "parity": "/v1/tasks
 
 @dataclass(frozen=True)
 class Service:
-    """What a service answered. ``alive`` is None if it is not MPA's, or if its release does not report it. ``problem``
-    says why no answer came. ``ahead``: seconds by which its clock is ahead of ours, as far as a Date header tells.
+    """What a service answered. ``alive`` is None if the service is not MPA's, or if its release does not report it.
+    ``problem`` says why no answer came. ``ahead``: seconds by which its clock is ahead of ours, as far as
+    a Date header shows.
     """
 
     name: str
@@ -109,7 +110,7 @@ def _health(response: httpx.Response) -> Health | None:
 
 
 def _ahead(date: str | None, now: float) -> float | None:
-    """A Date header is cut to the second and took time to arrive: a difference that this explains counts as none."""
+    """A Date header is cut to the second and takes time to arrive. A difference that this explains counts as none."""
     try:
         told: datetime | None = parsedate_to_datetime(date) if date else None
     except ValueError:

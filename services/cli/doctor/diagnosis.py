@@ -35,7 +35,7 @@ async def diagnose(settings: ClientSettings, seconds: float, skip: Sequence[str]
 
 
 def make_checks(settings: ClientSettings, services: dict[str, Service], seconds: float) -> list[Check]:
-    """All checks. They are independent: none needs what another one finds."""
+    """All checks. They are independent: none needs the findings of another."""
     workers = _Once(lambda: living_workers(settings.redis_url, seconds))
 
     def open_store() -> Store:

@@ -44,7 +44,7 @@ async def teacher_findings(teacher: ChatClient) -> list[Finding]:
         return [
             broken(
                 "teacher's answer",
-                f"two very different pictures get {_text(first)!r} with equal probabilities: it sees neither",
+                f"two very different pictures get {_text(first)!r} with equal probabilities: it sees neither of them",
                 "Serve a vision model, with its own chat template: this endpoint drops the image.",
             )
         ]

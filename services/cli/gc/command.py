@@ -1,4 +1,4 @@
-"""`mpa gc`: list, and with --delete remove, what no job needs any more in the artifact store."""
+"""`mpa gc`: list, and with --delete remove, what no job needs any longer in the artifact store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gc(
     older_than: Annotated[str, typer.Option(help="Minimum age, such as 12h or 7d; at least an hour.")] = "7d",
     as_json: Json = False,
 ) -> None:
-    """List what no job needs any more (docs/storage.md). Needs MPA_STORE and MPA_REDIS_URL, but no service.
+    """List what no job needs any longer (docs/storage.md). Needs MPA_STORE and MPA_REDIS_URL, but no service.
 
     Exit codes: 0 done, even if nothing was found; 1 error; 2 bad input; 3 Redis or the store is unreachable.
     """
@@ -37,7 +37,7 @@ def gc(
             found = garbage(await take_stock(store, jobs), seconds)
             async for removal in sweep(store, jobs, found, seconds) if delete else _each(found):
                 removals.append(removal)
-                if not as_json:  # at once: what was deleted is known even if the rest fails
+                if not as_json:  # at once, so that the user knows what was deleted even if the rest fails
                     typer.echo(f"{removal.kind:<11}{removal.bytes:>14,} B  {removal.prefix}  ({removal.why})")
         finally:
             await jobs.aclose()

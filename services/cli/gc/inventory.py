@@ -19,7 +19,7 @@ from shared.store import Entry, Store
 
 
 async def take_stock(store: Store, jobs: JobStore, clock: Clock = time.time) -> Inventory:
-    """Raises Unavailable if Redis or the store does not answer: nothing is guessed."""
+    """Raises Unavailable if Redis or the store does not answer: it never guesses."""
     return await _stock(store, jobs, await _entries(store, ""), clock)
 
 

@@ -1,6 +1,6 @@
-"""What no job needs any more in the artifact store: a pure decision over an inventory.
+"""What no job needs any longer in the artifact store: a pure decision over an inventory.
 
-Unknown objects are kept. A checkpoint with a card is kept for ever, so the active version, the one that a rollback
+Unknown objects are kept. A checkpoint with a card is kept forever, so the active version, the one that a rollback
 returns to, bases and parents are never garbage. Nothing of an unfinished job is garbage either.
 """
 

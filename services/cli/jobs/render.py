@@ -1,4 +1,4 @@
-"""Job statuses and pairs as a person reads them in a terminal."""
+"""Shows job statuses and pairs in a terminal."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 
 def rounds_table(rounds: list[RoundReport]) -> Table:
-    """What each round found and made, and why another one followed or none."""
+    """What each round found and made, and why another one followed or not."""
     table = Table(
         "round", "pairs", "disparity", "candidate", "held-out", "gain", "new pairs", "then", box=None, pad_edge=False
     )

@@ -14,17 +14,17 @@ from shared.vlm.sampling import Sampling
 
 
 async def read_question(messages: Sequence[ChatMessage], images: ChatImages) -> Question:
-    """Decode the images of a conversation, off the event loop. Raises InvalidInput: which image is wrong, and why."""
+    """Decode the images of a conversation off the event loop. Raises InvalidInput naming the wrong image and why."""
     return Question(*await images.read_aside(messages))
 
 
 def wanted_version(model: str) -> str | None:
-    """``student@job-x`` asks version ``job-x``; ``student`` asks the version that serves."""
+    """``student@job-x`` asks for version ``job-x``; ``student`` asks for the version that serves."""
     return model.partition("@")[2] or None
 
 
 def read_samplings(request: ChatRequest, settings: StudentSettings) -> list[Sampling]:
-    """One sampling a choice. Raises NotFound for another model's name, InvalidInput for what is not possible."""
+    """One sampling per choice. Raises NotFound for another model's name, InvalidInput for what is not possible."""
     if request.model.partition("@")[0] != settings.student_name:
         raise NotFound(f"The model {request.model!r} does not exist here: use {settings.student_name!r}.")
     wanted = request.max_completion_tokens or request.max_tokens

@@ -18,16 +18,16 @@ from shared.vlm.scoring import Score
 
 
 class WeightsLost(MPAError):
-    """Neither the new weights nor the old ones are whole in memory, so the engine must not answer any more."""
+    """Neither the new weights nor the old ones are whole in memory, so the engine must stop answering."""
 
     status, slug, title = 503, "weights-lost", "The student has no weights"
 
 
 def check_room(waiting: int, limit: int) -> None:
-    """Raises Busy if ``waiting`` requests are as many as ``limit`` allows."""
+    """Raises Busy if there are ``limit`` or more ``waiting`` requests."""
     if waiting >= limit:
         raise Busy(
-            f"{waiting} requests wait or are in work, the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): retry later.",
+            f"{waiting} requests are waiting or running; the limit is {limit} (MPA_STUDENT_QUEUE_SIZE): retry later.",
             retry_after=1.0,
         )
 
@@ -57,7 +57,7 @@ class Scored:
 
 
 class Watcher(Protocol):
-    """Is called as an engine works, on any thread."""
+    """An engine calls it as it works, on any thread."""
 
     def batch(self, answers: int, waits: Sequence[float]) -> None:
         """A batch of that many ``answers`` begins. ``waits``: seconds that its requests waited, where that is known."""
@@ -101,7 +101,7 @@ class Engine(Protocol):
         """Why ``score`` is off, as the check at the start found; empty if it is on."""
 
     async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
-        """One answer a sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
+        """One answer per sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
 
     def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
         """The same answers piece by piece, as they are decoded; closing the generator ends the work."""

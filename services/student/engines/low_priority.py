@@ -17,7 +17,7 @@ NICENESS = 10
 
 
 async def in_quiet_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As asyncio.to_thread, on a new thread to which the kernel prefers all others (on Linux)."""
+    """Like asyncio.to_thread, but on a new thread that yields to all others (on Linux)."""
     context = copy_context()  # so that its log lines belong to the caller's request and trace
     pool = ThreadPoolExecutor(1, "student-load", initializer=_lower_priority)
     try:

@@ -31,10 +31,10 @@ class EngineMetrics:
             registry=registry,
             buckets=WAIT_SECONDS,
         )
-        self._queued = Gauge("mpa_student_queued_requests", "Requests that wait for a batch", registry=registry)
+        self._queued = Gauge("mpa_student_queued_requests", "Requests waiting for a batch", registry=registry)
         self._swaps = Histogram(
             "mpa_student_swap_seconds",
-            "Time to change the checkpoint that serves: loaded, tried and switched",
+            "Time to change the checkpoint that serves: to load it, try it and switch",
             ("result",),
             registry=registry,
             buckets=LONG_SECONDS,

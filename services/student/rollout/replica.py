@@ -135,7 +135,7 @@ class Replica:
                     await step()
                 except MPAError as error:
                     log.error("Cannot follow the registry: %s", error.detail)
-                except Exception:  # a store raises anything, and the next attempt may succeed
+                except Exception:  # a store may raise anything, and the next attempt may succeed
                     log.exception("The registry cannot be read")
             self._beat.set()
 

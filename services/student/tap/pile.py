@@ -1,9 +1,9 @@
 """The pile that the traffic tap fills in the store, bounded in size and age.
 
-Layout: ``traffic/<student>/<hour>/<sha256>.<ending>``, one file an image, so an image that is asked about often is kept
-once an hour. If questions are kept, ``<sha256>-<id>.json`` (image, question, checkpoint, time) is beside it. Folders
-are hours (UTC). What is too old or too much is deleted an hour at a time, the oldest first. The present hour is never
-deleted: once it alone fills the pile, it takes no more images.
+Layout: ``traffic/<student>/<hour>/<sha256>.<ending>``, one file per image, so an image that is often asked about is
+kept once an hour. If questions are kept, ``<sha256>-<id>.json`` (image, question, checkpoint, time) is
+beside it. Folders are hours (UTC). What is too old or too much is deleted an hour at a time, the oldest first. The
+current hour is never deleted: once it fills the whole pile, it takes no more images.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class TrafficTap:
         return self._settings.student_tap_share > 0
 
     def offer(self, question: Question, checkpoint: str) -> None:
-        """Keep this request, if it is one of the share. Returns at once and never raises."""
+        """Keep this request if it belongs to the share. Returns at once and never raises."""
         if not self.on or self._random.random() >= self._settings.student_tap_share:
             return
         tapped = _tapped(question, checkpoint)
@@ -136,7 +136,7 @@ class TrafficTap:
 
 
 def without_metadata(image: Image.Image, question: str | None) -> tuple[Image.Image, str | None]:
-    """A ready-made filter. Filtered images are written anew from their pixels, without place, camera or comments."""
+    """A ready-made filter. Filtered images are written anew from their pixels, without location, camera or comments."""
     return image, question
 
 

@@ -111,7 +111,7 @@ class ModelProcess:
         self._engine: TransformersEngine
 
     def run(self) -> None:
-        """Read frames until the service is gone, or says ``close``: then the running batch is finished first."""
+        """Read frames until the service is gone or says ``close``. On ``close``, finish the running batch first."""
         rare = {"start": self._start, "swap": self._swap, "switch_back": self._switch_back, "score": self._score}
         while (read := self._line.read()) is not None:
             head, payload = read
@@ -222,7 +222,7 @@ def main() -> None:
             ModelProcess(Line(connection)).run()
         except OSError:  # the service is gone
             os._exit(1)
-    os._exit(0)  # a load that nobody waits for any more must not keep the process alive
+    os._exit(0)  # a load that nobody waits for must not keep the process alive
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class ModelChild:
             self._forget(number)
 
     def cancel(self, number: int) -> None:
-        if not self.ended.is_set():  # not awaited: the frame is tiny, and a call has one at most
+        if not self.ended.is_set():  # not awaited: the frame is tiny, and a call sends at most one
             self._writer.write(frame({"do": "cancel", "id": number}))
 
     async def close(self) -> None:

@@ -43,7 +43,7 @@ from shared.vlm.sampling import Sampling
 
 log = logging.getLogger(__name__)
 TRIES = 20
-"""A request survives this many swaps in a row to another processor; each one costs it a try."""
+"""A request is encoded at most this many times: again after each swap to another processor."""
 CANCEL_SECONDS = 10.0
 RESTART_BACKOFF = Backoff(0.5, 30.0)
 STABLE_SECONDS = 30.0
@@ -157,7 +157,7 @@ class ProcessEngine:
             try:
                 while (piece := await pieces.get()) is not None:
                     yield piece
-                with suppress(Stale):  # raised only before the first piece
+                with suppress(Stale):  # only raised before the first piece
                     await answering
                     return
             finally:

@@ -80,7 +80,7 @@ class TransformersEngine:
 
     @property
     def serving(self) -> Serving:
-        """The checkpoint that answers, as one: version and model never of two."""
+        """The checkpoint that answers: its version and model, which always belong together."""
         return self._model.serving
 
     @property
@@ -101,7 +101,7 @@ class TransformersEngine:
         return Answered(version, answers)
 
     def submit(self, work: AnswerWork) -> None:
-        """Queue work on a prompt prepared before; its ``done`` tells the rest. Raises Busy, Unavailable."""
+        """Queue work on a prompt that is already prepared; its ``done`` holds the outcome. Raises Busy, Unavailable."""
         self._model.submit(work)
 
     async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
@@ -119,7 +119,7 @@ class TransformersEngine:
         return await self.score_prepared([(p, answers) for p, (_, answers) in zip(prepared, items, strict=True)])
 
     async def score_prepared(self, items: Sequence[tuple[Fitting, Sequence[str]]]) -> Scored:
-        """As ``score``, for prompts prepared before."""
+        """As ``score``, for prompts that are already prepared."""
         pairs = [(prompt, answer) for prompt, answers in items for answer in answers]
         size = self._settings.student_max_batch
         for _ in range(MIXED_VERSIONS_TRIES):
@@ -128,13 +128,13 @@ class TransformersEngine:
             if len(versions) == 1:
                 flat = iter(score for _, scores in found for score in scores)
                 return Scored(versions.pop(), [[next(flat) for _ in answers] for _, answers in items])
-        raise Unavailable("The checkpoint changed again and again while this was scored: retry.", retry_after=1.0)
+        raise Unavailable("The checkpoint changed repeatedly while this was scored: retry.", retry_after=1.0)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:
         if self._settings.student_swap == "in_place":
             await self._swap_in_place(version, folder, smoke)
             return
-        self._held = None  # three checkpoints never share the memory
+        self._held = None  # there are never three checkpoints in memory
         serving = self._model.serving.loaded
         loaded = await in_quiet_thread(load_checked, self._settings, folder, smoke, like=serving)
         await self._switch(self._serving(version, loaded))

@@ -18,7 +18,7 @@ from shared.errors import BadCheckpoint
 
 
 def check_fits(model: Any, serving: Path, folder: Path) -> None:
-    """Raises BadCheckpoint unless the weights in ``folder`` can take the place of the ``model``'s, which came from
+    """Raises BadCheckpoint unless the weights in ``folder`` can replace those of ``model``, which came from
     ``serving``.
 
     Names and shapes must be the model's own (tied weights may be stored once), the configuration the same, and no value
@@ -31,14 +31,14 @@ def check_fits(model: Any, serving: Path, folder: Path) -> None:
     missing = _missing(model, places.values())
     if unknown or missing:
         raise BadCheckpoint(
-            f"{folder} cannot be loaded in place: {_some(missing) or 'nothing'} is missing in it, "
+            f"{folder} cannot be loaded in place: {_some(missing) or 'nothing'} is missing from it, "
             f"{_some(unknown) or 'nothing'} is unknown to the model. Serve it with MPA_STUDENT_SWAP=double_buffer."
         )
     found = {name: place for name, place in places.items() if place is not None}
     for name, info in table.items():
         if tuple(info.shape) != tuple(found[name].shape) or info.dtype not in STORED:
             raise BadCheckpoint(
-                f"{folder}: {name} is {info.dtype} {list(info.shape)}, the model wants "
+                f"{folder}: {name} is {info.dtype} {list(info.shape)}, but the model needs "
                 f"{list(found[name].shape)} of floats."
             )
     # In the dtype it serves in: what fits bfloat16 may be infinite in float16.
@@ -79,7 +79,7 @@ def _missing(model: Any, found: Iterable[Tensor | None]) -> list[str]:
 
 
 def _check_config(serving: Path, folder: Path) -> None:
-    """Equal shapes do not make equal models: a rope base or a norm's epsilon stands only in the configuration."""
+    """Equal shapes do not make equal models: a rope base or a norm's epsilon is only in the configuration."""
     old, new = (essence(json.loads((path / "config.json").read_text())) for path in (serving, folder))
     if old != new:
         names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

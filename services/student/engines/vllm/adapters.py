@@ -162,4 +162,4 @@ class Adapters:
         except (TimeoutError, Unavailable) as error:
             log.warning("The adapter %s may still be in vLLM's memory: %s", served.model, error)
         except MPAError as error:
-            log.debug("vLLM does not know %s any more: %s", served.model, error.detail)
+            log.debug("vLLM no longer knows %s: %s", served.model, error.detail)

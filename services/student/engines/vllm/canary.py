@@ -61,7 +61,7 @@ class VllmCandidate:
 
     @property
     def _gone(self) -> str:
-        return f"{self.version} is not a candidate any more: it was closed, or the weights that it adapts were swapped."
+        return f"{self.version} is no longer a candidate: it was closed, or the weights that it adapts were swapped."
 
     def _pick(self) -> Served:
         if not self._adapters.holds(self._served):

@@ -35,7 +35,7 @@ def check_same_start(started_with: Mapping[str, str], folder: Path) -> None:
         if started_with.get(name) != found.get(name):
             how = "is missing" if name not in found else "is new" if name not in started_with else "differs"
             raise BadCheckpoint(
-                f"{folder} cannot be swapped into a running vLLM: its {name} is not that of the serving checkpoint (it "
+                f"{folder} cannot be swapped into a running vLLM: its {name} is not the serving checkpoint's (it "
                 f"{how}), and vLLM keeps what it started with. Start a student service with this checkpoint as "
                 "MPA_STUDENT_MODEL, or serve it with MPA_STUDENT_ENGINE=transformers."
             )

@@ -17,7 +17,7 @@ class SwapGate:
 
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
-        """Wait while the gate is closed, then be inside."""
+        """Wait while the gate is closed, then enter."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._closed)
             self._inside += 1

@@ -26,7 +26,7 @@ Pick = Callable[[], Served]
 
 
 class VllmRequests:
-    """Requests pass ``gate`` together; at most MPA_STUDENT_QUEUE_SIZE of them are in work."""
+    """Requests pass ``gate`` together; at most MPA_STUDENT_QUEUE_SIZE of them are in progress."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class VllmRequests:
         return Scored(served.version, scores)
 
     async def one_answer(self, served: Served, question: Question, sampling: Sampling) -> Generated:
-        """Ask without gate and count: for callers that have passed both, or need neither."""
+        """Ask without the gate and the limit: for callers that have passed both, or need neither."""
         return read_answer(await self._child.chat(chat_body(served.model, question, sampling)), self._eos)
 
     async def one_score(self, served: Served, question: Question, answer: str) -> Score:

@@ -132,7 +132,7 @@ class VllmChild:
         await self._control("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     async def unload_adapter(self, name: str) -> None:
-        """Let new requests name it no longer. It stays in memory. Raises InvalidInput if vLLM does not know it."""
+        """Stop new requests from naming it. It stays in memory. Raises InvalidInput if vLLM does not know it."""
         await self._control("/v1/unload_lora_adapter", {"lora_name": name})
 
     async def adapters(self) -> list[int]:
@@ -151,7 +151,7 @@ class VllmChild:
         return "; ".join(dict.fromkeys(text for text in reply["results"] if text))
 
     async def _reset_prefix_cache(self) -> None:
-        """Retry until vLLM does it, which it refuses while a request holds a block. Raises Unavailable."""
+        """Retry until vLLM does it. It refuses while a request holds a block. Raises Unavailable."""
         deadline = time.monotonic() + DRAIN_SECONDS
         while (await self._control("/reset_prefix_cache")).get("success") is False:
             if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Questions that show whether vLLM answers as the checkpoint was trained to, and scores what it writes rightly."""
+"""Questions that show whether vLLM answers as the checkpoint was trained to, and scores its own answers correctly."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ REFUSED = (400, 404, 413, 422)
 
 
 class Misaligned(MPAError):
-    """vLLM's log-probabilities of a prompt do not belong to the tokens that they should."""
+    """vLLM's log-probabilities of a prompt belong to the wrong tokens."""
 
     status, slug, title = 502, "misaligned-scores", "The scores cannot be trusted"
 
@@ -117,7 +117,7 @@ def read_score(reply: dict[str, Any], answer: str, ids: Sequence[int], words: Se
     if start is None or len(prompt) != len(values):
         raise Misaligned(
             f"The tokens of the answer {answer!r} are not found in its prompt: the model's chat template changes it. "
-            " Score with MPA_STUDENT_ENGINE=transformers."
+            "Score with MPA_STUDENT_ENGINE=transformers."
         )
     logprobs = []
     for place, token in enumerate(ids, start):

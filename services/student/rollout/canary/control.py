@@ -64,7 +64,7 @@ class CanaryControl:
         async with self._changing, self._rollout.exclusive() as deadline:
             pointer = await asyncio.to_thread(self._active)
             if request.version == pointer.version:
-                raise Conflict(f"{request.version} is active already: a canary needs another version.")
+                raise Conflict(f"{request.version} is already active: a canary needs another version.")
             if self._rollout.engine.version != pointer.version:
                 raise Conflict(f"This replica does not serve {pointer.version} yet: retry when it has converged.")
             latest = await self.latest()

@@ -129,7 +129,7 @@ class Router:
 
     @contextmanager
     def _failures(self, version: str) -> Iterator[None]:
-        """Count the requests that a version fails. A request that is wrong itself, or was given up, does not count."""
+        """Count the requests that a version fails. An invalid or abandoned request does not count."""
         try:
             yield
         except InvalidInput:
@@ -148,7 +148,7 @@ class Router:
             tally.latencies.observe(seconds)
 
     def _tally_of(self, version: str) -> VersionTally | None:
-        """The counts of ``version`` in the canary; None if it takes no part in one."""
+        """The counts of ``version`` in the canary; None if it does not take part in one."""
         if self.candidate is None:
             return None
         canary, tally = self.candidate.canary, self.candidate.tally

@@ -118,7 +118,7 @@ async def test_a_candidate_that_somebody_promoted_meanwhile_needs_no_place(
     api: ParityClient, work: ShardWork, spec: Spec, student: Model
 ) -> None:
     job = await in_second_round(api, work, spec(rounds=TWO))
-    student[0].version, student[0].occupied = "job-1", "job-1 is active already: a canary needs another version."
+    student[0].version, student[0].occupied = "job-1", "job-1 is already active: a canary needs another version."
     await work.run(job.id, SHARDS)
     assert (await api.job(job.id)).shards.done == 1
 

@@ -102,7 +102,7 @@ async def test_one_shot_pairs_are_held_to_the_whole_schema(bench: Bench) -> None
 
 @pytest.mark.parametrize("mode", ["two_step", "one_shot"])
 async def test_an_endpoint_that_refuses_forms_is_asked_in_plain_words_from_then_on(bench: Bench, mode: str) -> None:
-    refusal = "response_format: the transformers engine cannot hold answers to a format."
+    refusal = "response_format: the transformers engine cannot enforce a format."
     bench.model.refusal = lambda body: refusal if "response_format" in body else None
     annotator = bench.annotator(mode=mode)
     expected = TWO if mode == "two_step" else TWO_ANSWERED

@@ -272,7 +272,7 @@ async def test_a_checkpoint_with_another_chat_template_is_refused(
     folder = changed(tmp_path / "template", 0.0)
     with (folder / "chat_template.jinja").open("a") as template:
         template.write("{{ 'Answer:' }}")
-    with pytest.raises(BadCheckpoint, match=r"its chat_template\.jinja is not that of the serving checkpoint"):
+    with pytest.raises(BadCheckpoint, match=r"its chat_template\.jinja is not the serving checkpoint's"):
         await engine.swap("template", folder, None)
     assert engine.version == "base" and await texts(engine, cases) == [a.text for a in reference["base"]]
 

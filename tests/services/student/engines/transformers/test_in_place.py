@@ -91,9 +91,9 @@ def with_another_shape(tensors: dict[str, Any]) -> None:
     ("change", "words"),
     [
         (with_nan, "NaN or infinite"),
-        (without_one, "is missing in it"),
+        (without_one, "is missing from it"),
         (with_another, r"adapter.weight is unknown to the model"),
-        (with_another_shape, "the model wants"),
+        (with_another_shape, "but the model needs"),
     ],
 )
 async def test_weights_that_do_not_fit_are_refused_untouched(

@@ -205,7 +205,7 @@ async def test_an_aborted_canary_leaves_vllm(replica: Running, engine: VllmEngin
     assert await texts(engine, world.cases) == world.said("base")
     candidate = await engine.beside("second", world.registry.local("second"), None)
     await candidate.close()
-    assert not candidate.alive and "second is not a candidate any more" in candidate.trouble
+    assert not candidate.alive and "second is no longer a candidate" in candidate.trouble
     with pytest.raises(Unavailable, match="Ask again"):
         await candidate.answer(world.cases[0].question, [GREEDY])
     assert await texts(engine, world.cases) == world.said("base")
