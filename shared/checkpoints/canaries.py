@@ -1,4 +1,4 @@
-"""The canary of a student in the artifact store: which version serves beside the active one, and to what share.
+"""The canary of a student in the artifact store: which version serves beside the active one, and which share it serves.
 
 Every change is claimed as ``checkpoints/<student>/.canaries/<revision>.json`` with create-if-absent, so of a promotion
 and an abort at the same moment exactly one happens; ``canary.json`` is the copy of the latest one for readers.
@@ -88,7 +88,7 @@ class CanaryRegistry:
         return self._commit(decide)
 
     def end_private(self, by: str, reason: str) -> bool:
-        """End the private candidate that ``by`` began, if it runs; the replicas free it when they look next."""
+        """End the private candidate that ``by`` began, if it runs; the replicas free it when they next look."""
         latest = self.latest()
         if latest is None or latest.state.is_final or not latest.is_private or latest.started_by != by:
             return False

@@ -125,7 +125,7 @@ class CheckpointRegistry:
         return self._store.open_local(self._prefix(version))
 
     def active(self) -> ActivePointer:
-        """Which version should serve; raises NotFound while none was ever set."""
+        """Which version should serve; raises NotFound if none was ever set."""
         return self._promotions.latest_or_raise().pointer
 
     def set_active(self, version: str, by: str) -> ActivePointer:
@@ -140,8 +140,8 @@ class CheckpointRegistry:
                 return claimed
 
     def rollback(self, by: str) -> ActivePointer:
-        """Point to the version before the active one; repeated calls walk further back. Raises Conflict where
-        nothing is left.
+        """Point to the version before the active one; repeated calls walk further back. Raises Conflict if
+        there is no earlier one.
         """
         while True:
             current = self._promotions.latest_or_raise()

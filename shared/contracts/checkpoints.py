@@ -97,7 +97,7 @@ class ActivateRequest(Contract):
     deadline_seconds: float | None = Field(
         None,
         gt=0,
-        description="answer by then, swapped or refused; at most (and by default) the service's swap timeout",
+        description="time until the answer, swapped or refused; at most (and by default) the service's swap timeout",
     )
 
 

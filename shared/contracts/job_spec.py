@@ -110,19 +110,19 @@ class LossSpec(Contract):
         "allows",
     )
     weigh_by: list[Discrepancy] = Field(
-        [], description="discrepancies that a disparity pair's weight grows with; not given: as the preset"
+        [], description="discrepancies that a disparity pair's weight grows with; default: the preset's value"
     )
-    consistency: float = Field(0.0, ge=0, description="λ of the output consistency term; not given: as the preset")
+    consistency: float = Field(0.0, ge=0, description="λ of the output consistency term; default: the preset's value")
     consistency_by: Literal["auto", "top_k", "candidates"] = Field(
         "auto",
         description="top_k needs one tokenizer for both models and a teacher with logprobs; candidates needs votes; "
         "auto: top_k for the pairs that have it, else candidates",
     )
     rationale: float = Field(
-        0.0, ge=0, description="λ of the cross-entropy of the teacher's rationale; not given: as the preset"
+        0.0, ge=0, description="λ of the cross-entropy of the teacher's rationale; default: the preset's value"
     )
     attention: float = Field(
-        0.0, ge=0, description="λ of the divergence of the attention maps; not given: as the preset"
+        0.0, ge=0, description="λ of the divergence of the attention maps; default: the preset's value"
     )
 
     @model_validator(mode="before")

@@ -68,12 +68,12 @@ class RoundReport(Stored):
     gain: float | None = None
     good: bool = Field(False, description="whether the candidate passes the gate and is better than the earlier ones")
     goes_on: bool = False
-    reason: str = Field("", description="why another round follows or not, in words")
+    reason: str = Field("", description="why another round follows, or why not, in words")
 
 
 class JobStatus(Contract):
-    """``GET /v1/jobs/{id}``. ``images``, ``shards``, rate and ETA are of the present round; pairs, verdicts and tokens
-    are of all rounds.
+    """``GET /v1/jobs/{id}``. ``images``, ``shards``, rate and ETA are those of the current round; pairs, verdicts and
+    tokens are those of all rounds.
     """
 
     id: str
@@ -102,8 +102,8 @@ class JobStatus(Contract):
     set_url: str | None = None
     checkpoint_url: str | None = None
     last_error: str | None = None
-    waiting_for: str | None = Field(None, description="what the job is waiting for at present, e.g. the teacher")
-    round: int = Field(1, description="the present round")
+    waiting_for: str | None = Field(None, description="what the job is waiting for now, e.g. the teacher")
+    round: int = Field(1, description="the current round")
     rounds: int = Field(1, description="the most rounds that the job may run")
     past_rounds: list[RoundReport] = Field(default_factory=list, description="rounds that are over, if rounds > 1")
     version: int = Field(0, description="grows with every change, and is the ETag")

@@ -46,8 +46,8 @@ class CanaryRequest(Contract):
     """``PUT /v1/rollout/canary``: serve ``version`` beside the active one to ``share`` of the requests.
 
     ``compare``: share of the candidate's greedy answers whose question the active version answers too, in the
-    background, to count agreement. With share 0 the candidate is private: it answers only those who ask for
-    ``student@<version>``, and ends by itself ``lifetime_seconds`` after the last call that asked for it.
+    background, to count agreement. With share 0 the candidate is private: it answers only requests for
+    ``student@<version>``, and the canary ends ``lifetime_seconds`` after the last of them.
     """
 
     version: str = Field(pattern=NAME_PATTERN)
@@ -97,7 +97,7 @@ class Canary(Stored):
 
 
 class VersionStats(Contract):
-    """How one version did during a canary. Latencies in seconds, of whole answers; None before the first."""
+    """How one version did during a canary. Latencies are in seconds, for whole answers; None before the first one."""
 
     version: str
     requests: int = 0

@@ -73,8 +73,8 @@ def add_outage_handlers(
 ) -> None:
     async def on_outage(request: Request, error: Exception) -> Response:
         name = next(name for kind, name in outages.items() if isinstance(error, kind))
-        log.warning("%s %s: %s is away: %s", request.method, request.url.path, name, error)
-        detail = f"{name} cannot be reached at present; nothing that was accepted is lost. Retry in a moment."
+        log.warning("%s %s: %s is unavailable: %s", request.method, request.url.path, name, error)
+        detail = f"{name} cannot be reached now; nothing that was accepted is lost. Retry in a moment."
         return respond(request, Unavailable(detail, retry_after=OUTAGE_RETRY_AFTER))
 
     for kind in outages:

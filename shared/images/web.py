@@ -19,7 +19,7 @@ WEB_SCHEMES = ("http://", "https://")
 
 
 class ImageTimeout(UnreadableImage):
-    """The image did not arrive in time; a later attempt may succeed."""
+    """The image did not arrive in time. A later attempt may succeed."""
 
     slug, title = "image-timeout", "The image did not come in time"
 

@@ -1,4 +1,4 @@
-"""The one thread that runs a model. It batches requests by arrival and chooses the checkpoint anew for every batch."""
+"""The one thread that runs a model. It batches requests by arrival and chooses the checkpoint again for every batch."""
 
 from __future__ import annotations
 

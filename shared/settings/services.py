@@ -21,7 +21,7 @@ from shared.settings.common import (
 
 
 class TeacherSettings(HttpSettings, ChatImageSettings, ProbeSettings):
-    """Teacher service: the supervised vLLM child (or the transformers fall-back) and its HTTP face."""
+    """Teacher service: the supervised vLLM child (or the transformers fallback) and its HTTP interface."""
 
     teacher_port: int = Field(8101, ge=0, description="port of the teacher; 0: any free one")
     teacher_model: str = Field("demo/models/teacher", description="folder or hub id of the L-VLM")

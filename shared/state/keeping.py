@@ -29,8 +29,8 @@ async def keep_lease(
     """Call ``renew`` a few times within each ``ttl`` seconds, and soon after ``changed`` was set, until the block ends.
 
     The call that ends the lease (``complete``, ``finish``, ``release`` …) also ends the renewals. If the lease is lost,
-    the block is cancelled and raises LeaseLost; this includes a Redis that cannot be reached until the lease has
-    expired. Any other error of ``renew`` ends the block in the same way.
+    the block is cancelled and raises LeaseLost; this includes the case that Redis stays unreachable until the
+    lease has expired. Any other error of ``renew`` ends the block in the same way.
     """
     body = asyncio.current_task()
     assert body is not None

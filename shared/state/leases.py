@@ -16,7 +16,7 @@ RETRIES = Backoff(1.0, 60.0)
 
 
 def new_owner() -> str:
-    """A name for this process as a holder of leases, which tells people where it runs."""
+    """A name for this process as a holder of leases; it tells people where the process runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 

@@ -166,7 +166,7 @@ class TrainingRecord(Work):
 class JobInfo(Record):
     """The job as a whole. ``history``: (state, since). ``base_images``: images that were done before this run.
 
-    ``round``: the present round. ``rounds``: the fields of contracts.RoundReport of the rounds that are over.
+    ``round``: the current round. ``rounds``: the fields of contracts.RoundReport of the rounds that are over.
     """
 
     history: tuple[tuple[str, float], ...] = ()
@@ -207,7 +207,7 @@ class Snapshot:
         return self.shards.get(index, ShardRecord())
 
     def round_shards(self) -> dict[int, ShardRecord]:
-        """The shards of the present round by number, including those without a record."""
+        """The shards of the current round by number, including those without a record."""
         return {index: self.shard(index) for index in shards_of_round(self.info.round, self.stored.shards)}
 
 

@@ -89,12 +89,12 @@ def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
 
 
 def train_disparities(snapshot: Snapshot) -> int:
-    """How many disparity pairs of the present round may be trained on."""
+    """How many disparity pairs of the current round may be trained on."""
     return sum(shard.result.train_disparity for shard in snapshot.round_shards().values() if shard.result)
 
 
 def shards_done(snapshot: Snapshot) -> bool:
-    """Whether all shards of the present round are done."""
+    """Whether all shards of the current round are done."""
     return all(shard.status is WorkStatus.DONE for shard in snapshot.round_shards().values())
 
 

@@ -1,3 +1,3 @@
 """Load, prompt, generate and score with Hugging Face vision-language models: one path for student, trainer and
-fall-back teacher.
+fallback teacher.
 """

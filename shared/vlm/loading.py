@@ -56,7 +56,7 @@ class LoadedModel:
 
 
 def pick_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else CPU."""
+    """``auto`` is CUDA if it is available, else CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

@@ -22,7 +22,7 @@ _STILL_IMAGE_TWINS: dict[str, Any] = {"SmolVLMProcessor": Idefics3Processor}
 
 
 def image_processor_of(path: str | Path, *, trust_remote_code: bool = False) -> Any:
-    """The processor in a folder or a hub's repository, without its video part; raises whatever the library does."""
+    """The processor in a folder or a hub's repository, without its video part; raises what the library raises."""
     known = _processor_class(str(path))
     if known is None:
         return _AUTO_PROCESSOR.from_pretrained(str(path), trust_remote_code=trust_remote_code)
