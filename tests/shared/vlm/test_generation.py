@@ -243,5 +243,5 @@ def test_a_streamed_stop_string_never_shows_its_beginning(loaded: LoadedModel, p
 def test_a_broken_folder_is_a_bad_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match="does not load"):
         load_model(tmp_path)
-    with pytest.raises(InvalidInput, match="no dtype"):
+    with pytest.raises(InvalidInput, match="not a dtype"):
         load_model(tmp_path, dtype="int4")
