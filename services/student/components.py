@@ -29,7 +29,7 @@ from shared.vlm.probe import AttentionProbe
 
 
 def lifespan(settings: StudentSettings) -> Lifespan:
-    """Loads the engine and starts the parts beside it. If one of them fails, closes those that are already open."""
+    """Loads the engine and starts the other parts. If one of them fails, closes those that are already open."""
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:

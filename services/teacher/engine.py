@@ -30,5 +30,5 @@ class Engine(Protocol):
         ...
 
     async def metrics(self) -> bytes:
-        """The model server's own metrics in Prometheus' text format; empty if there are none at present."""
+        """The model server's own metrics in Prometheus' text format; empty if there are none now."""
         ...

@@ -14,7 +14,7 @@ JSON_FLAGS = ('--structured-outputs-config={"backend": "xgrammar", "disable_any_
 
 
 def vllm_command(settings: TeacherSettings, port: int, *, on_gpu: bool) -> list[str]:
-    """The server's command line; ``MPA_TEACHER_VLLM_ARGS`` comes last, so that it wins.
+    """The server's command line; ``MPA_TEACHER_VLLM_ARGS`` comes last, so that it takes precedence.
 
     On a GPU the context length is the model's own unless the settings name one, because images take more of a real
     model's tokens than the 1,024 that suit a small CPU.

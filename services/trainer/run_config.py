@@ -39,7 +39,7 @@ class RunConfig:
     set_digest: str
     """Digest of the set that the training began with; "" leaves the check out."""
     tasks_file: Path | None = None
-    """Task profiles beside the built-in ones (MPA_TASKS_FILE)."""
+    """Task profiles besides the built-in ones (MPA_TASKS_FILE)."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (MPA_TRAIN_DEVICE)."""
     threads: int = 1
@@ -73,7 +73,7 @@ class RunConfig:
     accelerate_config: Path | None = None
     """accelerate's configuration of several processes (MPA_TRAIN_ACCELERATE_CONFIG); None: one process."""
     report_to: tuple[str, ...] = ()
-    """Reporters beside the progress file: tensorboard, mlflow, wandb (MPA_TRAIN_REPORT_TO)."""
+    """Reporters besides the progress file: tensorboard, mlflow, wandb (MPA_TRAIN_REPORT_TO)."""
 
     @property
     def step_folder(self) -> Path:
@@ -156,7 +156,7 @@ class Progress:
 
 
 def save(path: Path, value: RunConfig | TrainResult | EvaluationResult | Failure) -> None:
-    """Write ``value`` as JSON; a reader sees all of it or the old file."""
+    """Write ``value`` as JSON; a reader sees either all of it or the old file."""
     write_file(path, to_json(value))
 
 

@@ -92,7 +92,7 @@ def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkI
 
 
 def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
-    """``{"image", "question", "answers": […], "question_id"?, "type"?, "split"?}`` a line."""
+    """``{"image", "question", "answers": […], "question_id"?, "type"?, "split"?}`` on each line."""
     for number, where, record in read_lines(path):
         if "split" in record:
             _same_split(where, str(record["split"]), split)

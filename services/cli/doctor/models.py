@@ -124,4 +124,4 @@ def _bad_answer(name: str, client: ChatClient, reply: ChatReply, why: str) -> Fi
     return broken(name, f"{client.base_url} answers {_text(reply)[:80]!r}: {why}", _SERVER)
 
 
-_SERVER = "Look at the model server: the right weights and dtype, the model's own chat template, and its log."
+_SERVER = "Check the model server: the right weights and dtype, the model's own chat template, and its log."

@@ -41,7 +41,7 @@ class RequestRefused(MPAError):
 
 @dataclass(frozen=True)
 class Patience:
-    """Pauses in seconds. ``server_errors``: how often a request is tried that gets 5xx (except 502-504) or nonsense.
+    """Pauses in seconds. ``server_errors``: how often a request that gets 5xx (except 502-504) or nonsense is tried.
 
     ``overtaken``: how often a request may fail while others succeed in between.
     """

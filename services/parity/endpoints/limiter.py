@@ -31,7 +31,7 @@ class _Waiter:
 
 
 class Slot:
-    """The right to one call. Call ``answered`` or ``overloaded`` if its end tells something about the server's load."""
+    """The right to one call. Call ``answered`` or ``overloaded`` if its outcome tells something about the load."""
 
     def __init__(self, limiter: Limiter, number: int) -> None:
         self._limiter, self._number = limiter, number
@@ -122,7 +122,7 @@ class Limiter:
             asyncio.get_running_loop().call_later(pause + TIMER_SLACK, self._grant)
 
     def _cut(self, number: int, why: str) -> None:
-        """Halve, unless this call began before the last halving: then it says nothing about the present limit."""
+        """Halve, unless this call began before the last halving: then it says nothing about the current limit."""
         if number <= self._last_cut:
             return
         before, self.limit = self.limit, max(1.0, self.limit * DECREASE)

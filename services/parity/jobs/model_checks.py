@@ -15,7 +15,7 @@ REFUSALS = (400, 403, 404, 422, 501)
 
 
 async def check_logprobs(teacher: ChatClient) -> None:
-    """Raises InvalidInput if the teacher sends no log-probabilities. A teacher that is away passes: the job waits."""
+    """Raises InvalidInput if the teacher sends no log-probabilities. A silent teacher passes: the job waits."""
     message = ChatMessage(role="user", content="Say yes.")
     request = ChatRequest(
         model=teacher.model,
@@ -28,7 +28,7 @@ async def check_logprobs(teacher: ChatClient) -> None:
     try:
         response = (await teacher.chat(request)).response
     except Unavailable as error:
-        log.info("The teacher is away, so its log-probabilities are not checked: %s", error.detail)
+        log.info("The teacher does not answer, so its log-probabilities are not checked: %s", error.detail)
         return
     except UpstreamError as error:
         if error.upstream_status in REFUSALS:

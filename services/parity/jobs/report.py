@@ -41,7 +41,7 @@ async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
 
 
 async def publish_report(jobs: JobStore, store: Store, job_id: str) -> bool:
-    """Store the final report and end the reconciler's care for the job. True for the one caller that ended it."""
+    """Store the final report, so that the reconciler leaves the job alone. True for the one caller that did so."""
     report = await make_report(jobs, store, job_id)
     if not report.status.state.is_final:
         return False

@@ -118,7 +118,7 @@ class Submitter:
             raise InvalidInput(f"benchmark: {spec.benchmark} is not a file: give a labelled JSONL file.")
 
     def _check_prompts(self, spec: JobSpec, field: str, prompt: str) -> None:
-        """At least one task of the job must have this prompt. Pairs of the other tasks do without."""
+        """At least one task of the job must have this prompt. Pairs of other tasks do not use it."""
         asked = {*spec.tasks, *(task for source in spec.images for task in source.tasks or ())}
         if not any(getattr(self.profiles[task].prompts, prompt) for task in asked):
             raise InvalidInput(
@@ -135,7 +135,7 @@ class Submitter:
 
 
 def _digest(spec: JobSpec) -> str:
-    """Of what was asked for. Fields of the loss with the preset's value count as not given, as in earlier releases."""
+    """Digest of the request. Loss fields with the preset's value count as not given, as in earlier releases."""
     loss = spec.train.loss
     preset = LossSpec(preset=loss.preset)
     unset = {name: None for name in PRESET_FIELDS if getattr(loss, name) == getattr(preset, name)}

@@ -111,7 +111,7 @@ class Rollout:
         return SwapResult(version=version, previous=previous, changed=changed, seconds=time.perf_counter() - started)
 
     async def rollback(self, by: str) -> SwapResult:
-        """Serve the version that was active before the present one."""
+        """Serve the version that was active before the current one."""
         started = time.perf_counter()
         async with self.exclusive() as deadline:
             pointer = await asyncio.to_thread(self._registry.active)

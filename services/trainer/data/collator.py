@@ -21,7 +21,7 @@ class Collator:
     """A batch of samples as model inputs, padded on the right, and what the loss needs to know (losses/predictions.py).
 
     With ``features`` (leveler/image_features.py) the pixels are replaced by ``image_features``: a tensor, or a list of
-    them where images differ in size. ``maker`` and ``tops`` belong to an alignment with terms beside the answer;
+    them where images differ in size. ``maker`` and ``tops`` belong to an alignment with terms besides the answer;
     without them every sample has one target.
     """
 

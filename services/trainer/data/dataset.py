@@ -21,8 +21,7 @@ from shared.store import Store
 @dataclass(frozen=True)
 class Sample:
     """One question with the answer to learn (the teacher's) about one image, whose file had ``image_sha256`` when it
-    was asked; and what the set knows of the pair beside it (see shared/sets/schema.py), as far as the loss has
-    a use for it.
+    was asked; and what else the set knows about the pair (see shared/sets/schema.py), as far as the loss uses it.
     """
 
     pair_id: str

@@ -1,4 +1,4 @@
-"""From a sample to the texts that are trained on: its answer, and what the terms of the loss ask for beside it."""
+"""From a sample to the texts that are trained on: its answer, and what else the terms of the loss ask for."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _AUTO_MODEL: Any = AutoModelForImageTextToText
 
 @dataclass(frozen=True)
 class Tower:
-    """A stack of equal blocks. ``linears``: (in, out) of each linear layer of one block; ``norms``: widths likewise.
+    """A stack of equal blocks. ``linears``: (in, out) of each linear layer of one block; ``norms``: their widths.
 
     ``heads`` × ``head_width`` is the width of the queries, ``key_heads`` × ``head_width`` that of keys and of values.
     """

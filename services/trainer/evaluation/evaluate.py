@@ -28,7 +28,7 @@ AskTeacher = Callable[[Sequence[Question]], Coroutine[Any, Any, list[str] | None
 
 
 class Scores:
-    """Values of one measurement by task; each list grows by one a question."""
+    """Values of one measurement by task; each list grows by one for each question."""
 
     def __init__(self) -> None:
         self.by_task: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""What a training needs beside its spec, and both as the arguments of Hugging Face's Trainer."""
+"""What a training needs besides its spec, and both as the arguments of Hugging Face's Trainer."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def training_arguments(
         dataloader_pin_memory=not place.cpu,
     )
     if arguments.n_gpu > 1:
-        # One device a process: several devices are for several processes, not for DataParallel.
+        # One device per process: several devices are for several processes, not for DataParallel.
         arguments._n_gpu = 1
     return arguments

@@ -20,7 +20,7 @@ Gather = Callable[[list[float]], list[list[float]]]
 
 
 def gather_rows(accelerator: Any) -> Gather:
-    """Give every process the numbers of each, one row a process. All must call it equally often."""
+    """Give every process the numbers of all, one row per process. All must call it equally often."""
 
     def gather(row: list[float]) -> list[list[float]]:
         if accelerator.num_processes == 1:

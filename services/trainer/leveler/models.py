@@ -69,7 +69,7 @@ def add_lora(model: Any, spec: LoraSpec, seed: int) -> PeftModel:
 
 def save_candidate(model: Any, base: Path, folder: Path) -> None:
     """Write ``model`` (adapters merged) to ``folder`` with the base's config and processor files, tensor by tensor
-    in its dtypes; adapters also as they are, beside it.
+    in its dtypes; adapters also as they are, next to it.
 
     Raises BadCheckpoint if the result would not have the base's tensor names, shapes and dtypes.
     """

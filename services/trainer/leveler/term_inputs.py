@@ -1,4 +1,4 @@
-"""What the terms of the alignment loss need beside the batches."""
+"""What the terms of the alignment loss need besides the batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.contracts import LossSpec
 
 @dataclass(frozen=True)
 class TermInputs:
-    """What terms beside the answer's cross-entropy need; all None without such terms."""
+    """What terms besides the answer's cross-entropy need; all None without such terms."""
 
     maker: TargetMaker | None = None
     tops: TeacherTokens | None = None

@@ -85,5 +85,5 @@ class Predictions:
         return self.by_sample((-self.logprobs.sum(1) / lengths)[rows], rows)
 
     def by_sample(self, values: Tensor, rows: Tensor) -> Tensor:
-        """``values`` of the chosen ``rows`` [R, bool], at most one a sample, laid out by sample: [B]."""
+        """``values`` of the chosen ``rows`` [R, bool], at most one per sample, laid out by sample: [B]."""
         return self.zeros().index_add(0, self.sample[rows], values)

@@ -1,8 +1,7 @@
 """``python -m services.trainer.run train|evaluate <run.json>``: one step of one training in a process of its own.
 
-A process of its own, so that memory, threads and crashes of the training never touch the worker, and a kill stops
-all of it. A launcher may start several processes for one training: then the first holds the lock and writes the
-results.
+The separate process keeps the training's memory, threads and crashes away from the worker, and a kill stops all of
+it. A launcher may start several processes for one training: then the first holds the lock and writes the results.
 """
 
 from __future__ import annotations

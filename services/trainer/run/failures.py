@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def report_failure(config: RunConfig, phase: str) -> Iterator[None]:
-    """Leave the reason of any error of step ``phase`` in the run's folder, and let the error pass."""
+    """Write the reason for any error of step ``phase`` to the run's folder, and raise the error again."""
     try:
         yield
     except Exception as error:

@@ -91,7 +91,7 @@ class Workspace:
         self._store.publish_dir(step, f"{self._prefix}/{name}", last=_SAVED)
 
     def publish_curves(self, folder: Path) -> None:
-        """Copy TensorBoard's files, if there are any, beside the job's report."""
+        """Copy TensorBoard's files, if there are any, to the place of the job's report."""
         if folder.is_dir():
             self._store.publish_dir(folder, self._curves)
 

@@ -1,6 +1,6 @@
 """Swap a checkpoint without a second copy of the weights: they are overwritten between two batches.
 
-Nothing is touched until the files have been read once and found to fit. If the new weights fail all the same (their
+Nothing is touched until the files have been read once and found to fit. If the new weights fail anyway (their
 smoke answer is wrong, a disk breaks), the old ones are read back from their folder.
 """
 
@@ -27,7 +27,7 @@ _CONFIG: Any = GenerationConfig  # untyped
 
 @dataclass(frozen=True)
 class Replacement:
-    """A checkpoint that fits: everything but its weights, which are still in ``folder``."""
+    """A checkpoint that fits the model: everything except its weights, which are still in ``folder``."""
 
     folder: Path
     processor: Any

@@ -32,7 +32,7 @@ START_TRIES = 2
 class VllmEngine:
     """Implements `Engine`.
 
-    If a checkpoint has an adapter of vLLM's present weights, the adapter is loaded and the next requests name it. For
+    If a checkpoint has an adapter of vLLM's current weights, the adapter is loaded and the next requests name it. For
     any other checkpoint the engine waits for the running answers, overwrites the weights and lets the next requests in.
     """
 
@@ -127,7 +127,7 @@ class VllmEngine:
             raise
 
     async def switch_back(self, version: str) -> bool:
-        """Switch to the present weights without an adapter, or to the previous adapter: only these are in memory."""
+        """Switch to the current weights without an adapter, or to the previous adapter: only these are in memory."""
         async with self._changing:
             for held in (self._weights, self._previous):
                 if held is not None and held.version == version:

@@ -1,4 +1,4 @@
-"""What a checkpoint's files must be so that a running vLLM can take its weights. No vLLM is needed to find out."""
+"""Checks whether a running vLLM can take a checkpoint's weights. The check needs only the files, not vLLM."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class VllmChild:
             raise self._broken(error) from error
 
     async def why_not(self, folder: Path) -> str:
-        """Why the weights in ``folder`` cannot replace the present ones; empty if they can."""
+        """Why the weights in ``folder`` cannot replace the current ones; empty if they can."""
         self._check_ready()
         return await self._worker("mpa_why_not", str(folder))
 

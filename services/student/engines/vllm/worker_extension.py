@@ -30,7 +30,7 @@ class GuardedReload:
     _mpa_tensors: dict[str, TensorInfo] | None = None
 
     def mpa_why_not(self, folder: str) -> str:
-        """Why the weights in ``folder`` cannot replace the present ones. Changes nothing."""
+        """Why the weights in ``folder`` cannot replace the current ones. Changes nothing."""
         return _in_words(lambda: self._mpa_difference(Path(folder)))
 
     def mpa_reload(self, folder: str) -> str:

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: progress, divergence, saved steps and reports, one callback each.
+"""What happens besides the steps of a training: progress, divergence, saved steps and reports, one callback each.
 
 The trainer only does the steps. It notes what it sees of each in its measures, where the callbacks read it.
 """

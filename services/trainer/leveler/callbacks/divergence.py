@@ -1,4 +1,4 @@
-"""Stops a training that diverges, before anything of it is applied or saved."""
+"""Stops a training that diverges before a bad step is applied or saved."""
 
 from __future__ import annotations
 
