@@ -1,6 +1,6 @@
 """From the image sources of a spec to manifest entries: the images, and the tasks of each.
 
-Only manifests are opened here. An image that cannot be read is found when it is collected, with the reason.
+Only manifests are opened here. An unreadable image is found, with the reason, when it is collected.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class TrafficTap:
 
 
 def without_metadata(image: Image.Image, question: str | None) -> tuple[Image.Image, str | None]:
-    """A ready-made filter. Filtered images are written anew from their pixels, without location, camera or comments."""
+    """A ready-made filter. Filtered images are rewritten from their pixels, without location, camera or comments."""
     return image, question
 
 

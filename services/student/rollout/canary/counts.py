@@ -1,6 +1,6 @@
 """Counts of a canary: requests, errors and latencies of each version, and how often both versions agreed.
 
-A replica counts its own requests and publishes its counts. Whatever needs the sum over replicas adds them up.
+A replica counts its own requests and publishes its counts. Code that needs the sum over replicas adds them up.
 """
 
 from __future__ import annotations
