@@ -18,7 +18,6 @@ from services.trainer.run.train import run_training
 from services.trainer.run_config import last_progress, read_progress
 from services.trainer.worker.flow import TrainingFlow
 from services.trainer.worker.nodes import check_nodes
-from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import GateSpec, JobState, Outcome, TrainSpec
 from shared.errors import InvalidInput
@@ -88,7 +87,9 @@ async def trained(job: PlayedJob, spec: TrainSpec) -> Path:
     """The job, ready to be trained; its progress file."""
     await job.submit(job_spec(spec, gate=GateSpec(promote=False)))
     await job.jobs.transition("j1", JobState.COLLECTING, JobState.TRAINING)
-    return Workspace(job.store, "j1").folder() / "progress.jsonl"
+    folder = job.store.local_path("training/j1")
+    assert folder is not None
+    return folder / "progress.jsonl"
 
 
 def losses(file: Path) -> list[float]:
