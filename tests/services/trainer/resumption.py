@@ -1,11 +1,11 @@
-"""Proof that a training went on from its last saved step instead of starting again from the first."""
+"""Where a training is, and proof that it went on from its last saved step instead of starting again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from services.trainer.leveler import last_complete_step
-from services.trainer.run_config import Progress, read_progress
+from services.trainer.run_config import Progress, RunConfig, last_progress, read_progress
 
 
 def saved_progress(folder: Path) -> list[Progress]:
@@ -27,3 +27,9 @@ def check_resumed(folder: Path, kept: list[Progress], steps: int) -> None:
     assert lines[: len(kept)] == kept, "the steps before the last saved one were done again"
     assert len(kept) < steps, "nothing was left to do"
     assert [line.step for line in lines] == list(range(1, steps + 1))
+
+
+def step_of(config: RunConfig) -> int:
+    """The last step that the training reported; 0 before the first."""
+    line = last_progress(config.progress_file)
+    return line.step if line else 0

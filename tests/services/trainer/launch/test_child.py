@@ -1,23 +1,29 @@
-"""A training process that ends by an error of any kind leaves a reason that says what to do."""
+"""A training process that fails or dies leaves a reason that says what to do; a cancelled one leaves no process."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from services.trainer.errors import TrainingCrashed
 from services.trainer.launch.child import run_phase
-from services.trainer.run_config import RunConfig
+from services.trainer.run_config import Failure, RunConfig, load
 from shared.contracts import TrainSpec
-from shared.errors import Unavailable
+from shared.errors import InvalidInput, Unavailable
 from shared.store import Store
+from tests.polling import async_wait_until
+from tests.processes import command_line
 from tests.services.trainer.launch.test_processes import by_two
+from tests.services.trainer.resumption import step_of
 from tests.services.trainer.small_set import run_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SPEC = TrainSpec(batch_size=4, max_steps=4)
+LONG = TrainSpec(batch_size=4, max_steps=100_000, learning_rate=2e-3, save_every_steps=5)
 FAULT = """
 import os, torch
 def backward(self, *_, **__):
@@ -39,6 +45,12 @@ async def end_by(config: RunConfig, fault: str, folder: Path) -> None:
     (folder / "sitecustomize.py").write_text(FAULT.format(fault=fault))
     paths = [str(folder), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     await run_phase(config, "train", nothing, {"PYTHONPATH": os.pathsep.join(paths)})
+
+
+def processes_of(config: RunConfig) -> list[int]:
+    """Ids of the processes that work in the run's folder."""
+    running = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in running if str(config.folder) in command_line(pid)]
 
 
 @pytest.mark.parametrize(
@@ -76,3 +88,49 @@ async def test_a_process_that_cannot_start_is_named_with_its_last_lines(
     config = run_config(tmp_path, tiny_student, SPEC)
     with pytest.raises(TrainingCrashed, match=r"(?s)exited with code 1 and left no error report.*log_level.*'loud'"):
         await run_phase(config, "train", nothing, {"MPA_LOG_LEVEL": "loud"})
+
+
+async def test_cancelling_the_watch_kills_the_child(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
+    config = run_config(tmp_path, tiny_student, LONG)
+
+    async def watch() -> None:
+        return None
+
+    async def going() -> bool:
+        return step_of(config) >= 1
+
+    task = asyncio.create_task(run_phase(config, "train", watch, {}))
+    await async_wait_until(going, timeout=200)
+    (own,) = processes_of(config)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert command_line(own) == ""
+
+
+async def test_what_the_child_reports_is_raised(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
+    sorted((tmp_path / "images").iterdir())[0].unlink()
+    config = run_config(tmp_path, tiny_student, SPEC)
+
+    async def watch() -> None:
+        return None
+
+    with pytest.raises(InvalidInput, match="no longer exist"):
+        await run_phase(config, "train", watch, {})
+    failure = load(Failure, config.folder / "failure.json")
+    assert failure is not None
+    assert failure.final
+
+
+async def test_a_child_that_dies_without_a_word_is_a_crash(
+    tmp_path: Path, small_set: Store, tiny_student: Path
+) -> None:
+    config = run_config(tmp_path, tiny_student, LONG)
+
+    async def watch() -> None:
+        if step_of(config) >= 1:
+            for pid in processes_of(config):
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(TrainingCrashed, match="signal 9"):
+        await run_phase(config, "train", watch, {})
