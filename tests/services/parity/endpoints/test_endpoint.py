@@ -1,4 +1,4 @@
-"""One caller against endpoints that know only part of OpenAI's chat format, over real HTTP."""
+"""Endpoints that know only part of OpenAI's chat format, that fail for a while or are away, over real HTTP."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import pytest
 
 from services.parity.endpoints.endpoint import Endpoint, Patience, RequestRefused
 from services.parity.endpoints.limiter import Limiter
+from services.parity.worker.shard import ShardWork
 from shared.client import ChatClient, image_question
-from shared.contracts import ChatRequest
+from shared.contracts import ChatRequest, JobState
 from shared.errors import UpstreamError
 from shared.images import to_data_url
+from shared.sets import set_digest
+from shared.state import JobStore
+from shared.store import Store
+from tests.polling import async_wait_until
 from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel
+from tests.services.parity.collecting import Model, Spec, Submit, collect
 from tests.services.parity.conftest import png
 
 QUICK = Patience(first=0.01, longest=0.02)
@@ -149,3 +155,38 @@ async def test_a_request_is_turned_away_for_ever_but_breaks_a_server_only_so_oft
     else:
         with pytest.raises(RequestRefused, match="answered other requests but never this one"):
             await asking
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["teacher", "student"])
+async def test_a_model_server_that_is_away_delays_the_job_and_says_so(
+    work: ShardWork, jobs: JobStore, submit: Submit, spec: Spec, teacher: Model, student: Model, which: str
+) -> None:
+    model, server = {"teacher": teacher, "student": student}[which]
+    server.stop()
+    job_id = await submit(spec())
+    running = asyncio.create_task(collect(work, job_id))
+    status = await async_wait_until(lambda: _waiting(jobs, job_id))
+    assert status.startswith(f"{which} at {server.url}: ")
+    back = ServerThread(model.app(), server.port)
+    async with asyncio.timeout(40):
+        await running
+    done = await jobs.get(job_id)
+    assert (done.state, done.waiting_for) == (JobState.TRAINING, None)
+    assert all(shard.attempts == 1 for shard in (await jobs.snapshot(job_id)).round_shards().values())
+    back.stop()
+
+
+async def test_passing_failures_change_nothing(
+    work: ShardWork, submit: Submit, spec: Spec, teacher: Model, store: Store
+) -> None:
+    calm, disturbed = await submit(spec()), await submit(spec())
+    await collect(work, calm)
+    teacher[0].failures = [(429, {"Retry-After": "1"}), (503, {}), (500, {}), (502, {})] * 3
+    await collect(work, disturbed)
+    assert not teacher[0].failures
+    assert set_digest(store, calm) == set_digest(store, disturbed)
+
+
+async def _waiting(jobs: JobStore, job_id: str) -> str:
+    return (await jobs.get(job_id)).waiting_for or ""

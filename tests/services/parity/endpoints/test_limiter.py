@@ -13,14 +13,21 @@ from fastapi.responses import JSONResponse
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from prometheus_client import CollectorRegistry
 
 from services.parity.endpoints.endpoint import Endpoint, Patience
 from services.parity.endpoints.limiter import Limiter, Slot
+from services.parity.worker.__main__ import open_worker
 from shared.client import ChatClient
-from shared.contracts import ChatMessage, ChatRequest
+from shared.contracts import ChatMessage, ChatRequest, JobState
+from shared.queue import make_celery
+from shared.queue.work_loop import WorkLoop
+from shared.settings import ParitySettings
+from shared.state import JobStore
 from tests.polling import async_wait_until
 from tests.quick_server import ServerThread
 from tests.scripted_models import completion
+from tests.services.parity.collecting import Model, Spec, Submit
 
 REQUEST = ChatRequest(model="m", messages=[ChatMessage(role="user", content="what?")], max_tokens=4)
 QUICK = Patience(first=0.02, longest=0.1, longest_asked=2.0)
@@ -261,6 +268,19 @@ class LimitMachine(RuleBasedStateMachine):
 
 TestLimit = LimitMachine.TestCase
 TestLimit.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+async def test_the_shards_of_a_worker_share_the_limit_of_calls(
+    settings: ParitySettings, jobs: JobStore, submit: Submit, spec: Spec, teacher: Model, student: Model
+) -> None:
+    job_id = await submit(spec())
+    teacher[0].delay = student[0].delay = 0.02
+    fewer = settings.model_copy(update={"calls_in_flight": 3})
+    with WorkLoop(lambda: open_worker(fewer, make_celery(fewer), CollectorRegistry()), threads=4) as loop:
+        await asyncio.gather(*(asyncio.to_thread(loop.run, job_id, shard) for shard in range(4)))
+    assert (await jobs.get(job_id)).state is JobState.TRAINING
+    assert 1 < teacher[0].most_in_flight <= 3
+    assert 1 < student[0].most_in_flight <= 3
 
 
 async def _is(value: bool) -> bool:

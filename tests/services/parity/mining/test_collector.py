@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from services.parity.endpoints.limiter import Limiter
 from services.parity.worker.shard import ShardWork
 from shared.contracts import ChatRequest, JobState, Split, Verdict
 from shared.sets import read_set, set_digest
+from shared.state import JobStore
 from shared.store import Store
-from tests.scripted_models import Body, text_of
+from tests.scripted_models import Body, image_of, text_of, wise_teacher
 from tests.services.parity.collecting import Model, Spec, Submit, collect
 
 
@@ -116,3 +119,54 @@ async def test_what_a_bad_teacher_says_has_a_verdict(
     assert {r["verdict"] for r in rows if r["slot"] == 1} == {second}
     status = await work.jobs.get(job_id)
     assert (status.state, status.outcome) == (JobState.SUCCEEDED, "no_gap")
+
+
+@pytest.mark.slow
+async def test_begun_images_are_finished_before_others_begin(
+    work: ShardWork, submit: Submit, spec: Spec, teacher: Model
+) -> None:
+    seen: list[str] = []
+
+    def script(body: Body) -> list[str]:
+        seen.append(image_of(body))
+        return wise_teacher(body)
+
+    teacher[0].script, teacher[0].delay = script, 0.01
+    one_at_a_time = replace(work, models=replace(work.models, teacher_calls=Limiter("teacher", 1)))
+    job_id = await submit(spec(tasks=["chart", "text"]))
+    await collect(one_at_a_time, job_id)
+    open_at_once = max(
+        len({image for image in seen[: at + 1] if image in seen[at + 1 :]}) for at in range(len(seen) - 1)
+    )
+    # While one image waits for the student, another begins; without an order all would be begun before one is done.
+    assert len(set(seen)) == 20
+    assert open_at_once <= 6
+
+
+async def test_the_first_call_about_an_image_goes_alone(
+    work: ShardWork, submit: Submit, spec: Spec, teacher: Model
+) -> None:
+    asked_by_then: dict[str, int] = {}
+
+    def script(body: Body) -> list[str]:
+        image = image_of(body)  # called when the answer is given: what has been asked about this image so far?
+        asked_by_then.setdefault(image, [image_of(b) for b in teacher[0].requests].count(image))
+        return wise_teacher(body)
+
+    teacher[0].script, teacher[0].delay = script, 0.02
+    await collect(work, await submit(spec(tasks=["chart", "text"])))
+    assert len(asked_by_then) == 20 and set(asked_by_then.values()) == {1}
+    assert teacher[0].most_in_flight > 1
+
+
+async def test_a_server_that_refuses_everything_fails_the_shard_in_words(
+    work: ShardWork, jobs: JobStore, submit: Submit, spec: Spec, teacher: Model
+) -> None:
+    job_id = await submit(spec())
+    teacher[0].failures = [(400, {})] * 1000
+    for _ in range(3):
+        await work.run(job_id, 0)
+    status = await jobs.get(job_id)
+    assert status.state is JobState.FAILED
+    assert "refused every image" in (status.last_error or "")
+    assert "scripted failure" in (status.last_error or "")
