@@ -57,7 +57,7 @@ class IdentifierSpec(Contract):
 
 
 class DiscrepancySpec(Contract):
-    """What is measured of every kept pair beside the answers, and stored in the set. Each discrepancy is in [0, 1]."""
+    """What is measured of every kept pair besides the answers, and stored in the set. Each discrepancy is in [0, 1]."""
 
     confidence: bool = Field(
         True,

@@ -140,7 +140,7 @@ class ImageSettings(CommonSettings):
 
 
 class ChatImageSettings(ImageSettings):
-    """Which image URLs chat requests may hold beside data URLs."""
+    """Which image URLs chat requests may hold besides data URLs."""
 
     chat_image_urls: bool = Field(False, description="fetch http(s) images that chat requests name")
     chat_private_image_urls: bool = Field(False, description="also fetch them from private addresses")

@@ -89,7 +89,7 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     student_tap_share: float = Field(
         0.0, ge=0, le=1, description="share of the answered requests whose images go to the store as a pile; 0: off"
     )
-    student_tap_questions: bool = Field(False, description="keep the questions beside the images")
+    student_tap_questions: bool = Field(False, description="keep the questions with the images")
     student_tap_max_bytes: ByteSize = Field(size("1GiB"), description="the pile's size; the oldest hours go first")
     student_tap_max_age: Duration = Field(timedelta(days=7), description="images are deleted when they are older")
     student_tap_filter: str = Field("", description="privacy filter as module:function; see docs/traffic-tap.md")
