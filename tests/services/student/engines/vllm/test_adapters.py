@@ -227,7 +227,7 @@ async def test_an_adapter_of_the_vision_tower_is_swapped_as_whole_weights(
     assert world.said("tower") != world.said("base")
     with caplog.at_level(logging.INFO):
         await replica.client.activate("tower", by="test")
-    assert "tower is swapped as whole weights" in caplog.text and "language model only" in caplog.text
+    assert "tower is swapped as whole weights" in caplog.text and "only linear layers of the language" in caplog.text
     assert await texts(engine, world.cases) == world.said("tower")
     caplog.clear()
     with caplog.at_level(logging.INFO):
