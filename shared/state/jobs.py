@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError
 
 from shared.compatibility import read_shown
 from shared.contracts import JobState, JobStatus, Outcome, RoundReport, StoredSpec
@@ -42,7 +45,11 @@ class JobStore:
     @classmethod
     def from_url(cls, url: str, *, clock: Clock | None = None) -> JobStore:
         """A store with its own connection pool. Calls fail after 5 s without an answer."""
-        redis = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30)
+        # Connections of the pool die with Redis: a call that finds one dead gets a new one at once.
+        again = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+        redis = Redis.from_url(
+            url, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30, retry=again
+        )
         return cls(redis, clock=clock)
 
     async def aclose(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from shared.contracts import Evaluation, JobState, Outcome, TaskScore, TrainingProgress, Verdict
 from shared.errors import Conflict, LeaseLost, NotFound
 from shared.state import JobStore, Rebuilt, ShardResult
+from tests.embedded_redis import start_embedded_redis
 from tests.shared.state.conftest import Clock, stored
 
 RESULT = ShardResult(images=4, verdicts={"disparity": 3, "student_right": 1}, prompt_tokens=40, train_disparity=2)
@@ -282,3 +284,17 @@ async def test_a_reported_job_needs_no_more_care(jobs: JobStore) -> None:
     assert await jobs.active() == []
     await jobs.retry("job-1")
     assert await jobs.active() == ["job-1"]
+
+
+async def test_the_first_call_after_a_restart_of_redis_gets_through(tmp_path: Path) -> None:
+    """A worker keeps its connections between two tasks, and Redis may die meanwhile."""
+    server = start_embedded_redis(tmp_path)
+    jobs = JobStore.from_url(server.url)
+    try:
+        assert await jobs.create(stored())
+        await asyncio.to_thread(server.stop)
+        server = await asyncio.to_thread(start_embedded_redis, tmp_path, port=server.port)
+        assert (await jobs.get("job-1")).state is JobState.QUEUED
+    finally:
+        await jobs.aclose()
+        server.stop()
