@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 FIRST_LIMIT = 4.0
 DECREASE = 0.5
-TIMER_SLACK = 0.001  # a timer may fire slightly early, and there is no second look
+TIMER_SLACK = 0.001  # a timer may fire slightly early, and nothing checks again
 
 
 @dataclass(order=True)
