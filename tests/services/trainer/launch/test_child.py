@@ -17,7 +17,7 @@ from shared.errors import InvalidInput, Unavailable
 from shared.store import Store
 from tests.polling import async_wait_until
 from tests.processes import command_line
-from tests.services.trainer.launch.test_processes import by_two
+from tests.services.trainer.leveler.test_distributed import by_two
 from tests.services.trainer.resumption import step_of
 from tests.services.trainer.small_set import run_config
 

@@ -1,5 +1,5 @@
 """The model in a process of its own: what can go wrong between two processes. What both ways of running it share is in
-../test_contract.py.
+../test_base.py.
 """
 
 from __future__ import annotations
