@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from services.cli.doctor.checks import broken, in_thread, ok, warning
-from services.cli.doctor.services import skew
+from services.cli.doctor.clocks import Reading, skew
 from shared.contracts import Finding, WorkerInfo
 from shared.settings import CommonSettings
 from shared.store import Store
@@ -38,13 +38,13 @@ async def redis_findings(url: str, seconds: float) -> list[Finding]:
     async with client:
         before = time.time()
         at, micros = await client.time()
-        ours = (before + time.time()) / 2
+        clock = Reading(at + micros / 1e6, 1e-6, before, time.time())
         info: dict[str, Any] = await client.info()
     return [
         ok("redis", f"answers, version {info.get('redis_version', 'unknown')}"),
         persistence(info),
         _eviction(info),
-        skew("redis' clock", at + micros / 1e6 - ours),
+        skew("redis' clock", clock.ahead),
     ]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 from pydantic import SecretStr
 
+from services.cli.doctor.clocks import Reading, nearest, read_date
 from shared.client import certificates
 from shared.compatibility import read_shown
 from shared.concurrency import run_all
@@ -26,7 +26,7 @@ ROUTES = {"teacher": "/v1/models", "student": "/v1/models", "parity": "/v1/tasks
 class Service:
     """What a service answered. ``alive`` is None if the service is not MPA's, or if its release does not report it.
     ``problem`` says why no answer came. ``ahead``: seconds by which its clock is ahead of ours, as far as
-    a Date header shows.
+    its Date headers show.
     """
 
     name: str
@@ -77,11 +77,19 @@ def _silent(service: Service, problem: str) -> Service:
 
 
 async def _answers(service: Service, http: httpx.AsyncClient) -> Service:
+    readings: list[Reading] = []
+
+    async def get(route: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        sent = time.time()
+        response = await http.get(route, headers=headers)
+        if (reading := read_date(response, sent, time.time())) is not None:
+            readings.append(reading)
+        return response
+
     route = ROUTES[service.name]
-    headers = {"Authorization": f"Bearer {service.key}"} if service.key else {}
-    alive, before = await http.get("/healthz"), time.time()
-    ready, keyed = await http.get("/readyz"), await http.get(route, headers=headers)
-    keyless = keyed if service.key is None else await http.get(route)
+    alive, ready = await get("/healthz"), await get("/readyz")
+    keyed = await get(route, {"Authorization": f"Bearer {service.key}"} if service.key else None)
+    keyless = keyed if service.key is None else await get(route)
     return Service(
         service.name,
         service.url,
@@ -91,7 +99,7 @@ async def _answers(service: Service, http: httpx.AsyncClient) -> Service:
         status=ready.status_code,
         with_key=keyed.status_code,
         without_key=keyless.status_code,
-        ahead=_ahead(alive.headers.get("Date"), before),
+        ahead=nearest(readings),
     )
 
 
@@ -107,15 +115,3 @@ def _health(response: httpx.Response) -> Health | None:
         return read_shown(Health, response.content)
     except ValueError:
         return None
-
-
-def _ahead(date: str | None, now: float) -> float | None:
-    """A Date header is cut to the second and takes time to arrive. A difference that this explains counts as none."""
-    try:
-        told: datetime | None = parsedate_to_datetime(date) if date else None
-    except ValueError:
-        return None
-    if told is None:
-        return None
-    early, late = told.timestamp() - now, told.timestamp() + 1.0 - now
-    return 0.0 if early <= 0 <= late else min(early, late, key=abs)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from services.cli.doctor.checks import broken, ok, skipped, warning
+from services.cli.doctor.clocks import skew
 from services.cli.doctor.deployment import Service
 from shared.compatibility import RELEASE, SCHEMA
 from shared.contracts import Finding, WorkerInfo
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-MOST_SKEW = 5.0
 
 
 def is_here(url: str) -> bool:
@@ -102,19 +102,6 @@ def clock(service: Service) -> Finding:
     if service.ahead is None:
         return skipped(name, "it reports no time" if not service.problem else f"{service.name} does not answer")
     return skew(name, service.ahead)
-
-
-def skew(name: str, ahead: float) -> Finding:
-    """A finding about a clock that is ``ahead`` seconds ahead of ours."""
-    if abs(ahead) > MOST_SKEW:
-        side = "ahead of" if ahead > 0 else "behind"
-        return broken(
-            name,
-            f"{abs(ahead):.0f} s {side} this machine's",
-            "Set the clocks of both machines with NTP (chrony, systemd-timesyncd): times in records and logs would "
-            "not match, and object stores refuse requests signed with a time that is minutes off.",
-        )
-    return ok(name, f"within {max(1.0, abs(ahead)):.0f} s of ours")
 
 
 def _by_release(found: Mapping[str, str]) -> str:

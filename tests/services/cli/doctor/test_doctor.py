@@ -21,7 +21,6 @@ from typer.testing import CliRunner, Result
 from services.cli.doctor.backing import disk_findings
 from services.cli.doctor.checks import Check, examine, in_thread, ok
 from services.cli.doctor.diagnosis import CHECKS
-from services.cli.doctor.services import skew
 from services.cli.main import app
 from shared.checkpoints import CheckpointRegistry, build_card
 from shared.compatibility import RELEASE
@@ -220,11 +219,6 @@ def test_a_clock_that_is_an_hour_off(monkeypatch: pytest.MonkeyPatch) -> None:
     server.shutdown()
     server.server_close()
     assert found.state is BROKEN and "behind" in found.found and "NTP" in found.fix
-
-
-@pytest.mark.parametrize(("ahead", "state"), [(0.0, OK), (-3.0, OK), (40.0, BROKEN), (-40.0, BROKEN)])
-def test_how_far_a_clock_may_be_off(ahead: float, state: FindingState) -> None:
-    assert skew("redis' clock", ahead).state is state
 
 
 def test_a_store_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
