@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from services.cli.doctor.checks import broken, in_thread, ok, warning
-from services.cli.doctor.picture import square, stripes
+from services.cli.doctor.picture import SQUARE, STRIPES
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry
 from shared.client import ChatClient, ChatReply, image_question
@@ -22,7 +22,7 @@ LONGEST_RUN = 12
 
 async def teacher_findings(teacher: ChatClient) -> list[Finding]:
     """Whether the teacher answers in words, looks at the picture, and returns log-probabilities."""
-    first, second = await _ask(teacher, square()), await _ask(teacher, stripes())
+    first, second = await _ask(teacher, SQUARE), await _ask(teacher, STRIPES)
     wrong = _implausible(_text(first))
     if wrong:
         return [_bad_answer("teacher's answer", teacher, first, wrong)]
@@ -53,7 +53,7 @@ async def teacher_findings(teacher: ChatClient) -> list[Finding]:
 
 async def student_findings(student: ChatClient, open_store: Callable[[], Store], name: str) -> list[Finding]:
     """Whether the student answers about a picture, with the version that the registry has as active or as canary."""
-    reply = await _ask(student, square())
+    reply = await _ask(student, SQUARE)
     wrong = _implausible(_text(reply))
     answer = (
         _bad_answer("student's answer", student, reply, wrong)
