@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ValidationError
 
 from shared.compatibility import read_shown
@@ -66,11 +67,10 @@ class HttpClient:
         return response
 
     async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-        with span(f"{method} {path.partition('?')[0]}", {"server.address": self.base_url}, "client") as traced:
+        with span(f"{method} {path.partition('?')[0]}", {"server.address": self.base_url}, SpanKind.CLIENT) as traced:
             headers = {**(options.pop("headers", None) or {}), **trace_headers()}
             response = await self._http.request(method, path, headers=headers, **options)
-            if traced is not None:
-                traced.set_attribute("http.response.status_code", response.status_code)
+            traced.set_attribute("http.response.status_code", response.status_code)
             return response
 
     async def _call(self, model: type[M], method: str, path: str, **options: Any) -> M:

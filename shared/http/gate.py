@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,7 +58,7 @@ class Gate:
                 return
             method, path = scope["method"], scope["path"]
             always = (method, path) in ALWAYS_TRACED
-            with self._traces.root(f"{method} {path}", "server", headers.get(HEADER), always=always) as span:
+            with self._traces.root(f"{method} {path}", SpanKind.SERVER, headers.get(HEADER), always=always) as span:
                 span.set_attribute("http.request.method", method)
                 status = await self._serve(scope, receive, send, headers, request_id)
                 span.update_name(f"{method} {_route_of(scope)}")

@@ -17,6 +17,7 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import worker_shutting_down
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
 
 from shared.errors import NewerSchema
@@ -75,7 +76,7 @@ def register(app: Celery, task: str, ids: Sequence[str], loop: WorkLoop, traces:
     def do(message: Task, *values: str | int, **_newer: object) -> None:
         named = dict(zip(ids, values, strict=True))
         attributes = {f"mpa.{name}": value for name, value in named.items()}
-        span = traces.root(task, "consumer", trace_of(message), attributes) if traces else nullcontext()
+        span = traces.root(task, SpanKind.CONSUMER, trace_of(message), attributes) if traces else nullcontext()
         with log_fields(**named):
             try:
                 check_message(message.request.headers)

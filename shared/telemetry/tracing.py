@@ -1,8 +1,12 @@
-"""Traces by OpenTelemetry. They are off unless an endpoint is set; while off, no OpenTelemetry package is imported.
+"""Traces by OpenTelemetry. They are off unless an endpoint is set; while off, its SDK is not imported.
 
 A process opens its ``Traces`` once. Code that runs below one of their spans adds spans with ``span``, and passes the
-trace on to other processes with ``trace_headers``. Both use the current span of the context, and do nothing without
-one.
+trace on to other processes with ``trace_headers``. Both use the current span of OpenTelemetry's context, and record
+nothing without one.
+
+OpenTelemetry's instrumentors are not used. The one for Celery keeps the trace in the message alone, but ours is in the
+job's record too, because messages may be lost. Those for FastAPI and httpx would take more code than they save: each
+has to be told which requests to record, and that one process may run several services.
 """
 
 from __future__ import annotations
@@ -11,20 +15,30 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, cast
+
+from opentelemetry.context import attach, create_key, detach, get_value, set_value
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    use_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.errors import InvalidInput
 from shared.settings import CommonSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span, SpanKind, Tracer
 
-Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Value = str | int | float | bool
 HEADER = "traceparent"
 STANDARD_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -33,48 +47,37 @@ GIVE_UP_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class _Place:
-    tracer: Tracer
-    span: Span
-
-
-_here: ContextVar[_Place | None] = ContextVar("mpa_trace", default=None)
-_NOTHING: AbstractContextManager[None] = nullcontext()
+# In the context and not global, because one process may run several services, each with traces of its own.
+_TRACER = create_key("mpa-tracer")
+_OFF = NoOpTracer()
+_propagator = TraceContextTextMapPropagator()
 
 
 def span(
-    name: str, attributes: Mapping[str, Value] | None = None, kind: Kind = "internal"
-) -> AbstractContextManager[Span | None]:
-    """A span below the current one; None if nothing is recorded. An exception that leaves it marks it as failed."""
-    here = _here.get()
-    if here is None or not here.span.is_recording():
-        return _NOTHING
-    return _below(here, name, kind, attributes or {})
+    name: str, attributes: Mapping[str, Value] | None = None, kind: SpanKind = SpanKind.INTERNAL
+) -> AbstractContextManager[Span]:
+    """A span below the current one. An exception that leaves it marks it as failed."""
+    tracer = cast(Tracer | None, get_value(_TRACER)) or _OFF
+    return tracer.start_as_current_span(name, kind=kind, attributes=attributes)
 
 
-def unrecorded() -> AbstractContextManager[None]:
+def unrecorded() -> AbstractContextManager[Span]:
     """Code in the block stays in the trace but is not recorded, here or in the services that it calls."""
-    here = _here.get()
-    return _NOTHING if here is None or not here.span.is_recording() else _unsampled(here)
+    known = get_current_span().get_span_context()
+    return use_span(NonRecordingSpan(SpanContext(known.trace_id, known.span_id, is_remote=False)))
 
 
 def trace_headers() -> dict[str, str]:
-    """The W3C ``traceparent`` of the current span; empty if there is none."""
-    here = _here.get()
-    if here is None:
-        return {}
-    context = here.span.get_span_context()
-    return {HEADER: f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"}
+    """The W3C ``traceparent`` of the current span, and its ``tracestate`` if it has one; empty without a span."""
+    headers: dict[str, str] = {}
+    _propagator.inject(headers)
+    return headers
 
 
 def trace_id() -> str | None:
     """32 hexadecimal digits, for logs; None outside recorded traces."""
-    here = _here.get()
-    if here is None or not here.span.get_span_context().trace_flags.sampled:
-        return None
-    return f"{here.span.get_span_context().trace_id:032x}"
+    context = get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.trace_flags.sampled else None
 
 
 class Traces:
@@ -98,7 +101,7 @@ class Traces:
     def root(
         self,
         name: str,
-        kind: Kind,
+        kind: SpanKind,
         parent: str | None = None,
         attributes: Mapping[str, Value] | None = None,
         *,
@@ -108,15 +111,16 @@ class Traces:
 
         ``always``: a trace that begins here is recorded whatever the share.
         """
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
         from shared.telemetry.sampling import ALWAYS
 
-        context = TraceContextTextMapPropagator().extract({HEADER: parent} if parent else {})
         values: dict[str, Value] = {**(attributes or {}), **({ALWAYS: True} if always else {})}
-        started = self._tracer.start_span(name, context, _kind(kind), values)
-        with _inside(_Place(self._tracer, started)):
-            yield started
+        came_with = _propagator.extract({HEADER: parent} if parent else {})
+        token = attach(set_value(_TRACER, self._tracer, came_with))
+        try:
+            with span(name, values, kind) as started:
+                yield started
+        finally:
+            detach(token)
 
     def close(self) -> None:
         """Send what is left. If the collector is unreachable, gives up after FLUSH_SECONDS; OpenTelemetry itself would
@@ -145,49 +149,3 @@ def open_traces(service: str, settings: CommonSettings) -> Traces | None:
     # The exporter reads the standard variables itself.
     endpoint = f"{settings.otlp_endpoint.rstrip('/')}/v1/traces" if settings.otlp_endpoint else None
     return Traces(service, settings.trace_share, OTLPSpanExporter(endpoint=endpoint))
-
-
-@contextmanager
-def _below(here: _Place, name: str, kind: Kind, attributes: Mapping[str, Value]) -> Iterator[Span]:
-    from opentelemetry.context import Context
-    from opentelemetry.trace import set_span_in_context
-
-    started = here.tracer.start_span(name, set_span_in_context(here.span, Context()), _kind(kind), attributes)
-    with _inside(_Place(here.tracer, started)):
-        yield started
-
-
-@contextmanager
-def _inside(place: _Place) -> Iterator[None]:
-    from opentelemetry.trace import Status, StatusCode
-
-    token = _here.set(place)
-    try:
-        yield
-    except BaseException as error:
-        if place.span.is_recording():
-            place.span.record_exception(error)
-            place.span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"[:300]))
-        raise
-    finally:
-        _here.reset(token)
-        place.span.end()
-
-
-@contextmanager
-def _unsampled(here: _Place) -> Iterator[None]:
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-
-    known = here.span.get_span_context()
-    silent = NonRecordingSpan(SpanContext(known.trace_id, known.span_id, False, TraceFlags(TraceFlags.DEFAULT)))
-    token = _here.set(_Place(here.tracer, silent))
-    try:
-        yield
-    finally:
-        _here.reset(token)
-
-
-def _kind(kind: Kind) -> SpanKind:
-    from opentelemetry.trace import SpanKind
-
-    return SpanKind[kind.upper()]

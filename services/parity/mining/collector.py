@@ -133,8 +133,7 @@ class ShardCollector:
                 pair = await self._annotator.answer(pair, picture, profile)
             if isinstance(pair, Answered):
                 pair = await self._judge_answered(pair, picture, profile)
-            if traced is not None:
-                traced.set_attribute("mpa.verdict", str(pair.verdict))
+            traced.set_attribute("mpa.verdict", str(pair.verdict))
             return pair
 
     async def _judge_answered(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Judged:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from opentelemetry.trace import SpanKind
 from transformers.utils import logging as transformers_logging
 
 from services.trainer.launch.ranks import Ranks
@@ -71,7 +72,7 @@ def _traced(phase: str, settings: TrainerSettings, ranks: Ranks) -> Iterator[Non
         yield
         return
     try:
-        with traces.root(f"run {phase}", "internal", parent, {"mpa.rank": ranks.index}):
+        with traces.root(f"run {phase}", SpanKind.INTERNAL, parent, {"mpa.rank": ranks.index}):
             yield
     finally:
         traces.close()
