@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import httpx
-import redis.asyncio
 from pydantic import ValidationError
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.client import certificates
 from shared.compatibility import read_shown
 from shared.contracts import Health
+from shared.state.connection import open_async_redis
 
 Probe = Callable[[], Awaitable[str | None]]
 PROBE_SECONDS = 5.0
@@ -37,11 +35,8 @@ def redis_probe(url: str) -> Probe:
     """Ready when Redis answers PING. It refuses while it loads its file."""
 
     async def probe() -> str | None:
-        client = redis.asyncio.Redis.from_url(
-            url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS, retry=Retry(NoBackoff(), 0)
-        )
         try:
-            async with client:
+            async with open_async_redis(url, PROBE_SECONDS) as client:
                 await client.ping()
         except (RedisError, OSError) as error:
             return f"Redis does not answer: {error}"

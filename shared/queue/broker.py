@@ -17,6 +17,7 @@ from kombu.exceptions import ChannelError
 
 from shared.compatibility import RELEASE, check_schema
 from shared.settings import CommonSettings
+from shared.state.connection import broker_settings
 
 SCHEMA_HEADER, RELEASE_HEADER = "mpa_schema", "mpa_release"
 MESSAGE_SCHEMA = 1
@@ -33,7 +34,8 @@ TRACE_HEADER = "mpa_traceparent"
 
 def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
     """A Celery app on ``settings.redis_url``; the caller adds its tasks."""
-    app = Celery(name, broker=settings.redis_url, set_as_current=False)
+    broker = broker_settings(settings.redis_url)
+    app = Celery(name, broker=broker["broker_url"], set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -53,7 +55,9 @@ def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_use_ssl=broker["broker_use_ssl"],
         broker_transport_options={
+            **broker["broker_transport_options"],
             "visibility_timeout": int(VISIBILITY_TIMEOUT.total_seconds()),
             "unacked_restore_interval": RESTORE_EVERY_POLLS,
             "socket_timeout": 30,

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from shared.settings.redis_url import parse_redis_url
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 HIGHEST_PORT = 65535
 
 
@@ -19,7 +20,7 @@ def check_setting(name: str, value: Any) -> None:
     if isinstance(value, timedelta):
         _check_duration(name, value)
     elif name == "redis_url":
-        _check_url(value, REDIS_SCHEMES)
+        parse_redis_url(value)
     elif name.endswith("_url"):
         _check_url(value, ("http", "https"))
     elif name.endswith("_port") and value is not None and value > HIGHEST_PORT:
@@ -55,8 +56,7 @@ def _check_url(value: str, schemes: tuple[str, ...]) -> None:
         port_is_read = parts.port
     except ValueError as error:
         raise ValueError(f"{value!r} is not a URL: {error}") from None
-    named = parts.hostname or (parts.scheme == "unix" and parts.path) or port_is_read
-    if parts.scheme not in schemes or not named:
+    if parts.scheme not in schemes or not (parts.hostname or port_is_read):
         raise ValueError(f"{value!r} is not an address: write {schemes[0]}://host:port")
 
 

@@ -9,7 +9,6 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import (
     BeforeValidator,
@@ -24,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from shared.settings.checks import check_setting
+from shared.settings.redis_url import add_password
 
 
 def _seconds(value: object) -> object:
@@ -43,15 +43,6 @@ def size(text: str) -> ByteSize:
     return TypeAdapter(ByteSize).validate_python(text)
 
 
-def _with_password(url: str, password: str) -> str:
-    """``url`` with ``password``, unless it has one, or names no host (a socket is guarded by its file's rights)."""
-    parts = urlsplit(url)
-    if parts.password is not None or not parts.hostname:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
-
-
 SECRETS_DIR_VARIABLE = "MPA_SECRETS_DIR"
 
 
@@ -65,7 +56,7 @@ class _SecretFiles(SecretsSettingsSource):
 class CommonSettings(BaseSettings):
     """What every service needs. Files in ``MPA_SECRETS_DIR`` set what the environment does not."""
 
-    model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore", hide_input_in_errors=True)
     needs_redis: ClassVar[bool] = False
 
     @classmethod
@@ -85,7 +76,10 @@ class CommonSettings(BaseSettings):
     data_dir: Path = Field(Path(".mpa"), description="local folder for caches, logs and the embedded store")
     store: str = Field("", description="artifact store URL (file://, s3://, gs://, memory://); empty: <data_dir>/store")
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", repr=False, description="Redis for state and queue; a student can run without it"
+        "redis://127.0.0.1:6379/0",
+        repr=False,
+        description="Redis for state and queue (redis://, rediss://, unix:// or redis+sentinel://, see "
+        "docs/deploy.md#redis); a student can run without it",
     )
     redis_password: SecretStr | None = Field(
         None, description="password for MPA_REDIS_URL if that has none; may come from a file, like the keys"
@@ -116,7 +110,7 @@ class CommonSettings(BaseSettings):
     def _redis_asks_for_a_password(self) -> Self:
         if self.redis_password is not None and self.redis_url:
             # Not by assignment: that would count as naming a Redis, and keep the supervisor from starting one.
-            self.__dict__["redis_url"] = _with_password(self.redis_url, self.redis_password.get_secret_value())
+            self.__dict__["redis_url"] = add_password(self.redis_url, self.redis_password.get_secret_value())
         return self
 
     @property

@@ -6,13 +6,11 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError
 
 from shared.compatibility import read_shown
 from shared.contracts import JobState, JobStatus, Outcome, RoundReport, StoredSpec
 from shared.errors import Conflict, NotFound
+from shared.state.connection import open_async_redis
 from shared.state.feed import ChangeFeed
 from shared.state.records import (
     JobInfo,
@@ -46,11 +44,7 @@ class JobStore:
     def from_url(cls, url: str, *, clock: Clock | None = None) -> JobStore:
         """A store with its own connection pool. Calls fail after 5 s without an answer."""
         # Connections of the pool die with Redis: a call that finds one dead gets a new one at once.
-        again = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
-        redis = Redis.from_url(
-            url, socket_timeout=5.0, socket_connect_timeout=5.0, health_check_interval=30, retry=again
-        )
-        return cls(redis, clock=clock)
+        return cls(open_async_redis(url, 5.0, again=True, health_check_interval=30), clock=clock)
 
     async def aclose(self) -> None:
         await self.feed.stop()

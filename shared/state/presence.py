@@ -16,11 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shared.compatibility import RELEASE, SCHEMA, read_shown
 from shared.contracts import WorkerInfo
+from shared.state.connection import open_redis
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +51,14 @@ def present(redis_url: str, kind: str, every: float = EVERY_SECONDS) -> Iterator
 
 def living_workers(redis_url: str, timeout: float = CALL_SECONDS) -> list[WorkerInfo]:
     """All workers that announced themselves lately, by id. Raises redis' ConnectionError and TimeoutError."""
-    with _client(redis_url, timeout) as client:
+    with open_redis(redis_url, timeout) as client:
         ids = sorted(name.decode() for name in cast(set[bytes], client.smembers(WORKERS)))
         found = cast(list[bytes | None], client.mget([_key(name) for name in ids])) if ids else []
     return [info for text in found if text is not None and (info := _parsed(text)) is not None]
 
 
 def _keep_saying(redis_url: str, info: WorkerInfo, every: float, over: threading.Event) -> None:
-    with _client(redis_url, CALL_SECONDS) as client:
+    with open_redis(redis_url, CALL_SECONDS) as client:
         while True:
             _tell(client, info.model_copy(update={"seen_at": datetime.now(UTC)}))
             if over.wait(every):
@@ -100,12 +99,6 @@ def _run(pipe: Any) -> None:
         log.debug("This worker could not be announced in Redis: %s", error)
 
 
-def _client(redis_url: str, timeout: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        redis_url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
-    )
-
-
 def _key(name: str) -> str:
     return f"mpa:worker:{name}"
 
@@ -119,5 +112,5 @@ def _parsed(text: bytes) -> WorkerInfo | None:
 
 def waiting_messages(redis_url: str, timeout: float = CALL_SECONDS) -> dict[str, int]:
     """Messages that wait in the queue of each kind of worker. Those that a worker has taken do not count."""
-    with _client(redis_url, timeout) as client:
+    with open_redis(redis_url, timeout) as client:
         return {kind: int(cast(int, client.llen(queue))) for kind, queue in QUEUES.items()}

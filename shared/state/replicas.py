@@ -12,13 +12,12 @@ from datetime import timedelta
 from typing import Any, Self, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.compatibility import read_shown
 from shared.contracts import ReplicaInfo
 from shared.errors import Unavailable
+from shared.state.connection import open_async_redis
 
 CALL_SECONDS = 2.0
 TALLY_LASTS = timedelta(days=7)
@@ -33,10 +32,7 @@ class ReplicaBoard:
 
     @classmethod
     def from_url(cls, url: str, student: str) -> Self:
-        redis = Redis.from_url(
-            url, socket_timeout=CALL_SECONDS, socket_connect_timeout=CALL_SECONDS, retry=Retry(NoBackoff(), 0)
-        )
-        return cls(redis, student)
+        return cls(open_async_redis(url, CALL_SECONDS), student)
 
     async def announce(self, info: ReplicaInfo, lasts: timedelta) -> None:
         """Publish the state of this replica. It is forgotten after ``lasts`` unless it is published again."""

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
 from services.cli.doctor.checks import broken, in_thread, ok, warning
 from services.cli.doctor.clocks import Reading, skew
 from shared.contracts import Finding, WorkerInfo
 from shared.settings import CommonSettings
+from shared.state.connection import open_async_redis
 from shared.store import Store
 
 LEAST_FREE = 2 * 1024**3
@@ -32,10 +29,7 @@ START_WORKER = {
 
 async def redis_findings(url: str, seconds: float) -> list[Finding]:
     """Whether Redis is reachable, persistent, never evicts, and has the right time."""
-    client = redis.asyncio.Redis.from_url(
-        url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
-    )
-    async with client:
+    async with open_async_redis(url, seconds) as client:
         before = time.time()
         at, micros = await client.time()
         clock = Reading(at + micros / 1e6, 1e-6, before, time.time())

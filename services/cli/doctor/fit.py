@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 from services.cli.doctor.checks import broken, ok, warning
 from services.cli.doctor.deployment import Service, secret
-from services.cli.doctor.services import is_here
+from services.cli.doctor.services import LOOPBACK, is_here
 from shared.client import ChatClient, HttpClient, StudentClient
 from shared.contracts import CheckpointList, Finding
 from shared.errors import MPAError
 from shared.settings import ClientSettings
+from shared.settings.redis_url import parse_redis_url
 
 NAME = "settings"
 
@@ -49,11 +50,16 @@ def _places(settings: ClientSettings) -> list[Finding]:
                 "This works only if all of them share that folder as a volume; otherwise use s3:// or gs://.",
             )
         )
-    if away and is_here(settings.redis_url):
+    if away and _redis_is_here(settings.redis_url):
         found.append(
             warning(NAME, "MPA_REDIS_URL is this machine, but services run on others", "Set it to their Redis.")
         )
     return found
+
+
+def _redis_is_here(url: str) -> bool:
+    address = parse_redis_url(url)
+    return all(host in LOOPBACK for host, _ in address.hosts)
 
 
 async def _names(settings: ClientSettings, services: Mapping[str, Service], seconds: float) -> list[Finding]:

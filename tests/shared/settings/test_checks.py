@@ -19,8 +19,6 @@ from shared.settings.checks import check_file, check_secrets_folder, check_setti
     [
         ("log_level", "LOUD", "'LOUD' is not a log level: use one of DEBUG"),
         ("redis_url", "localhost:6379", "write redis://host:port"),
-        ("redis_url", "http://redis:6379", "write redis://host:port"),
-        ("redis_url", "redis://host:port/0", "'redis://host:port/0' is not a URL"),
         ("teacher_url", "teacher:8101", "write http://host:port"),
         ("teacher_url", "redis://x", "write http://host:port"),
         ("teacher_url", "", "write http://host:port"),

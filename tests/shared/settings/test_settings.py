@@ -35,9 +35,10 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     ("url", "asks"),
     [
         ("redis://redis:6379/0", "redis://:p%2F%40%3A%20ass@redis:6379/0"),
-        ("rediss://user@[::1]:6379/1?a=b", "rediss://user:p%2F%40%3A%20ass@[::1]:6379/1?a=b"),
+        ("rediss://user@[::1]:6379/1?db=2", "rediss://user:p%2F%40%3A%20ass@[::1]:6379/1?db=2"),
         ("redis://:own@redis:6379/0", "redis://:own@redis:6379/0"),
-        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock", "unix://:p%2F%40%3A%20ass@/run/redis.sock"),
+        ("redis+sentinel://a,b:1/m", "redis+sentinel://:p%2F%40%3A%20ass@a,b:1/m"),
         ("", ""),
     ],
 )
