@@ -16,6 +16,8 @@ from redis.retry import Retry
 
 from shared.settings.redis_url import RedisAddress, parse_redis_url
 
+SENTINEL_SECONDS = 5.0
+
 
 class _SentinelClient(redis.Redis):
     def close(self) -> None:
@@ -63,7 +65,10 @@ def broker_settings(url: str) -> dict[str, Any]:
         broker = f"redis+socket://{_login(address)}{quote(address.socket)}?virtual_host={address.db}"
     elif address.master:
         broker = ";".join(f"sentinel://{_login(address)}{_place(host)}/{address.db}" for host in address.hosts)
-        options = {"master_name": address.master, "sentinel_kwargs": _sentinel(address, 5.0)}
+        options = {
+            "master_name": address.master,
+            "sentinel_kwargs": {**_sentinel(address, 5.0), "retry": Retry(NoBackoff(), 0)},
+        }
     else:
         broker = f"redis://{_login(address)}{_place(address.hosts[0])}/{address.db}"
     # Under the name rediss:// kombu would not verify the certificate unless it is told to.
@@ -84,7 +89,9 @@ def _arguments(address: RedisAddress, timeout: float) -> dict[str, Any]:
 def _master(kind: Any, client: type, address: RedisAddress, timeout: float, arguments: dict[str, Any]) -> object:
     """A ``client`` that follows the master. ``kind``: redis.sentinel or redis.asyncio.sentinel."""
     tls = {"connection_class": kind.SentinelManagedSSLConnection} if address.tls else {}
-    sentinels = kind.Sentinel(address.hosts, sentinel_kwargs=_sentinel(address, timeout))
+    # A sentinel that does not answer is skipped at once: the next one knows the master as well.
+    asking = {**_sentinel(address, timeout), "retry": type(arguments["retry"])(NoBackoff(), 0)}
+    sentinels = kind.Sentinel(address.hosts, sentinel_kwargs=asking)
     return sentinels.master_for(address.master, client, **arguments, **tls)
 
 

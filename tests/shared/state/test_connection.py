@@ -125,6 +125,7 @@ async def test_all_users_of_redis_reach_the_same_database(url: str, server: Serv
     assert "answers" in (await redis_findings(url, 5.0))[0].found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken", ["unknown authority", "other host"], ids=["of an unknown authority", "for another host"]
 )
@@ -156,6 +157,7 @@ async def test_verification_can_be_switched_off_for_all_at_once(tls_port: int) -
         await jobs.ping()
 
 
+@pytest.mark.slow
 async def test_a_wrong_password_is_said(server: Server) -> None:
     url = f"redis://{USER}:wrong@{HOST}:{server.port}/3"
     app = make_celery(CommonSettings(redis_url=url))
