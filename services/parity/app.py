@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.parity.components import Parts, lifespan, ready
+from services.parity.components import Components, lifespan, ready
 from services.parity.images.upload_routes import receive_upload
 from services.parity.jobs.pair_pages import read_pairs
 from services.parity.jobs.report import make_report
@@ -42,12 +42,12 @@ def make_app(settings: ParitySettings) -> FastAPI:
     return app
 
 
-def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+def _components(request: Request) -> Components:
+    components: Components = request.app.state.components
+    return components
 
 
-PartsOf = Annotated[Parts, Depends(_parts)]
+ComponentsOf = Annotated[Components, Depends(_components)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -56,90 +56,90 @@ def _add_job_routes(app: FastAPI) -> None:
     async def submit(
         spec: JobSpec,
         response: Response,
-        parts: PartsOf,
+        components: ComponentsOf,
         idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
     ) -> JobStatus:
         """Accept a job. The same ``Idempotency-Key`` with the same body returns the same job."""
-        job_id, _ = await parts.submitter.submit(spec, idempotency_key)
-        parts.reconciler.poke()
+        job_id, _ = await components.submitter.submit(spec, idempotency_key)
+        components.reconciler.poke()
         response.headers["Location"] = f"/v1/jobs/{job_id}"
-        return await parts.status(job_id)
+        return await components.status(job_id)
 
     @app.get("/v1/jobs", tags=["jobs"])
-    async def list_jobs(parts: PartsOf, cursor: str | None = None, limit: Limit = 50) -> JobList:
+    async def list_jobs(components: ComponentsOf, cursor: str | None = None, limit: Limit = 50) -> JobList:
         """All jobs, newest first."""
-        jobs, next_cursor = await parts.jobs.page(cursor, limit)
+        jobs, next_cursor = await components.jobs.page(cursor, limit)
         return JobList(jobs=jobs, next_cursor=next_cursor)
 
     @app.get("/v1/jobs/{job_id}", tags=["jobs"], response_model=JobStatus)
     async def get_job(
         job_id: str,
-        parts: PartsOf,
+        components: ComponentsOf,
         wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for a change")] = 0.0,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
         """The status. With ``wait`` and ``If-None-Match`` it is sent when the version changes; 304 if it does not."""
-        known = parts.version_in(if_none_match)
-        status = await parts.status(job_id)
+        known = components.version_in(if_none_match)
+        status = await components.status(job_id)
         if wait > 0 and (known is None or known == status.version) and not status.state.is_final:
-            await parts.jobs.wait_for_change(job_id, status.version, wait)
-            status = await parts.status(job_id)
+            await components.jobs.wait_for_change(job_id, status.version, wait)
+            status = await components.status(job_id)
         headers = {"ETag": f'"{status.version}"'}
         if known == status.version:
             return Response(status_code=304, headers=headers)
         return Response(status.model_dump_json(), headers=headers, media_type="application/json")
 
     @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"])
-    async def cancel(job_id: str, parts: PartsOf) -> JobStatus:
+    async def cancel(job_id: str, components: ComponentsOf) -> JobStatus:
         """Stop a job. What it has collected stays."""
-        await parts.cancel(job_id)
-        return await parts.status(job_id)
+        await components.cancel(job_id)
+        return await components.status(job_id)
 
     @app.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
-    async def retry(job_id: str, parts: PartsOf) -> JobStatus:
+    async def retry(job_id: str, components: ComponentsOf) -> JobStatus:
         """Restart a failed or cancelled job. Its finished shards are kept."""
-        await parts.retry(job_id)
-        return await parts.status(job_id)
+        await components.retry(job_id)
+        return await components.status(job_id)
 
     @app.get("/v1/jobs/{job_id}/events", tags=["jobs"])
-    async def events(job_id: str, parts: PartsOf) -> StreamingResponse:
+    async def events(job_id: str, components: ComponentsOf) -> StreamingResponse:
         """Server-sent events: the status now and at every change, until the job is final."""
-        first = await parts.status(job_id)
-        return StreamingResponse(_sse(parts.changes(first)), media_type=MEDIA_TYPE)
+        first = await components.status(job_id)
+        return StreamingResponse(_sse(components.changes(first)), media_type=MEDIA_TYPE)
 
 
 def _add_result_routes(app: FastAPI) -> None:
     @app.get("/v1/jobs/{job_id}/pairs", tags=["results"])
     async def pairs(
         job_id: str,
-        parts: PartsOf,
+        components: ComponentsOf,
         verdict: Annotated[list[Verdict] | None, Query()] = None,
         task: str | None = None,
         cursor: str | None = None,
         limit: Limit = 100,
     ) -> PairPage:
         """The pairs of the finished shards, in manifest order."""
-        await parts.status(job_id)
+        await components.status(job_id)
         query: dict[str, Any] = {"verdicts": verdict or [], "task": task, "cursor": cursor, "limit": limit}
-        return await asyncio.to_thread(read_pairs, parts.store, job_id, **query)
+        return await asyncio.to_thread(read_pairs, components.store, job_id, **query)
 
     @app.get("/v1/jobs/{job_id}/report", tags=["results"])
-    async def report(job_id: str, parts: PartsOf) -> JobReport:
+    async def report(job_id: str, components: ComponentsOf) -> JobReport:
         """The final status (the current one while the job runs) and what is needed to reproduce the run."""
-        await parts.status(job_id)
-        return await make_report(parts.jobs, parts.store, job_id)
+        await components.status(job_id)
+        return await make_report(components.jobs, components.store, job_id)
 
 
 def _add_input_routes(app: FastAPI) -> None:
     @app.post("/v1/uploads", status_code=201, tags=["inputs"])
-    async def upload(request: Request, parts: PartsOf) -> UploadReceipt:
+    async def upload(request: Request, components: ComponentsOf) -> UploadReceipt:
         """Send a zip or images as multipart field ``files``; name the upload in a job's ``images``."""
-        return await receive_upload(request, parts.store, parts.upload_limits)
+        return await receive_upload(request, components.store, components.upload_limits)
 
     @app.get("/v1/tasks", tags=["inputs"])
-    async def tasks(parts: PartsOf) -> TaskList:
+    async def tasks(components: ComponentsOf) -> TaskList:
         """The task profiles that jobs may name."""
-        profiles = sorted(parts.profiles.values(), key=lambda profile: profile.name)
+        profiles = sorted(components.profiles.values(), key=lambda profile: profile.name)
         return TaskList(tasks=[TaskInfo(name=profile.name, metric=str(profile.metric)) for profile in profiles])
 
 

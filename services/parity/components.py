@@ -41,7 +41,7 @@ PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """The service's objects, and the few calls that need two of them."""
 
     jobs: JobStore
@@ -88,32 +88,32 @@ class Parts:
 
 
 def lifespan(settings: ParitySettings) -> Lifespan:
-    """Builds the parts, runs the reconciler, and ends long polls and event streams when the process has to stop."""
+    """Builds the components, runs the reconciler, and ends long polls and streams when the process has to stop."""
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
-        parts = build(settings, app.state.metrics_registry)
-        app.state.parts = parts
-        restore = _on_stop_signal(parts.jobs.feed.wake_all)
-        task = asyncio.create_task(parts.reconciler.run())
+        components = build(settings, app.state.metrics_registry)
+        app.state.components = components
+        restore = _on_stop_signal(components.jobs.feed.wake_all)
+        task = asyncio.create_task(components.reconciler.run())
         try:
             yield
         finally:
             restore()
             await end_loops({task})
-            await parts.jobs.aclose()
+            await components.jobs.aclose()
 
     return run
 
 
-def build(settings: ParitySettings, metrics: CollectorRegistry) -> Parts:
+def build(settings: ParitySettings, metrics: CollectorRegistry) -> Components:
     """Opens no connection, because Redis may still be starting."""
     store = Store(settings.store_url, settings.data_dir / "cache")
     jobs = JobStore.from_url(settings.redis_url)
     profiles = load_profiles(settings.tasks_file)
     rules = SourceRules(settings.image_roots, settings.allow_image_urls, settings.max_images_per_job)
     seconds = settings.lease.total_seconds()
-    return Parts(
+    return Components(
         jobs=jobs,
         store=store,
         submitter=Submitter(
@@ -171,9 +171,9 @@ async def _check_candidates(settings: ParitySettings, spec: JobSpec) -> None:
 
 async def ready(app: FastAPI) -> Health:
     """Ready when Redis answers."""
-    parts: Parts = app.state.parts
+    components: Components = app.state.components
     try:
-        await parts.jobs.ping()
+        await components.jobs.ping()
     except (RedisError, OSError) as error:
         return Health(service="parity", ready=False, reason=f"Redis does not answer: {error}")
     return Health(service="parity", ready=True)

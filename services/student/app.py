@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from services.student.api import rollout as rollout_routes
-from services.student.api.chat import read_question, read_samplings, wanted_version
+from services.student.api.chat import read_conversation, read_samplings, wanted_version
 from services.student.api.scoring import score_items
 from services.student.api.waiting import finish
 from services.student.components import engine_metrics, lifespan, ready
@@ -68,7 +68,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         samplings = read_samplings(body, settings)
         version = wanted_version(body.model)
         answering = router if version is None else router.engine_for(version)
-        question = await read_question(body.messages, request.app.state.images)
+        question = await read_conversation(body.messages, request.app.state.images)
         if body.stream:
             pieces = answering.stream(question, samplings)
             first = await finish(request, limit, anext(pieces))

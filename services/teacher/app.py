@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
 from services.teacher.components import engine_metrics, lifespan, readiness
-from services.teacher.engine import Engine
+from services.teacher.engine import TeacherEngine
 from shared.contracts import (
     AttentionRequest,
     AttentionResponse,
@@ -25,7 +25,7 @@ from shared.images import ImageLimits
 from shared.settings import TeacherSettings
 
 
-def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI:
+def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> FastAPI:
     """The service. ``engine`` is made from the settings if none is given; it starts and stops with the app."""
     app = create_app(
         "teacher",
@@ -46,7 +46,7 @@ def make_app(settings: TeacherSettings, engine: Engine | None = None) -> FastAPI
         messages, _ = await request.app.state.images.read_aside(asked.messages)
         if list(messages) != asked.messages:
             asked, body = _with_messages(asked, body, messages)
-        running: Engine = app.state.engine
+        running: TeacherEngine = app.state.engine
         return await unless_gone(request, running.answer(asked, body))
 
     @app.post("/v1/attention", tags=["probe"])

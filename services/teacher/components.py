@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from services.teacher.engine import Engine
-from services.teacher.vllm_engine import VllmEngine
+from services.teacher.engine import TeacherEngine
+from services.teacher.vllm_engine import VllmTeacher
 from shared.contracts import Health
 from shared.http.app import Lifespan, Readiness
 from shared.images.chat import ChatImages
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared.vlm.probe import AttentionProbe
 
 
-def lifespan(settings: TeacherSettings, engine: Engine | None = None) -> Lifespan:
+def lifespan(settings: TeacherSettings, engine: TeacherEngine | None = None) -> Lifespan:
     """Starts ``engine``, or the one that the settings name. If any part fails, closes the parts that were open."""
 
     @asynccontextmanager
@@ -44,7 +44,7 @@ def readiness(settings: TeacherSettings) -> Readiness:
     """Ready when the engine is."""
 
     async def ready(app: FastAPI) -> Health:
-        running: Engine = app.state.engine
+        running: TeacherEngine = app.state.engine
         details = {"model": settings.teacher_model, "attention": settings.attention_probe, **running.details}
         return Health(service="teacher", ready=running.ready, reason=running.reason, details=details)
 
@@ -53,17 +53,17 @@ def readiness(settings: TeacherSettings) -> Readiness:
 
 async def engine_metrics(app: FastAPI) -> bytes:
     """The model server's own metrics."""
-    running: Engine = app.state.engine
+    running: TeacherEngine = app.state.engine
     return await running.metrics()
 
 
-def make_engine(settings: TeacherSettings) -> Engine:
+def make_engine(settings: TeacherSettings) -> TeacherEngine:
     """The engine that ``MPA_TEACHER_ENGINE`` names. Transformers is imported only where it is used."""
     if settings.teacher_engine == "vllm":
-        return VllmEngine.from_settings(settings)
-    from services.teacher.transformers_engine import TransformersEngine
+        return VllmTeacher.from_settings(settings)
+    from services.teacher.transformers_engine import TransformersTeacher
 
-    return TransformersEngine(settings)
+    return TransformersTeacher(settings)
 
 
 def make_probe(settings: TeacherSettings) -> AttentionProbe:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from shared.contracts import ChatRequest
 
 
-class Engine(Protocol):
+class TeacherEngine(Protocol):
     """Runs the model. ``start`` returns at once. ``reason`` says why the engine is not ``ready``."""
 
     @property

@@ -31,7 +31,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class TransformersEngine:
+class TransformersTeacher:
     """Loads the model on a thread after ``start``. It is ready when the model is in memory."""
 
     def __init__(self, settings: TeacherSettings) -> None:

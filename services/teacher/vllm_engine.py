@@ -22,7 +22,7 @@ from shared.settings import TeacherSettings
 from shared.sse import MEDIA_TYPE, write_event
 from shared.vllm.environment import runs_on_gpu
 from shared.vllm.metrics import vllm_metrics
-from shared.vllm.server import ModelServer, Patience
+from shared.vllm.server import ModelServer, ServerTimes
 
 CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
@@ -31,7 +31,7 @@ RETRY_AFTER_START = 5.0
 log = logging.getLogger(__name__)
 
 
-class VllmEngine:
+class VllmTeacher:
     """The default engine: vLLM's own server on loopback behind one pooled client."""
 
     def __init__(self, server: ModelServer, timeout: float) -> None:
@@ -43,7 +43,7 @@ class VllmEngine:
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5.0), limits=unbounded, trust_env=False)
 
     @classmethod
-    def from_settings(cls, settings: TeacherSettings) -> VllmEngine:
+    def from_settings(cls, settings: TeacherSettings) -> VllmTeacher:
         on_gpu = runs_on_gpu(settings.teacher_vllm_python)
         timeout = settings.teacher_request_timeout.total_seconds()
         server = ModelServer(
@@ -51,7 +51,7 @@ class VllmEngine:
             teacher_environment(settings, os.environ, on_gpu=on_gpu),
             settings.teacher_name,
             # A server that is busy with long requests is not hung: a probe gets half the time of a request.
-            Patience(ready=settings.teacher_ready_timeout.total_seconds(), probe=timeout / 2),
+            ServerTimes(ready=settings.teacher_ready_timeout.total_seconds(), probe=timeout / 2),
         )
         return cls(server, timeout)
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Patience:
+class ServerTimes:
     """Times in seconds. A server is restarted after ``failures`` failed probes in a row, one every ``watch_every`` s.
 
     ``idle``: a server that answered a request within this time needs no probe. ``probe``: the time limit of a probe,
@@ -49,7 +49,7 @@ class ModelServer:
         command: Callable[[int], Sequence[str]],
         env: Mapping[str, str],
         model: str,
-        patience: Patience | None = None,
+        patience: ServerTimes | None = None,
         prepare: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
         """``prepare`` runs at each start, when the server answers and before it is ready. It returns what went wrong in
@@ -62,7 +62,7 @@ class ModelServer:
         self._command = command
         self._env = env
         self._body = probe_body(model)
-        self._patience = patience or Patience()
+        self._patience = patience or ServerTimes()
         self._prepare = prepare
         self._http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
         self._process: ServerProcess | None = None

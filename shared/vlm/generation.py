@@ -10,10 +10,10 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Encoded, Prompt, collate, encode
-from shared.vlm.rows import Alternative, Generated, Listener, Piece, Row, RowStops, Token
+from shared.vlm.rows import DecodingRow, Generated, Listener, Piece, RowStops, Token, TopToken
 from shared.vlm.sampling import RowSampler, Sampling
 
-__all__ = ["Alternative", "Generated", "Listener", "Piece", "Token", "generate", "generate_encoded"]
+__all__ = ["Generated", "Listener", "Piece", "Token", "TopToken", "generate", "generate_encoded"]
 
 Collate = Callable[[LoadedModel, Sequence[Encoded]], Mapping[str, Any]]
 _CONFIG: Any = GenerationConfig  # untyped
@@ -41,7 +41,7 @@ def generate_encoded(
     sampler = RowSampler(samplings)
     followed: Sequence[Listener | None] = listeners or [None] * len(batch)
     rows = [
-        Row(loaded, sampling, encoded.length, listener)
+        DecodingRow(loaded, sampling, encoded.length, listener)
         for encoded, sampling, listener in zip(batch, samplings, followed, strict=True)
     ]
     loaded.model.generate(

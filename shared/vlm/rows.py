@@ -16,7 +16,7 @@ UNFINISHED_CHARACTER = "\ufffd"
 
 
 @dataclass(frozen=True)
-class Alternative:
+class TopToken:
     token: str
     logprob: float
 
@@ -28,7 +28,7 @@ class Token:
     id: int
     text: str
     logprob: float
-    top: tuple[Alternative, ...] = ()
+    top: tuple[TopToken, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Listener(Protocol):
         """The answer is complete, though other rows may still be decoded."""
 
 
-class Row:
+class DecodingRow:
     """Collects one answer; ``open`` until the end token, a stop string, the limit, or its listener leaves."""
 
     def __init__(self, loaded: LoadedModel, sampling: Sampling, prompt_tokens: int, listener: Listener | None) -> None:
@@ -139,14 +139,14 @@ class Row:
         decode = self._loaded.tokenizer.decode
         wanted = self._sampling.top_logprobs
         best = zip(step.top_ids[row][:wanted], step.top_logprobs[row][:wanted], strict=True)
-        alternatives = tuple(Alternative(decode([other]), value) for other, value in best)
+        alternatives = tuple(TopToken(decode([other]), value) for other, value in best)
         return Token(step.ids[row], decode([step.ids[row]]), step.logprobs[row], alternatives)
 
 
 class RowStops(StoppingCriteria):
     """Hands each step of ``sampler`` to the rows and ends those that are done."""
 
-    def __init__(self, sampler: RowSampler, rows: Sequence[Row]) -> None:
+    def __init__(self, sampler: RowSampler, rows: Sequence[DecodingRow]) -> None:
         self._sampler, self._rows = sampler, rows
 
     def __call__(  # the signature is transformers'

@@ -23,7 +23,7 @@ ROUTES = {"teacher": "/v1/models", "student": "/v1/models", "parity": "/v1/tasks
 
 
 @dataclass(frozen=True)
-class Service:
+class ProbedService:
     """What a service answered. ``alive`` is None if the service is not MPA's, or if its release does not report it.
     ``problem`` says why no answer came. ``ahead``: seconds by which its clock is ahead of ours, as far as
     its Date headers show.
@@ -45,7 +45,7 @@ class Service:
         return f"MPA_{self.name.upper()}_URL"
 
 
-async def survey(settings: ClientSettings, seconds: float) -> dict[str, Service]:
+async def survey(settings: ClientSettings, seconds: float) -> dict[str, ProbedService]:
     """Ask all four services at the same time, each for at most ``seconds``."""
     found = await run_all(*(_ask(_named(settings, name), seconds) for name in SERVICES))
     return {service.name: service for service in found}
@@ -55,13 +55,13 @@ def secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value else None
 
 
-def _named(settings: ClientSettings, name: str) -> Service:
+def _named(settings: ClientSettings, name: str) -> ProbedService:
     url = str(getattr(settings, f"{name}_url")).rstrip("/").removesuffix("/v1")
     key = settings.teacher_api_key or settings.api_key if name == "teacher" else settings.api_key
-    return Service(name, url, secret(key))
+    return ProbedService(name, url, secret(key))
 
 
-async def _ask(service: Service, seconds: float) -> Service:
+async def _ask(service: ProbedService, seconds: float) -> ProbedService:
     try:
         client = httpx.AsyncClient(base_url=service.url, timeout=seconds, verify=certificates())
         async with asyncio.timeout(seconds), client as http:
@@ -72,11 +72,11 @@ async def _ask(service: Service, seconds: float) -> Service:
         return _silent(service, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
-def _silent(service: Service, problem: str) -> Service:
-    return Service(service.name, service.url, service.key, problem)
+def _silent(service: ProbedService, problem: str) -> ProbedService:
+    return ProbedService(service.name, service.url, service.key, problem)
 
 
-async def _answers(service: Service, http: httpx.AsyncClient) -> Service:
+async def _answers(service: ProbedService, http: httpx.AsyncClient) -> ProbedService:
     readings: list[Reading] = []
 
     async def get(route: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
@@ -90,7 +90,7 @@ async def _answers(service: Service, http: httpx.AsyncClient) -> Service:
     alive, ready = await get("/healthz"), await get("/readyz")
     keyed = await get(route, {"Authorization": f"Bearer {service.key}"} if service.key else None)
     keyless = keyed if service.key is None else await get(route)
-    return Service(
+    return ProbedService(
         service.name,
         service.url,
         service.key,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from services.cli.doctor.backing import disk_findings, redis_findings, store_findings, worker_findings
 from services.cli.doctor.checks import Check, examine, in_thread
-from services.cli.doctor.deployment import SERVICES, Service, secret, survey
+from services.cli.doctor.deployment import SERVICES, ProbedService, secret, survey
 from services.cli.doctor.fit import fit_findings
 from services.cli.doctor.models import student_findings, teacher_findings
 from services.cli.doctor.services import answering, clock, key, releases
@@ -34,7 +34,7 @@ async def diagnose(settings: ClientSettings, seconds: float, skip: Sequence[str]
     return Diagnosis(healthy=healthy, release=RELEASE, findings=findings)
 
 
-def make_checks(settings: ClientSettings, services: dict[str, Service], seconds: float) -> list[Check]:
+def make_checks(settings: ClientSettings, services: dict[str, ProbedService], seconds: float) -> list[Check]:
     """All checks. They are independent: none needs the findings of another."""
     workers = _Once(lambda: living_workers(settings.redis_url, seconds))
 
@@ -87,7 +87,7 @@ def make_checks(settings: ClientSettings, services: dict[str, Service], seconds:
 CHECKS = (*SERVICES, "releases", "redis", "workers", "store", "disk", "teacher-answers", "student-answers", "settings")
 
 
-def _of_service(service: Service) -> Callable[[], Awaitable[list[Finding]]]:
+def _of_service(service: ProbedService) -> Callable[[], Awaitable[list[Finding]]]:
     async def run() -> list[Finding]:
         first = answering(service)
         return [first] if service.problem else [first, key(service), clock(service)]

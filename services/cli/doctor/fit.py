@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from services.cli.doctor.checks import broken, ok, warning
-from services.cli.doctor.deployment import Service, secret
+from services.cli.doctor.deployment import ProbedService, secret
 from services.cli.doctor.services import LOOPBACK, is_here
 from shared.client import ChatClient, HttpClient, StudentClient
 from shared.contracts import CheckpointList, Finding
@@ -22,7 +22,9 @@ class _Trainer(HttpClient):
         return await self._call(CheckpointList, "GET", "/v1/checkpoints")
 
 
-async def fit_findings(settings: ClientSettings, services: Mapping[str, Service], seconds: float) -> list[Finding]:
+async def fit_findings(
+    settings: ClientSettings, services: Mapping[str, ProbedService], seconds: float
+) -> list[Finding]:
     """What is wrong with the settings taken together, or one finding that they fit."""
     found = [*_places(settings), *await _names(settings, services, seconds), *await _stores(settings, seconds)]
     return found or [ok(NAME, "they fit together")]
@@ -62,7 +64,7 @@ def _redis_is_here(url: str) -> bool:
     return all(host in LOOPBACK for host, _ in address.hosts)
 
 
-async def _names(settings: ClientSettings, services: Mapping[str, Service], seconds: float) -> list[Finding]:
+async def _names(settings: ClientSettings, services: Mapping[str, ProbedService], seconds: float) -> list[Finding]:
     found = []
     for name, model in (("teacher", settings.teacher_name), ("student", settings.student_name)):
         service = services[name]

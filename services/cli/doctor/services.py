@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from services.cli.doctor.checks import broken, ok, skipped, warning
 from services.cli.doctor.clocks import skew
-from services.cli.doctor.deployment import Service
+from services.cli.doctor.deployment import ProbedService
 from shared.compatibility import RELEASE, SCHEMA
 from shared.contracts import Finding, WorkerInfo
 
@@ -19,7 +19,7 @@ def is_here(url: str) -> bool:
     return (urlsplit(url).hostname or "") in LOOPBACK
 
 
-def answering(service: Service) -> Finding:
+def answering(service: ProbedService) -> Finding:
     """Whether a service is reachable and ready."""
     if service.problem:
         return broken(
@@ -52,7 +52,7 @@ def answering(service: Service) -> Finding:
     return ok(service.name, f"{service.url} is ready, {what}")
 
 
-def releases(services: Mapping[str, Service], workers: Sequence[WorkerInfo]) -> Finding:
+def releases(services: Mapping[str, ProbedService], workers: Sequence[WorkerInfo]) -> Finding:
     """Whether all processes are of one release, or at least of one schema."""
     told = {name: service.alive for name, service in services.items() if service.alive is not None}
     found = {name: (alive.release or "unknown", alive.schema_version) for name, alive in told.items()}
@@ -75,7 +75,7 @@ def releases(services: Mapping[str, Service], workers: Sequence[WorkerInfo]) -> 
     return ok("releases", f"{words}, schema {SCHEMA}")
 
 
-def key(service: Service) -> Finding:
+def key(service: ProbedService) -> Finding:
     """Whether our key is required and accepted."""
     name, variable = f"{service.name}'s key", "MPA_TEACHER_API_KEY" if service.name == "teacher" else "MPA_API_KEY"
     if service.problem:
@@ -96,7 +96,7 @@ def key(service: Service) -> Finding:
     return ok(name, "accepted" if service.key else "no key is required")
 
 
-def clock(service: Service) -> Finding:
+def clock(service: ProbedService) -> Finding:
     """Whether its clock agrees with ours."""
     name = f"{service.name}'s clock"
     if service.ahead is None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import redis.exceptions
 
-from services.cli.gc.rules import CARD, Inventory, JobFacts, Kind, Removal, garbage
+from services.cli.gc.rules import CARD, Inventory, JobFacts, Removal, RemovalKind, garbage
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry
 from shared.contracts import ManifestEntry
@@ -28,7 +28,7 @@ async def sweep(
 ) -> AsyncIterator[Removal]:
     """Delete each removal after a second look: what has become needed since is kept. Yields what was deleted."""
     for removal in removals:
-        is_one_object = removal.kind in (Kind.TEMPORARY, Kind.SHARD)
+        is_one_object = removal.kind in (RemovalKind.TEMPORARY, RemovalKind.SHARD)
         place = removal.prefix.rpartition("/")[0] if is_one_object else removal.prefix
         again = garbage(await _stock(store, jobs, await _entries(store, place), clock), older_than)
         for still in again:

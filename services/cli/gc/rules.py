@@ -20,7 +20,7 @@ GRACE_SECONDS = 3600.0
 CARD = "mpa_card.json"
 
 
-class Kind(StrEnum):
+class RemovalKind(StrEnum):
     TEMPORARY = "temporary"
     TRAINING = "training"
     CHECKPOINT = "checkpoint"
@@ -61,7 +61,7 @@ class Removal:
     """``keys``: the objects to delete, which are all or some of those below ``prefix``."""
 
     prefix: str
-    kind: Kind
+    kind: RemovalKind
     why: str
     keys: tuple[str, ...]
     bytes: int
@@ -69,7 +69,7 @@ class Removal:
 
 def garbage(inventory: Inventory, older_than: float, grace: float = GRACE_SECONDS) -> list[Removal]:
     """What may be deleted, by prefix. ``older_than`` and ``grace`` in seconds."""
-    groups: dict[tuple[str, Kind, str], list[Entry]] = {}
+    groups: dict[tuple[str, RemovalKind, str], list[Entry]] = {}
     ages: dict[str, float] = {}
     for entry in inventory.entries:
         found = _group(inventory, entry, older_than)
@@ -84,50 +84,52 @@ def garbage(inventory: Inventory, older_than: float, grace: float = GRACE_SECOND
     ]
 
 
-def _group(inventory: Inventory, entry: Entry, older_than: float) -> tuple[str, Kind, str] | None:
+def _group(inventory: Inventory, entry: Entry, older_than: float) -> tuple[str, RemovalKind, str] | None:
     """What the object is part of, and why that may be deleted; None if it must be kept."""
     match entry.key.split("/"):
         case [*_, name] if name.startswith(".tmp-"):
-            return entry.key, Kind.TEMPORARY, "left by an unfinished write"
+            return entry.key, RemovalKind.TEMPORARY, "left by an unfinished write"
         case ["training", job_id, _, *_]:
             return _training(inventory, job_id, older_than)
         case ["checkpoints", student, version, _, *_] if not version.startswith("."):
             if (student, version) not in inventory.versions:
-                return f"checkpoints/{student}/{version}", Kind.CHECKPOINT, f"never published: it has no {CARD}"
+                return f"checkpoints/{student}/{version}", RemovalKind.CHECKPOINT, f"never published: it has no {CARD}"
         case ["traffic", student, hour, _]:
             if _is_past(hour, inventory.now - older_than):
-                return f"traffic/{student}/{hour}", Kind.TRAFFIC, "sampled earlier than --older-than allows"
+                return f"traffic/{student}/{hour}", RemovalKind.TRAFFIC, "sampled earlier than --older-than allows"
         case ["jobs", job_id, *rest] if rest:
             return _of_job(inventory, job_id, rest, older_than)
     return None
 
 
-def _training(inventory: Inventory, job_id: str, older_than: float) -> tuple[str, Kind, str] | None:
+def _training(inventory: Inventory, job_id: str, older_than: float) -> tuple[str, RemovalKind, str] | None:
     job = inventory.jobs.get(job_id)
     if job is None:
         if job_id in inventory.specs:
             return None
-        return f"training/{job_id}", Kind.TRAINING, "its job does not exist"
+        return f"training/{job_id}", RemovalKind.TRAINING, "its job does not exist"
     if not _is_over(job, inventory.now - older_than):
         return None
-    return f"training/{job_id}", Kind.TRAINING, f"its job is over ({job.state})"
+    return f"training/{job_id}", RemovalKind.TRAINING, f"its job is over ({job.state})"
 
 
-def _of_job(inventory: Inventory, job_id: str, rest: list[str], older_than: float) -> tuple[str, Kind, str] | None:
+def _of_job(
+    inventory: Inventory, job_id: str, rest: list[str], older_than: float
+) -> tuple[str, RemovalKind, str] | None:
     job = inventory.jobs.get(job_id)
     if job is None:
         if job_id in inventory.specs:
             return None
-        return f"jobs/{job_id}", Kind.JOB, "there is no such job: never accepted, or deleted"
+        return f"jobs/{job_id}", RemovalKind.JOB, "there is no such job: never accepted, or deleted"
     if job.state is not JobState.SUCCEEDED or not _is_over(job, inventory.now - older_than):
         return None  # a failed or cancelled job may be retried
     match rest:
         case ["images", _]:
-            return f"jobs/{job_id}/images", Kind.PINNED, "copies of sampled traffic; its job succeeded"
+            return f"jobs/{job_id}/images", RemovalKind.PINNED, "copies of sampled traffic; its job succeeded"
         case ["set", name] if (number := _shard_number(name)) is not None and number >= job.shards:
             return (
                 f"jobs/{job_id}/set/{name}",
-                Kind.SHARD,
+                RemovalKind.SHARD,
                 f"left by an abandoned round: its job has {job.shards} shards",
             )
     return None

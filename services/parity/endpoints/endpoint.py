@@ -40,7 +40,7 @@ class RequestRefused(MPAError):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Pauses in seconds. ``server_errors``: how often a request that gets 5xx (except 502-504) or nonsense is tried.
 
     ``overtaken``: how often a request may fail while others succeed in between.
@@ -62,11 +62,11 @@ class Endpoint:
         client: ChatClient,
         calls: Limiter,
         changed: asyncio.Event,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
         self.name, self.client = name, client
         self.waiting_for: str | None = None
-        self._calls, self._changed, self._patience = calls, changed, patience or Patience()
+        self._calls, self._changed, self._patience = calls, changed, patience or RetryPolicy()
         self._dialect = Dialect()
         self._successes = 0
         self._failures_since_success = 0

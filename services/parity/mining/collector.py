@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import Endpoint, Patience
+from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture, digest, prepare, split_of
 from services.parity.mining.annotator import Annotator
@@ -38,7 +38,7 @@ class Models:
     teacher: ChatClient
     student: ChatClient
     calls_in_flight: int
-    patience: Patience | None = None
+    patience: RetryPolicy | None = None
     teacher_calls: Limiter | None = None
     student_calls: Limiter | None = None
 

@@ -13,7 +13,7 @@ from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture
 from services.parity.mining.annotator import first_text, mean_logprob
 from services.parity.mining.attention import AttentionMaps, AttentionMeter
-from services.parity.mining.pairs import NONE, Answered, Measures, Tokens
+from services.parity.mining.pairs import NONE, Answered, Discrepancies, Tokens
 from shared.client import image_question
 from shared.concurrency import run_all
 from shared.contracts import DiscrepancySpec, ScoreItem, ScoreRequest
@@ -41,7 +41,7 @@ class GapMeter:
         self._attention = AttentionMeter(teacher, student, spec)
         self._warned = False
 
-    async def measure(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Measures:
+    async def measure(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Discrepancies:
         """Everything that the spec asks for, rounded as it is stored."""
         measured, maps = await run_all(self._words(pair, picture, profile), self._maps(pair, picture, profile))
         known = maps.teacher is not None and maps.student is not None
@@ -50,11 +50,11 @@ class GapMeter:
             measured, teacher_attention=maps.teacher, student_attention=maps.student, attention_gap=rounded(gap)
         )
 
-    async def _words(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Measures:
+    async def _words(self, pair: Answered, picture: Picture, profile: TaskProfile) -> Discrepancies:
         """All measures except attention."""
         why = await self._rationale(pair, picture, profile) if self._spec.reasoning else Rationale()
         answer_logprob, rationale_logprob = await self._ask_student(pair, why, picture, profile)
-        return Measures(
+        return Discrepancies(
             top=pair.top,
             student_logprob=rounded(answer_logprob),
             rationale=why.text,

@@ -42,7 +42,7 @@ class StudentAnswer:
 
 
 @dataclass(frozen=True)
-class Measures:
+class Discrepancies:
     """The discrepancies of a kept pair, and the columns that the losses need. None: not asked for, or not available.
 
     Log-probabilities are means over tokens, in nats. ``student_logprob`` is what the student gives the teacher's
@@ -79,7 +79,7 @@ class Judged:
     student: StudentAnswer | None = None
     votes: tuple[str, ...] = ()
     vote_share: float | None = None
-    measures: Measures = Measures()
+    measures: Discrepancies = Discrepancies()
     spent: Tokens = NONE
     saved_tokens: int = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.student.engines.base import Question
+from services.student.engines.base import Conversation
 from shared.contracts import ChatMessage, ChatRequest
 from shared.errors import InvalidInput, NotFound
 from shared.images.chat import ChatImages
@@ -13,9 +13,9 @@ from shared.settings import StudentSettings
 from shared.vlm.sampling import Sampling
 
 
-async def read_question(messages: Sequence[ChatMessage], images: ChatImages) -> Question:
+async def read_conversation(messages: Sequence[ChatMessage], images: ChatImages) -> Conversation:
     """Decode the images of a conversation off the event loop. Raises InvalidInput naming the wrong image and why."""
-    return Question(*await images.read_aside(messages))
+    return Conversation(*await images.read_aside(messages))
 
 
 def wanted_version(model: str) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.student.api.chat import read_question
-from services.student.engines.base import Engine, Question
+from services.student.api.chat import read_conversation
+from services.student.engines.base import Conversation, Engine
 from shared.contracts import (
     AnswerScore,
     ChatMessage,
@@ -26,18 +26,18 @@ async def score_items(engine: Engine, request: ScoreRequest, images: ChatImages)
             f"Scores are off, because the check at the start found them wrong: {engine.score_trouble}. "
             "Chat still works. For scores, serve the student with the other MPA_STUDENT_ENGINE."
         )
-    questions = [await _question(n, item, images) for n, item in enumerate(request.items)]
-    scored = await engine.score([(q, item.answers) for q, item in zip(questions, request.items, strict=True)])
+    conversations = [await _conversation(n, item, images) for n, item in enumerate(request.items)]
+    scored = await engine.score([(c, item.answers) for c, item in zip(conversations, request.items, strict=True)])
     return ScoreResponse(checkpoint=scored.version, scores=[[_score(s) for s in row] for row in scored.scores])
 
 
-async def _question(number: int, item: ScoreItem, images: ChatImages) -> Question:
+async def _conversation(number: int, item: ScoreItem, images: ChatImages) -> Conversation:
     content: list[ImagePart | TextPart] = [
         ImagePart(type="image_url", image_url=ImageURL(url=item.image)),
         TextPart(type="text", text=item.question),
     ]
     try:
-        return await read_question([ChatMessage(role="user", content=content)], images)
+        return await read_conversation([ChatMessage(role="user", content=content)], images)
     except InvalidInput as error:
         raise InvalidInput(f"items[{number}]: {error.detail}") from error
 

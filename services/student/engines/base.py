@@ -33,7 +33,7 @@ def check_room(waiting: int, limit: int) -> None:
 
 
 @dataclass(frozen=True)
-class Question:
+class Conversation:
     """Chat messages, and the images they show in order of appearance."""
 
     messages: tuple[ChatMessage, ...]
@@ -41,8 +41,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """Answers to one question; all of them come from checkpoint ``version``."""
+class Answers:
+    """Answers to one conversation; all of them come from checkpoint ``version``."""
 
     version: str
     answers: list[Generated]
@@ -100,13 +100,13 @@ class Engine(Protocol):
     def score_trouble(self) -> str:
         """Why ``score`` is off, as the check at the start found; empty if it is on."""
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
+    async def answer(self, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
         """One answer per sampling. Raises Busy if too many requests wait, InvalidInput if the prompt is too long."""
 
-    def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+    def stream(self, conversation: Conversation, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
         """The same answers piece by piece, as they are decoded; closing the generator ends the work."""
 
-    async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+    async def score(self, items: Sequence[tuple[Conversation, Sequence[str]]]) -> Scored:
         """Log-probabilities of given answers."""
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter
 
-from services.student.engines.base import Question
+from services.student.engines.base import Conversation
 from services.student.tap.pile import TIDY_SECONDS, TrafficPile
 from shared.contracts import ImagePart, TextPart
 from shared.errors import InvalidInput
@@ -74,11 +74,11 @@ class TrafficTap:
     def on(self) -> bool:
         return self._settings.student_tap_share > 0
 
-    def offer(self, question: Question, checkpoint: str) -> None:
+    def offer(self, conversation: Conversation, checkpoint: str) -> None:
         """Keep this request if it belongs to the share. Returns at once and never raises."""
         if not self.on or self._random.random() >= self._settings.student_tap_share:
             return
-        tapped = _tapped(question, checkpoint)
+        tapped = _tapped(conversation, checkpoint)
         if not tapped.images:
             return
         if not self._enqueue(tapped):
@@ -157,11 +157,11 @@ def load_filter(name: str) -> Filter | None:
     return found  # type: ignore[no-any-return]
 
 
-def _tapped(question: Question, checkpoint: str) -> Tapped:
+def _tapped(conversation: Conversation, checkpoint: str) -> Tapped:
     """The images and the text of the last user turn that shows any, and all images before it."""
     images: list[str] = []
     text = ""
-    for message in question.messages:
+    for message in conversation.messages:
         if message.role != "user":
             continue
         parts = message.content if not isinstance(message.content, str) else []

@@ -13,7 +13,7 @@ from services.trainer.data.dataset import Sample
 from services.trainer.data.encoder import EncodedTarget, Encoder
 from services.trainer.data.targets import Target, TargetMaker, answer_target
 from services.trainer.data.teacher_tokens import Placed, TeacherTokens
-from services.trainer.losses import IGNORE, Kind
+from services.trainer.losses import IGNORE, TargetKind
 from shared.vlm.image_features import is_pixels
 
 
@@ -70,7 +70,7 @@ class Collator:
         if any(not math.isnan(target.share) for target in targets):
             found["shares"] = torch.tensor([target.share for target in targets], dtype=torch.float32)
         if self._maker is not None and self._tops is not None:
-            wanted = [target.kind == Kind.ANSWER and self._maker.uses_top(target.sample) for target in targets]
+            wanted = [target.kind == TargetKind.ANSWER and self._maker.uses_top(target.sample) for target in targets]
             placed = [
                 self._tops.read(target.sample) if use else None for target, use in zip(targets, wanted, strict=True)
             ]

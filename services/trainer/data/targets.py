@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.trainer.data.dataset import Sample, TrainingSet
-from services.trainer.losses import Kind
+from services.trainer.losses import TargetKind
 from services.trainer.losses.candidates import vote_shares
 from shared.contracts import LossSpec
 from shared.errors import InvalidInput
@@ -24,13 +24,13 @@ class Target:
     """
 
     sample: Sample
-    kind: Kind
+    kind: TargetKind
     text: str
     share: float = math.nan
 
 
 def answer_target(sample: Sample) -> Target:
-    return Target(sample, Kind.ANSWER, sample.answer)
+    return Target(sample, TargetKind.ANSWER, sample.answer)
 
 
 class TargetMaker:
@@ -91,13 +91,13 @@ class TargetMaker:
         if len(shares) < 2:
             return [answer_target(sample)]
         (_, first), *others = shares.items()
-        rest = [Target(sample, Kind.CANDIDATE, text, share) for text, share in others]
-        return [Target(sample, Kind.ANSWER, sample.answer, first), *rest]
+        rest = [Target(sample, TargetKind.CANDIDATE, text, share) for text, share in others]
+        return [Target(sample, TargetKind.ANSWER, sample.answer, first), *rest]
 
     def _rationale(self, sample: Sample) -> list[Target]:
         if self._alignment.rationale <= 0 or not sample.rationale or not self._can_explain(sample.task):
             return []
-        return [Target(sample, Kind.RATIONALE, sample.rationale)]
+        return [Target(sample, TargetKind.RATIONALE, sample.rationale)]
 
 
 _LACKS = {

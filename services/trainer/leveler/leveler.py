@@ -15,7 +15,7 @@ from services.trainer.data.collator import Collator
 from services.trainer.data.dataset import TrainingSet
 from services.trainer.data.sampler import PlanSampler, plan_loader
 from services.trainer.leveler.attention import StudentMaps
-from services.trainer.leveler.callbacks.measures import Measures
+from services.trainer.leveler.callbacks.measures import StepMeasures
 from services.trainer.leveler.distributed import check_sharding, wrap_repeated_layers
 from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, TopTokens, alignment_loss
 
@@ -51,7 +51,7 @@ class Leveler(Trainer):
         self.model_accepts_loss_kwargs = False
         self._data, self._sampler = data, sampler
         self._terms, self._maps = terms, maps
-        self.measures = Measures()
+        self.measures = StepMeasures()
         check_sharding(self)
         wrap_repeated_layers(self, model)
         unwrapped = self.accelerator.unwrap_model(model)

@@ -16,12 +16,12 @@ from torch import Tensor
 from services.trainer.losses.answer import answer_cross_entropy
 from services.trainer.losses.attention import attention_divergence
 from services.trainer.losses.candidates import candidate_divergence
-from services.trainer.losses.predictions import IGNORE, Kind, Predictions, TopTokens
+from services.trainer.losses.predictions import IGNORE, Predictions, TargetKind, TopTokens
 from services.trainer.losses.rationale import rationale_cross_entropy
 from services.trainer.losses.top_k import top_k_divergence
 from shared.contracts import LossSpec
 
-__all__ = ["IGNORE", "PLAIN", "Kind", "Predictions", "Term", "TopTokens", "alignment_loss", "terms_of"]
+__all__ = ["IGNORE", "PLAIN", "Predictions", "TargetKind", "Term", "TopTokens", "alignment_loss", "terms_of"]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from services.trainer.losses.predictions import Kind, Predictions
+from services.trainer.losses.predictions import Predictions, TargetKind
 
 
 def answer_cross_entropy(predictions: Predictions) -> Tensor:
     """Cross-entropy of the answer, mean over its tokens so that long answers do not count more: [B], nats."""
-    return predictions.mean_loss(Kind.ANSWER)
+    return predictions.mean_loss(TargetKind.ANSWER)

@@ -22,7 +22,7 @@ def precise(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-class Kind(IntEnum):
+class TargetKind(IntEnum):
     """What a target text is to its sample."""
 
     ANSWER = 0
@@ -78,7 +78,7 @@ class Predictions:
         dtype = torch.promote_types(self.logits.dtype, torch.float32)
         return torch.zeros(shape or (self.samples,), dtype=dtype, device=self.logits.device)
 
-    def mean_loss(self, kind: Kind) -> Tensor:
+    def mean_loss(self, kind: TargetKind) -> Tensor:
         """Cross-entropy of the rows of ``kind``, mean over their tokens: [B], nats; 0 where there is none."""
         lengths = (self.labels != IGNORE).sum(1).clamp(min=1)
         rows = self.kind == kind

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from services.trainer.losses.predictions import Kind, Predictions
+from services.trainer.losses.predictions import Predictions, TargetKind
 
 
 def rationale_cross_entropy(predictions: Predictions) -> Tensor:
     """Cross-entropy of the rationale, mean over its tokens: [B], nats, 0 for samples that have none."""
-    return predictions.mean_loss(Kind.RATIONALE)
+    return predictions.mean_loss(TargetKind.RATIONALE)

@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from services.trainer.losses.predictions import IGNORE, Kind, Predictions, precise
+from services.trainer.losses.predictions import IGNORE, Predictions, TargetKind, precise
 
 _NO_TAIL = -100.0
 """Log-probability of the student's tail where the alternatives are its whole vocabulary: finite, for 0 · it to be 0."""
@@ -34,7 +34,7 @@ def top_k_divergence(predictions: Predictions) -> Tensor:
     known = (top.logprobs > -math.inf).any(-1) & (predictions.labels != IGNORE)
     values = predictions.zeros(*predictions.labels.shape)
     values[known] = bucket_divergence(predictions.logits[known], top.ids[known], top.logprobs[known])
-    rows = (predictions.kind == Kind.ANSWER) & known.any(1)
+    rows = (predictions.kind == TargetKind.ANSWER) & known.any(1)
     means = values.sum(1) / known.sum(1).clamp(min=1)
     return predictions.by_sample(means[rows], rows)
 

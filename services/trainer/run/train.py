@@ -12,7 +12,7 @@ from services.trainer.launch.ranks import ALONE, Ranks
 from services.trainer.leveler import train
 from services.trainer.leveler.arguments import TrainFolders, TrainPlace
 from services.trainer.leveler.models import training_dtype
-from services.trainer.losses import Kind
+from services.trainer.losses import TargetKind
 from services.trainer.run.inputs import load_checkpoint, open_asker, open_store
 from services.trainer.run_config import RunConfig, TrainResult
 from shared.errors import InvalidInput
@@ -85,7 +85,7 @@ def _device(config: RunConfig, ranks: Ranks) -> str:
 def _prompt(asker: Asker, target: Target) -> str:
     """The user's turn that ``target``'s text answers."""
     sample = target.sample
-    if target.kind == Kind.RATIONALE:
+    if target.kind == TargetKind.RATIONALE:
         return asker.profile(sample.task).explain_prompt(sample.question, sample.answer)
     return asker.prompt(question_of(sample))
 

@@ -8,7 +8,7 @@ from random import Random
 
 from PIL import Image
 
-from services.student.engines.base import Engine, Question
+from services.student.engines.base import Conversation, Engine
 from services.student.engines.transformers.engine import TransformersEngine
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.settings import StudentSettings
@@ -22,13 +22,13 @@ def picture(seed: int, width: int = 96, height: int = 96) -> Image.Image:
     return Image.frombytes("RGB", (width, height), Random(seed).randbytes(width * height * 3))
 
 
-def question(text: str = "what is this?", images: Sequence[Image.Image] | None = None) -> Question:
+def question(text: str = "what is this?", images: Sequence[Image.Image] | None = None) -> Conversation:
     shown = (picture(3),) if images is None else tuple(images)
     parts = [ImagePart(type="image_url", image_url=ImageURL(url="data:,")) for _ in shown]
-    return Question((ChatMessage(role="user", content=[*parts, TextPart(type="text", text=text)]),), shown)
+    return Conversation((ChatMessage(role="user", content=[*parts, TextPart(type="text", text=text)]),), shown)
 
 
-async def said(engine: Engine, asked: Question | None = None) -> tuple[str, Said]:
+async def said(engine: Engine, asked: Conversation | None = None) -> tuple[str, Said]:
     """Version, and (token, log-probability) of the greedy answer."""
     answered = await engine.answer(asked or question(), [GREEDY])
     return answered.version, [(token.id, token.logprob) for token in answered.answers[0].tokens]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from demo.world.generator import labelled, pile
 from demo.world.vocabulary import Split
-from services.student.engines.base import Engine, Question
+from services.student.engines.base import Conversation, Engine
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.images import to_data_url
 from shared.vlm.generation import Generated, generate
@@ -34,16 +34,16 @@ SERVER = "vllm.entrypoints.openai.api_server"
 class Case:
     """A question about an image."""
 
-    question: Question
+    question: Conversation
     text: str
     image: Image.Image
     png: bytes
 
 
-def ask(png: bytes, text: str) -> Question:
+def ask(png: bytes, text: str) -> Conversation:
     image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(png)))
     message = ChatMessage(role="user", content=[image, TextPart(type="text", text=text)])
-    return Question((message,), (Image.open(io.BytesIO(png)).convert("RGB"),))
+    return Conversation((message,), (Image.open(io.BytesIO(png)).convert("RGB"),))
 
 
 def make_cases(count: int = 16) -> list[Case]:

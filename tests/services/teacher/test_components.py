@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from services.teacher.app import make_app
-from services.teacher.transformers_engine import TransformersEngine
+from services.teacher.transformers_engine import TransformersTeacher
 from shared.settings import TeacherSettings
 
 
-class Unstartable(TransformersEngine):
+class Unstartable(TransformersTeacher):
     """Fails after it was opened, as an engine does whose process cannot be started."""
 
     async def start(self) -> None:

@@ -13,9 +13,9 @@ from shared.errors import InvalidInput, Unavailable
 from shared.serving.answers import build_response, read_samplings, stream_events
 from shared.serving.work import StreamPiece
 from shared.sse import DONE, write_event
-from shared.vlm.generation import Alternative, Generated, Piece, Token
+from shared.vlm.generation import Generated, Piece, Token, TopToken
 
-TOKENS = (Token(1, "a", -0.5, (Alternative("a", -0.5), Alternative("no", -1.5))), Token(2, " dog", -0.25))
+TOKENS = (Token(1, "a", -0.5, (TopToken("a", -0.5), TopToken("no", -1.5))), Token(2, " dog", -0.25))
 ANSWERS = [Generated("a dog", TOKENS, "stop", 10, 3), Generated("a", TOKENS[:1], "length", 10, 1)]
 
 

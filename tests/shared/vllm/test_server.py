@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from shared.backoff import Backoff
-from shared.vllm.server import ModelServer, Patience
+from shared.vllm.server import ModelServer, ServerTimes
 from tests.polling import async_wait_until
 from tests.services.teacher.small import SmallModel, gone
 
 pytestmark = pytest.mark.slow  # starts and kills real processes
 
-QUICK = Patience(ready=30, poll=0.05, watch_every=0.1, idle=0.05, probe=0.3, backoff=Backoff(0.05, 0.2), stop=1.0)
+QUICK = ServerTimes(ready=30, poll=0.05, watch_every=0.1, idle=0.05, probe=0.3, backoff=Backoff(0.05, 0.2), stop=1.0)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_a_server_that_ends_at_once_is_tried_again_and_says_why(small: Sma
 
 async def test_a_server_that_never_answers_is_given_up_after_the_timeout(small: SmallModel) -> None:
     small.set("fail")
-    patience = Patience(ready=1.5, poll=0.05, backoff=Backoff(0.05, 30.0), stop=0.5)
+    patience = ServerTimes(ready=1.5, poll=0.05, backoff=Backoff(0.05, 30.0), stop=0.5)
     server = ModelServer(small.command, small.env, "teacher", patience)
     await server.start()
     await until_restarted(server)
@@ -181,7 +181,7 @@ async def test_the_servers_words_are_logged_at_their_level(
 
 
 async def test_a_failure_that_a_user_saw_is_looked_at_at_once(small: SmallModel) -> None:
-    patience = Patience(ready=30, poll=0.05, watch_every=60, stop=1.0)
+    patience = ServerTimes(ready=30, poll=0.05, watch_every=60, stop=1.0)
     server = ModelServer(small.command, small.env, "teacher", patience)
     await server.start()
     await until_ready(server)

@@ -99,7 +99,7 @@ class SentWork(AnswerWork):
         return super().listeners(version)
 
 
-class ModelProcess:
+class FrameHandler:
     """Does what the frames say. Questions go straight to the model's thread; rare tasks run on an event loop."""
 
     def __init__(self, line: Line) -> None:
@@ -219,7 +219,7 @@ def _smoke(head: Json) -> SmokeAnswer | None:
 def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         try:
-            ModelProcess(Line(connection)).run()
+            FrameHandler(Line(connection)).run()
         except OSError:  # the service is gone
             os._exit(1)
     os._exit(0)  # a load that nobody waits for must not keep the process alive

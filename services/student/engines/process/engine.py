@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from services.student.engines.base import UNWATCHED, Answered, Question, Scored, Watcher, check_room
+from services.student.engines.base import UNWATCHED, Answers, Conversation, Scored, Watcher, check_room
 from services.student.engines.low_priority import in_quiet_thread
 from services.student.engines.process.child import ModelChild
 from services.student.engines.process.wire import (
@@ -65,7 +65,7 @@ SENT_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Reader:
+class CurrentProcessor:
     """Prepares prompts: a processor, the digest of its files, and the model's limit in tokens."""
 
     processor: Any
@@ -94,7 +94,7 @@ class ProcessEngine:
         self._in_preparation = 0
         self._processors: dict[str, Any] = {}
         self._folders = {version: folder}
-        self._reader: Reader | None = None
+        self._processor: CurrentProcessor | None = None
         self._child: ModelChild
         self._score_trouble = ""
         self._trouble = "The model's process is starting."
@@ -139,17 +139,17 @@ class ProcessEngine:
     def score_trouble(self) -> str:
         return self._score_trouble
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
+    async def answer(self, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
         for _ in range(TRIES):
-            ready = await self._prepare([question], max(s.max_tokens for s in samplings))
+            ready = await self._prepare([conversation], max(s.max_tokens for s in samplings))
             with suppress(Stale):
                 reply = await self._child.call(_asked(ready, samplings, stream=False), ready.payload)
-                return Answered(reply["version"], [read_answer(one) for one in reply["answers"]])
+                return Answers(reply["version"], [read_answer(one) for one in reply["answers"]])
         raise _changing()
 
-    async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+    async def stream(self, conversation: Conversation, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
         for _ in range(TRIES):
-            ready = await self._prepare([question], max(s.max_tokens for s in samplings))
+            ready = await self._prepare([conversation], max(s.max_tokens for s in samplings))
             pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
             asked = self._child.call(_asked(ready, samplings, stream=True), ready.payload, pieces.put_nowait)
             answering = asyncio.create_task(asked)
@@ -164,9 +164,9 @@ class ProcessEngine:
                 answering.cancel()
         raise _changing()
 
-    async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+    async def score(self, items: Sequence[tuple[Conversation, Sequence[str]]]) -> Scored:
         for _ in range(TRIES):
-            ready = await self._prepare([question for question, _ in items], 0)
+            ready = await self._prepare([conversation for conversation, _ in items], 0)
             head = {
                 "do": "score",
                 "digest": ready.digest,
@@ -196,16 +196,17 @@ class ProcessEngine:
         await self._child.close()
         self._preparing.shutdown(wait=False)
 
-    async def _prepare(self, questions: Sequence[Question], max_tokens: int) -> Ready:
+    async def _prepare(self, conversations: Sequence[Conversation], max_tokens: int) -> Ready:
         self._check_room()
-        reader, encoders = self._reader, [encoder_of(question.messages, question.images) for question in questions]
-        assert reader is not None  # set when the engine was started
+        processor = self._processor
+        encoders = [encoder_of(conversation.messages, conversation.images) for conversation in conversations]
+        assert processor is not None  # set when the engine was started
 
         def prepare() -> Ready:
-            prompts = tuple(encoder(reader) for encoder in encoders)
+            prompts = tuple(encoder(processor) for encoder in encoders)
             for encoded in prompts:
-                check_length(encoded.length, max_tokens, reader.max_length)
-            return Ready(prompts, prompt_payload(prompts), reader.digest)
+                check_length(encoded.length, max_tokens, processor.max_length)
+            return Ready(prompts, prompt_payload(prompts), processor.digest)
 
         self._in_preparation += 1
         try:
@@ -222,15 +223,15 @@ class ProcessEngine:
 
     def _serves(self, version: str, digest: str, max_length: int) -> None:
         """Note what the process serves. What a switch back to the previous checkpoint needs is kept."""
-        if self._reader is not None:
+        if self._processor is not None:
             if version == self._version:
                 return
             log.info("Switched from %s to %s", self._version, version, extra={"checkpoint": version})
-            digests, versions = (digest, self._reader.digest), (version, self._version)
+            digests, versions = (digest, self._processor.digest), (version, self._version)
             self._processors = {one: self._processors[one] for one in digests}
             self._folders = {one: self._folders[one] for one in versions}
         self._version, self._folder = version, self._folders[version]
-        self._reader = Reader(self._processors[digest], digest, max_length)
+        self._processor = CurrentProcessor(self._processors[digest], digest, max_length)
 
     async def _read_processor(self, folder: Path) -> None:
         digest = await asyncio.to_thread(processor_digest, folder)

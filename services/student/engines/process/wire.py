@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from services.student.engines.base import WeightsLost
 from shared.errors import BadCheckpoint, Busy, InvalidInput, MPAError, NotFound, Unavailable
 from shared.serving.work import StreamPiece
-from shared.vlm.generation import Alternative, Generated, Piece, Token
+from shared.vlm.generation import Generated, Piece, Token, TopToken
 from shared.vlm.prompting import Encoded
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
@@ -143,4 +143,4 @@ def _token_head(token: Token) -> list[Any]:
 
 
 def _read_tokens(heads: Sequence[Sequence[Any]]) -> tuple[Token, ...]:
-    return tuple(Token(h[0], h[1], h[2], tuple(Alternative(*other) for other in h[3])) for h in heads)
+    return tuple(Token(h[0], h[1], h[2], tuple(TopToken(*other) for other in h[3])) for h in heads)

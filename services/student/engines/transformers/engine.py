@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from services.student.engines.base import UNWATCHED, Answered, Question, Scored, Watcher, WeightsLost, check_room
+from services.student.engines.base import UNWATCHED, Answers, Conversation, Scored, Watcher, WeightsLost, check_room
 from services.student.engines.low_priority import in_quiet_thread
 from services.student.engines.score_check import misalignment
 from services.student.engines.transformers.in_place import prepare_in_place
@@ -95,17 +95,17 @@ class TransformersEngine:
     def trouble(self) -> str:
         return "" if self.alive else "The model's thread has ended: restart the service."
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
-        prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
+    async def answer(self, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
+        prepared = await self._prepare(conversation, max(s.max_tokens for s in samplings))
         version, answers = await self._model.answers(AnswerWork(prepared, samplings))
-        return Answered(version, answers)
+        return Answers(version, answers)
 
     def submit(self, work: AnswerWork) -> None:
         """Queue work on a prompt that is already prepared; its ``done`` holds the outcome. Raises Busy, Unavailable."""
         self._model.submit(work)
 
-    async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
-        prepared = await self._prepare(question, max(s.max_tokens for s in samplings))
+    async def stream(self, conversation: Conversation, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+        prepared = await self._prepare(conversation, max(s.max_tokens for s in samplings))
         async with aclosing(self._model.stream(prepared, samplings)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -114,8 +114,8 @@ class TransformersEngine:
     def score_trouble(self) -> str:
         return self._score_trouble
 
-    async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
-        prepared = [await self._prepare(question, 0) for question, _ in items]
+    async def score(self, items: Sequence[tuple[Conversation, Sequence[str]]]) -> Scored:
+        prepared = [await self._prepare(conversation, 0) for conversation, _ in items]
         return await self.score_prepared([(p, answers) for p, (_, answers) in zip(prepared, items, strict=True)])
 
     async def score_prepared(self, items: Sequence[tuple[Fitting, Sequence[str]]]) -> Scored:
@@ -177,10 +177,10 @@ class TransformersEngine:
         await asyncio.to_thread(drained.wait)
         old.features.clear()
 
-    async def _prepare(self, question: Question, max_tokens: int) -> Prepared:
+    async def _prepare(self, conversation: Conversation, max_tokens: int) -> Prepared:
         self._model.check_room(self._in_preparation)
         serving = self._model.serving
-        encoder = encoder_of(question.messages, question.images)
+        encoder = encoder_of(conversation.messages, conversation.images)
         self._in_preparation += 1
         try:
             encoded = await asyncio.get_running_loop().run_in_executor(self._preparing, encoder, serving.loaded)

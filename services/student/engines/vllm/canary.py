@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from services.student.engines.base import Answered, Engine, Question, Scored
+from services.student.engines.base import Answers, Conversation, Engine, Scored
 from services.student.engines.vllm.adapters import Adapters, Served
 from services.student.engines.vllm.requests import VllmRequests
 from shared.contracts import SmokeAnswer
@@ -40,13 +40,13 @@ class VllmCandidate:
     def score_trouble(self) -> str:
         return self._host.score_trouble
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
-        return await self._requests.answer(self._pick, question, samplings)
+    async def answer(self, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
+        return await self._requests.answer(self._pick, conversation, samplings)
 
-    def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
-        return self._requests.stream(self._pick, question, samplings)
+    def stream(self, conversation: Conversation, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+        return self._requests.stream(self._pick, conversation, samplings)
 
-    async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+    async def score(self, items: Sequence[tuple[Conversation, Sequence[str]]]) -> Scored:
         return await self._requests.score(self._pick, items)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.student.engines.base import UNWATCHED, Answered, Engine, Question, Scored, Watcher
+from services.student.engines.base import UNWATCHED, Answers, Conversation, Engine, Scored, Watcher
 from services.student.engines.checkpoint import check_stored_finite
 from services.student.engines.vllm.adapters import Adapters, Served, Unadaptable, adapter_of
 from services.student.engines.vllm.canary import VllmCandidate
@@ -105,13 +105,13 @@ class VllmEngine:
         """vLLM's own metrics, which know how long requests wait in its queue."""
         return await self._child.metrics()
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
-        return await self._requests.answer(lambda: self._serving, question, samplings)
+    async def answer(self, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
+        return await self._requests.answer(lambda: self._serving, conversation, samplings)
 
-    def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
-        return self._requests.stream(lambda: self._serving, question, samplings)
+    def stream(self, conversation: Conversation, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+        return self._requests.stream(lambda: self._serving, conversation, samplings)
 
-    async def score(self, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+    async def score(self, items: Sequence[tuple[Conversation, Sequence[str]]]) -> Scored:
         return await self._requests.score(lambda: self._serving, items)
 
     async def swap(self, version: str, folder: Path, smoke: SmokeAnswer | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from services.student.engines.base import Answered, Question, Scored, Watcher, check_room
+from services.student.engines.base import Answers, Conversation, Scored, Watcher, check_room
 from services.student.engines.vllm.adapters import Served
 from services.student.engines.vllm.gate import SwapGate
 from services.student.engines.vllm.server import VllmChild
@@ -42,17 +42,19 @@ class VllmRequests:
         self._limit, self._child, self._watcher = settings.student_queue_size, child, watcher
         self._processor, self._eos = processor, eos
 
-    async def answer(self, pick: Pick, question: Question, samplings: Sequence[Sampling]) -> Answered:
+    async def answer(self, pick: Pick, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
         with self._counted():
             async with self.gate.passing():
                 served = pick()
                 self._watcher.batch(len(samplings), ())
                 with served.in_use():
-                    answers = await run_all(*(self.one_answer(served, question, sampling) for sampling in samplings))
-        return Answered(served.version, list(answers))
+                    answers = await run_all(
+                        *(self.one_answer(served, conversation, sampling) for sampling in samplings)
+                    )
+        return Answers(served.version, list(answers))
 
     async def stream(
-        self, pick: Pick, question: Question, samplings: Sequence[Sampling]
+        self, pick: Pick, conversation: Conversation, samplings: Sequence[Sampling]
     ) -> AsyncGenerator[StreamPiece]:
         pieces: asyncio.Queue[StreamPiece | None] = asyncio.Queue()
         with self._counted():
@@ -61,7 +63,7 @@ class VllmRequests:
                 self._watcher.batch(len(samplings), ())
                 with served.in_use():
                     streams = (
-                        self._stream(served, question, sampling, choice, pieces)
+                        self._stream(served, conversation, sampling, choice, pieces)
                         for choice, sampling in enumerate(samplings)
                     )
                     whole = asyncio.create_task(run_all(*streams))
@@ -74,38 +76,38 @@ class VllmRequests:
                         whole.cancel()
                         await asyncio.wait({whole})
 
-    async def score(self, pick: Pick, items: Sequence[tuple[Question, Sequence[str]]]) -> Scored:
+    async def score(self, pick: Pick, items: Sequence[tuple[Conversation, Sequence[str]]]) -> Scored:
         with self._counted():
             async with self.gate.passing():
                 served = pick()
                 with served.in_use():
                     scores = [
-                        list(await run_all(*(self.one_score(served, question, text) for text in texts)))
-                        for question, texts in items
+                        list(await run_all(*(self.one_score(served, conversation, text) for text in texts)))
+                        for conversation, texts in items
                     ]
         return Scored(served.version, scores)
 
-    async def one_answer(self, served: Served, question: Question, sampling: Sampling) -> Generated:
+    async def one_answer(self, served: Served, conversation: Conversation, sampling: Sampling) -> Generated:
         """Ask without the gate and the limit: for callers that have passed both, or need neither."""
-        return read_answer(await self._child.chat(chat_body(served.model, question, sampling)), self._eos)
+        return read_answer(await self._child.chat(chat_body(served.model, conversation, sampling)), self._eos)
 
-    async def one_score(self, served: Served, question: Question, answer: str) -> Score:
+    async def one_score(self, served: Served, conversation: Conversation, answer: str) -> Score:
         """As `one_answer`. Raises Misaligned."""
-        reply = await self._child.chat(score_body(served.model, question, answer))
-        prompt = render_with(self._processor, question.messages, question.images)
+        reply = await self._child.chat(score_body(served.model, conversation, answer))
+        prompt = render_with(self._processor, conversation.messages, conversation.images)
         ids = completion_ids(self._processor, self._eos, prompt, answer)
         return read_score(reply, answer, ids, [self._processor.tokenizer.decode([token]) for token in ids])
 
     async def _stream(
         self,
         served: Served,
-        question: Question,
+        conversation: Conversation,
         sampling: Sampling,
         choice: int,
         pieces: asyncio.Queue[StreamPiece | None],
     ) -> None:
         growing, usage = Growing(self._eos), {"prompt_tokens": 0, "completion_tokens": 0}
-        body = chat_body(served.model, question, sampling)
+        body = chat_body(served.model, conversation, sampling)
         async with contextlib.aclosing(self._child.stream(body)) as chunks:
             async for chunk in chunks:
                 usage = chunk.get("usage") or usage

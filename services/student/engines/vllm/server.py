@@ -21,7 +21,7 @@ from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings
 from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, runs_on_gpu, vllm_environment
 from shared.vllm.metrics import vllm_metrics
-from shared.vllm.server import ModelServer, Patience
+from shared.vllm.server import ModelServer, ServerTimes
 
 log = logging.getLogger(__name__)
 RELOAD_SECONDS = 300.0
@@ -57,7 +57,7 @@ class VllmChild:
             lambda port: vllm_command(settings, folder(), port, on_gpu=on_gpu),
             {**environment, **SWAP_ROUTES},
             settings.student_name,
-            Patience(ready=settings.student_ready_timeout.total_seconds(), probe=self._timeout / 2),
+            ServerTimes(ready=settings.student_ready_timeout.total_seconds(), probe=self._timeout / 2),
             prepare,
         )
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)

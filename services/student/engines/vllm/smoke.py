@@ -6,7 +6,7 @@ import io
 
 import torch
 
-from services.student.engines.base import Question
+from services.student.engines.base import Conversation
 from services.student.engines.checkpoint import check_answer
 from services.student.engines.score_check import COARSE, QUESTIONS, TOLERANCE, grey_image, largest_gap
 from services.student.engines.vllm.adapters import Served
@@ -25,8 +25,8 @@ async def check_smoke(requests: VllmRequests, served: Served, smoke: SmokeAnswer
     """
     image = ImagePart(type="image_url", image_url=ImageURL(url=f"data:image/png;base64,{smoke.image_png_base64}"))
     content = [image, TextPart(type="text", text=smoke.question)]
-    question = Question((ChatMessage(role="user", content=content),), ())
-    answer = (await requests.one_answer(served, question, Sampling(max_tokens=SMOKE_TOKENS))).text
+    conversation = Conversation((ChatMessage(role="user", content=content),), ())
+    answer = (await requests.one_answer(served, conversation, Sampling(max_tokens=SMOKE_TOKENS))).text
     if exact:
         check_answer(served.folder, smoke, answer)
 
@@ -41,10 +41,10 @@ async def find_misalignment(requests: VllmRequests, served: Served, *, exact: bo
     image = ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(file.getvalue())))
     for text in QUESTIONS:
         content = [image, TextPart(type="text", text=text)]
-        question = Question((ChatMessage(role="user", content=content),), (grey_image(),))
+        conversation = Conversation((ChatMessage(role="user", content=content),), (grey_image(),))
         try:
-            answer = await requests.one_answer(served, question, Sampling(max_tokens=SMOKE_TOKENS))
-            score = await requests.one_score(served, question, answer.text)
+            answer = await requests.one_answer(served, conversation, Sampling(max_tokens=SMOKE_TOKENS))
+            score = await requests.one_score(served, conversation, answer.text)
         except Misaligned as error:
             return error.detail
         written = [token.text for token in answer.tokens]

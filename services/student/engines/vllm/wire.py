@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.student.engines.base import Question
+from services.student.engines.base import Conversation
 from shared.errors import InvalidInput, MPAError, Unavailable
 from shared.sse import read_events
-from shared.vlm.generation import Alternative, Generated, Piece, Token
+from shared.vlm.generation import Generated, Piece, Token, TopToken
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
 
@@ -24,11 +24,11 @@ class Misaligned(MPAError):
     status, slug, title = 502, "misaligned-scores", "The scores cannot be trusted"
 
 
-def chat_body(model: str, question: Question, sampling: Sampling) -> dict[str, Any]:
+def chat_body(model: str, conversation: Conversation, sampling: Sampling) -> dict[str, Any]:
     """One answer with log-probabilities. Messages go as they came: vLLM applies the model's chat template."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": [message.model_dump(exclude_none=True) for message in question.messages],
+        "messages": [message.model_dump(exclude_none=True) for message in conversation.messages],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -46,9 +46,9 @@ def chat_body(model: str, question: Question, sampling: Sampling) -> dict[str, A
     return body
 
 
-def score_body(model: str, question: Question, answer: str) -> dict[str, Any]:
+def score_body(model: str, conversation: Conversation, answer: str) -> dict[str, Any]:
     """The conversation with ``answer`` as its last turn, whose log-probabilities are wanted."""
-    messages = [message.model_dump(exclude_none=True) for message in question.messages]
+    messages = [message.model_dump(exclude_none=True) for message in conversation.messages]
     return {
         "model": model,
         "messages": [*messages, {"role": "assistant", "content": answer}],
@@ -154,5 +154,5 @@ def _last_place(tokens: list[int], wanted: list[int]) -> int | None:
 
 
 def _token(token_id: int, entry: dict[str, Any]) -> Token:
-    top = tuple(Alternative(other["token"], other["logprob"]) for other in entry.get("top_logprobs") or [])
+    top = tuple(TopToken(other["token"], other["logprob"]) for other in entry.get("top_logprobs") or [])
     return Token(token_id, entry["token"], entry["logprob"], top)

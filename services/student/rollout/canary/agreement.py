@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
-from services.student.engines.base import Engine, Question
+from services.student.engines.base import Conversation, Engine
 from services.student.rollout.canary.candidate import Candidate
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
@@ -26,14 +26,18 @@ class Comparer:
         self._pending: set[asyncio.Task[None]] = set()
 
     def offer(
-        self, candidate: Candidate, question: Question, samplings: Sequence[Sampling], answers: Sequence[Generated]
+        self,
+        candidate: Candidate,
+        conversation: Conversation,
+        samplings: Sequence[Sampling],
+        answers: Sequence[Generated],
     ) -> None:
         """Compare the answers if they are greedy (sampled ones differ by chance) and there is room."""
         if any(sampling.temperature > 0 for sampling in samplings) or random.random() >= candidate.canary.compare:
             return
         if len(self._pending) >= MOST_PENDING or self._active().queued >= BUSY_QUEUE:
             return
-        task = asyncio.create_task(self._compare(candidate, question, samplings, [a.text for a in answers]))
+        task = asyncio.create_task(self._compare(candidate, conversation, samplings, [a.text for a in answers]))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
@@ -43,10 +47,10 @@ class Comparer:
         await asyncio.gather(*self._pending, return_exceptions=True)
 
     async def _compare(
-        self, candidate: Candidate, question: Question, samplings: Sequence[Sampling], texts: Sequence[str]
+        self, candidate: Candidate, conversation: Conversation, samplings: Sequence[Sampling], texts: Sequence[str]
     ) -> None:
         try:
-            answered = await self._active().answer(question, samplings)
+            answered = await self._active().answer(conversation, samplings)
         except Exception as error:  # the active version's own requests report what is wrong with it
             log.debug("A comparison was dropped: %s", error)
             return

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.student.engines.base import Engine, Question
+from services.student.engines.base import Conversation, Engine
 from services.student.rollout.canary.counts import Tally
 from shared.contracts import Canary
 
@@ -23,9 +23,9 @@ class Candidate:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def chooses(self, question: Question) -> bool:
+    def chooses(self, conversation: Conversation) -> bool:
         """Whether this request belongs to the candidate's share."""
-        return request_hash(self.canary.id, question) < self.canary.share * HASH_RANGE
+        return request_hash(self.canary.id, conversation) < self.canary.share * HASH_RANGE
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -48,9 +48,9 @@ class Candidate:
         return True
 
 
-def request_hash(salt: str, question: Question) -> int:
+def request_hash(salt: str, conversation: Conversation) -> int:
     """0 ≤ hash < HASH_RANGE of the conversation, images included. Another ``salt`` selects another share."""
     digest = hashlib.sha256(salt.encode())
-    for message in question.messages:
+    for message in conversation.messages:
         digest.update(message.model_dump_json().encode())
     return int.from_bytes(digest.digest()[:8], "big")

@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from services.student.engines.base import Answered, Engine, Question
+from services.student.engines.base import Answers, Conversation, Engine
 from services.student.rollout.canary.agreement import Comparer
 from services.student.rollout.canary.candidate import Candidate
 from services.student.rollout.canary.counts import VersionTally
@@ -39,34 +39,34 @@ class Router:
         )
         self._seconds = Histogram("mpa_student_answer_seconds", "Time to answer", ("version",), registry=metrics)
 
-    async def answer(self, question: Question, samplings: Sequence[Sampling]) -> Answered:
+    async def answer(self, conversation: Conversation, samplings: Sequence[Sampling]) -> Answers:
         """As Engine.answer."""
-        candidate = await self._chosen(question)
+        candidate = await self._chosen(conversation)
         if candidate is not None:
             with candidate.in_use():
                 try:
-                    answered = await self._candidates(candidate, question, samplings)
+                    answered = await self._candidates(candidate, conversation, samplings)
                 except InvalidInput:
                     raise
                 except Exception:
                     _warn(candidate)
                 else:
-                    self._comparer.offer(candidate, question, samplings, answered.answers)
+                    self._comparer.offer(candidate, conversation, samplings, answered.answers)
                     return answered
         started = time.perf_counter()
         with self._failures(self._active().version):
-            answered = await self._active().answer(question, samplings)
+            answered = await self._active().answer(conversation, samplings)
         self._succeeded(answered.version, started)
         return answered
 
-    async def stream(self, question: Question, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
+    async def stream(self, conversation: Conversation, samplings: Sequence[Sampling]) -> AsyncGenerator[StreamPiece]:
         """As Engine.stream. After the first piece, a failure of the candidate fails the request."""
-        candidate = await self._chosen(question)
+        candidate = await self._chosen(conversation)
         begun = False
         if candidate is not None:
             with candidate.in_use():
                 try:
-                    async with aclosing(self._candidates_pieces(candidate, question, samplings)) as pieces:
+                    async with aclosing(self._candidates_pieces(candidate, conversation, samplings)) as pieces:
                         async for piece in pieces:
                             begun = True
                             yield piece
@@ -79,7 +79,7 @@ class Router:
                     _warn(candidate)
         started, version = time.perf_counter(), self._active().version
         with self._failures(version):
-            async with aclosing(self._active().stream(question, samplings)) as pieces:
+            async with aclosing(self._active().stream(conversation, samplings)) as pieces:
                 async for piece in pieces:
                     version = piece.version
                     yield piece
@@ -99,33 +99,35 @@ class Router:
     async def aclose(self) -> None:
         await self._comparer.aclose()
 
-    async def _chosen(self, question: Question) -> Candidate | None:
+    async def _chosen(self, conversation: Conversation) -> Candidate | None:
         """The candidate, if this request belongs to its share. Large images are hashed off the event loop."""
         if self.candidate is None or self.candidate.canary.is_private:
             return None
-        if not await asyncio.to_thread(self.candidate.chooses, question):
+        if not await asyncio.to_thread(self.candidate.chooses, conversation):
             return None
         return self.candidate
 
-    async def _candidates(self, candidate: Candidate, question: Question, samplings: Sequence[Sampling]) -> Answered:
+    async def _candidates(
+        self, candidate: Candidate, conversation: Conversation, samplings: Sequence[Sampling]
+    ) -> Answers:
         started = time.perf_counter()
         with self._failures(candidate.engine.version):
-            answered = await candidate.engine.answer(question, samplings)
+            answered = await candidate.engine.answer(conversation, samplings)
         self._succeeded(answered.version, started)
         return answered
 
     async def _candidates_pieces(
-        self, candidate: Candidate, question: Question, samplings: Sequence[Sampling]
+        self, candidate: Candidate, conversation: Conversation, samplings: Sequence[Sampling]
     ) -> AsyncGenerator[StreamPiece]:
         started, answers = time.perf_counter(), dict[int, Generated]()
         with self._failures(candidate.engine.version):
-            async with aclosing(candidate.engine.stream(question, samplings)) as pieces:
+            async with aclosing(candidate.engine.stream(conversation, samplings)) as pieces:
                 async for piece in pieces:
                     if piece.answer is not None:
                         answers[piece.choice] = piece.answer
                     yield piece
         self._succeeded(candidate.engine.version, started)
-        self._comparer.offer(candidate, question, samplings, [answers[choice] for choice in sorted(answers)])
+        self._comparer.offer(candidate, conversation, samplings, [answers[choice] for choice in sorted(answers)])
 
     @contextmanager
     def _failures(self, version: str) -> Iterator[None]:

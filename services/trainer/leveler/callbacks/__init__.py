@@ -12,7 +12,7 @@ from transformers import PrinterCallback, Trainer
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from services.trainer.leveler.callbacks.divergence import DivergenceWatch
-from services.trainer.leveler.callbacks.measures import Measures
+from services.trainer.leveler.callbacks.measures import StepMeasures
 from services.trainer.leveler.callbacks.progress import ProgressFile
 from services.trainer.leveler.callbacks.reports import ProgressInReports
 from services.trainer.leveler.callbacks.saved_steps import SavedSteps
@@ -21,7 +21,7 @@ from services.trainer.leveler.distributed import gather_rows
 
 def add_callbacks(
     trainer: Trainer,
-    measures: Measures,
+    measures: StepMeasures,
     progress_file: Path,
     *,
     samples_per_step: int,

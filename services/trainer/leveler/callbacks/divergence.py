@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from services.trainer.errors import TrainingDiverged
-from services.trainer.leveler.callbacks.measures import Measures
+from services.trainer.leveler.callbacks.measures import StepMeasures
 from services.trainer.leveler.callbacks.progress import ProgressFile
 
 _EXPLODED = 1000.0
@@ -23,7 +23,7 @@ class DivergenceWatch(TrainerCallback):
     so all of them stop at the same step; ``vocabulary`` is the number of tokens that the student chooses from.
     """
 
-    def __init__(self, measures: Measures, progress: ProgressFile, vocabulary: int) -> None:
+    def __init__(self, measures: StepMeasures, progress: ProgressFile, vocabulary: int) -> None:
         self._measures, self._progress = measures, progress
         self._worst = 2 * math.log(vocabulary)
         self._large = 0

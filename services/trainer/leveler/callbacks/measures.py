@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Measures:
+class StepMeasures:
     """Written by the trainer in each step, read by its callbacks, and emptied by the progress when the step is done.
 
     ``losses``: a loss for each micro-batch. ``terms``: the same for each term of the loss by name, before its λ and the

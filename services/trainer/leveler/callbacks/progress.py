@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from services.trainer.leveler.callbacks.measures import Measures, mean
+from services.trainer.leveler.callbacks.measures import StepMeasures, mean
 from services.trainer.leveler.distributed import Gather
 from services.trainer.run_config import Progress, read_progress
 
@@ -27,7 +27,7 @@ class ProgressFile(TrainerCallback):
     """
 
     def __init__(
-        self, file: Path, measures: Measures, *, samples_per_step: int, gather: Gather = lambda row: [row]
+        self, file: Path, measures: StepMeasures, *, samples_per_step: int, gather: Gather = lambda row: [row]
     ) -> None:
         self._file, self._measures, self._samples, self._gather = file, measures, samples_per_step, gather
         self._losses: list[float] = []

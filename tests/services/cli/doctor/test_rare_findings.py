@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.cli.doctor.backing import persistence, store_findings
-from services.cli.doctor.deployment import SERVICES, Service
+from services.cli.doctor.deployment import SERVICES, ProbedService
 from services.cli.doctor.fit import fit_findings
 from services.cli.doctor.models import student_findings, teacher_findings
 from services.cli.doctor.services import answering, key
@@ -49,10 +49,10 @@ def only(findings: list[Finding], check: str, state: FindingState) -> Finding:
     return found
 
 
-def service(name: str, **changes: Any) -> Service:
+def service(name: str, **changes: Any) -> ProbedService:
     alive = Alive(service=name, release="1", schema_version=1)
     told: dict[str, Any] = {"alive": alive, "status": 200, "with_key": 200, "without_key": 200, **changes}
-    return Service(name, f"http://{name}.example:8100", told.pop("key", None), **told)
+    return ProbedService(name, f"http://{name}.example:8100", told.pop("key", None), **told)
 
 
 def test_something_else_listens_there() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli.gc.inventory import sweep, take_stock
-from services.cli.gc.rules import GRACE_SECONDS, Inventory, JobFacts, Kind, garbage
+from services.cli.gc.rules import GRACE_SECONDS, Inventory, JobFacts, RemovalKind, garbage
 from shared.contracts import JobSpec, JobState, StoredSpec
 from shared.errors import Unavailable
 from shared.state import JobStore
@@ -105,15 +105,17 @@ def test_each_kind_is_found_with_its_reason() -> None:
     specs = frozenset({*jobs, "lost"})
     inventory = Inventory(NOW, tuple(Entry(k, 1, old) for k in keys), jobs, specs, frozenset({("s", "v1")}))
     assert {(r.prefix, r.kind) for r in garbage(inventory, 7 * DAY)} == {
-        ("training/done", Kind.TRAINING),
-        ("checkpoints/s/half", Kind.CHECKPOINT),
-        ("jobs/done/images", Kind.PINNED),
-        ("jobs/done/set/shard-00002.parquet", Kind.SHARD),
-        ("jobs/gone", Kind.JOB),
-        ("traffic/s/20200101T00", Kind.TRAFFIC),
-        ("jobs/runs/.tmp-0123", Kind.TEMPORARY),
+        ("training/done", RemovalKind.TRAINING),
+        ("checkpoints/s/half", RemovalKind.CHECKPOINT),
+        ("jobs/done/images", RemovalKind.PINNED),
+        ("jobs/done/set/shard-00002.parquet", RemovalKind.SHARD),
+        ("jobs/gone", RemovalKind.JOB),
+        ("traffic/s/20200101T00", RemovalKind.TRAFFIC),
+        ("jobs/runs/.tmp-0123", RemovalKind.TEMPORARY),
     }
-    assert garbage(inventory, 21 * DAY) == [r for r in garbage(inventory, 21 * DAY) if r.kind is Kind.TRAFFIC] == []
+    assert (
+        garbage(inventory, 21 * DAY) == [r for r in garbage(inventory, 21 * DAY) if r.kind is RemovalKind.TRAFFIC] == []
+    )
 
 
 def stored(job_id: str) -> StoredSpec:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Endpoint, Patience, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint, RequestRefused, RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.worker.shard import ShardWork
 from shared.client import ChatClient, image_question
@@ -24,7 +24,7 @@ from tests.scripted_models import Body, ScriptedModel
 from tests.services.parity.collecting import Model, Spec, Submit, collect
 from tests.services.parity.conftest import png
 
-QUICK = Patience(first=0.01, longest=0.02)
+QUICK = RetryPolicy(first=0.01, longest=0.02)
 URL = to_data_url(png(1))
 Pair = tuple[ScriptedModel, Endpoint]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from prometheus_client import CollectorRegistry
 
-from services.parity.endpoints.endpoint import Endpoint, Patience
+from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
 from services.parity.endpoints.limiter import Limiter, Slot
 from services.parity.worker.__main__ import open_worker
 from shared.client import ChatClient
@@ -30,7 +30,7 @@ from tests.scripted_models import completion
 from tests.services.parity.collecting import Model, Spec, Submit
 
 REQUEST = ChatRequest(model="m", messages=[ChatMessage(role="user", content="what?")], max_tokens=4)
-QUICK = Patience(first=0.02, longest=0.1, longest_asked=2.0)
+QUICK = RetryPolicy(first=0.02, longest=0.1, longest_asked=2.0)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Endpoint, Patience
+from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture
 from services.parity.mining.annotator import Annotator
@@ -23,7 +23,7 @@ from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of
 from tests.services.parity.conftest import png
 
-QUICK = Patience(first=0.01, longest=0.02)
+QUICK = RetryPolicy(first=0.01, longest=0.02)
 CHART = load_profiles()["chartqa"]
 PLAIN = replace(CHART, json_schema=None)
 

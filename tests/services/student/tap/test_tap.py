@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from services.student.engines.base import Question
+from services.student.engines.base import Conversation
 from services.student.tap import TrafficTap, load_filter
 from services.student.tap import tap as tap_module
 from services.student.tap.pile import TrafficPile
@@ -37,9 +37,9 @@ def png(number: int = 0, side: int = 8) -> bytes:
     return file.getvalue()
 
 
-def question(*images: bytes, text: str = "what is this?") -> Question:
+def question(*images: bytes, text: str = "what is this?") -> Conversation:
     parts = [ImagePart(type="image_url", image_url=ImageURL(url=to_data_url(data))) for data in images]
-    return Question((ChatMessage(role="user", content=[*parts, TextPart(type="text", text=text)]),), ())
+    return Conversation((ChatMessage(role="user", content=[*parts, TextPart(type="text", text=text)]),), ())
 
 
 class Tapped:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from services.trainer.losses import IGNORE, PLAIN, Kind, Predictions, Term, TopTokens, alignment_loss, terms_of
+from services.trainer.losses import IGNORE, PLAIN, Predictions, TargetKind, Term, TopTokens, alignment_loss, terms_of
 from services.trainer.losses.answer import answer_cross_entropy
 from services.trainer.losses.attention import attention_divergence, jensen_shannon
 from services.trainer.losses.candidates import candidate_divergence, vote_shares
@@ -26,7 +26,7 @@ def predictions(logits: Tensor, labels: Tensor, **more: object) -> Predictions:
     rows = len(labels)
     values: dict[str, object] = {
         "sample": torch.arange(rows),
-        "kind": torch.full((rows,), int(Kind.ANSWER)),
+        "kind": torch.full((rows,), int(TargetKind.ANSWER)),
         "is_replay": torch.zeros(rows, dtype=torch.bool),
         "weights": torch.ones(rows),
     }
@@ -93,7 +93,10 @@ def test_weights_that_alter_a_gradient_scale_it() -> None:
 
 def test_half_precision_logits_give_single_precision_losses() -> None:
     labels = torch.tensor([[1, 2], [3, 0], [0, 4]])
-    rows = {"sample": torch.tensor([0, 0, 1]), "kind": torch.tensor([Kind.ANSWER, Kind.CANDIDATE, Kind.ANSWER])}
+    rows = {
+        "sample": torch.tensor([0, 0, 1]),
+        "kind": torch.tensor([TargetKind.ANSWER, TargetKind.CANDIDATE, TargetKind.ANSWER]),
+    }
     made = predictions(
         torch.randn(3, 2, 5).bfloat16(),
         labels,
@@ -117,7 +120,10 @@ def test_the_gradient_of_cross_entropy() -> None:
 
 def test_a_rationale_is_its_samples_and_no_answer() -> None:
     logits, labels = torch.randn(3, 2, 5), torch.tensor([[1, 2], [3, 0], [0, 4]])
-    rows = {"sample": torch.tensor([0, 0, 1]), "kind": torch.tensor([Kind.ANSWER, Kind.RATIONALE, Kind.ANSWER])}
+    rows = {
+        "sample": torch.tensor([0, 0, 1]),
+        "kind": torch.tensor([TargetKind.ANSWER, TargetKind.RATIONALE, TargetKind.ANSWER]),
+    }
     made = predictions(logits, labels, **rows, is_replay=torch.zeros(2), weights=torch.ones(2))
     expected = answer_cross_entropy(predictions(logits, labels))
     assert rationale_cross_entropy(made).tolist() == pytest.approx([expected[1].item(), 0.0])
@@ -216,7 +222,7 @@ def candidate_rows(logits: Tensor) -> Predictions:
         logits,
         labels,
         sample=torch.tensor([0, 0, 0, 1]),
-        kind=torch.tensor([Kind.ANSWER, Kind.CANDIDATE, Kind.CANDIDATE, Kind.ANSWER]),
+        kind=torch.tensor([TargetKind.ANSWER, TargetKind.CANDIDATE, TargetKind.CANDIDATE, TargetKind.ANSWER]),
         is_replay=torch.zeros(2, dtype=torch.bool),
         weights=torch.ones(2),
         shares=torch.tensor([0.6, 0.3, 0.1, math.nan]),

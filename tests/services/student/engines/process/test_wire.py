@@ -29,13 +29,13 @@ from services.student.engines.process.wire import (
 )
 from shared.errors import BadCheckpoint, Busy, InvalidInput, MPAError, Unavailable
 from shared.serving.work import StreamPiece
-from shared.vlm.generation import Alternative, Generated, Piece, Token
+from shared.vlm.generation import Generated, Piece, Token, TopToken
 from shared.vlm.prompting import Encoded
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
 
 numbers = st.floats(allow_nan=False)
-alternatives = st.builds(Alternative, st.text(), numbers)
+alternatives = st.builds(TopToken, st.text(), numbers)
 tokens = st.builds(Token, st.integers(0, 1 << 20), st.text(), numbers, st.lists(alternatives, max_size=3).map(tuple))
 token_rows = st.lists(tokens, max_size=4).map(tuple)
 counts = st.integers(0, 1 << 30)

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from services.trainer.leveler.callbacks.divergence import DivergenceWatch
-from services.trainer.leveler.callbacks.measures import Measures
+from services.trainer.leveler.callbacks.measures import StepMeasures
 from services.trainer.leveler.callbacks.progress import ProgressFile
 from services.trainer.run_config import Progress, read_progress
 
@@ -21,7 +21,7 @@ class PlayedSteps:
     def __init__(
         self, file: Path, *, begins_at: int = 0, first: bool = True, max_norm: float = 1.0, **options: Any
     ) -> None:
-        self.file, self.measures = file, Measures()
+        self.file, self.measures = file, StepMeasures()
         self.progress = ProgressFile(file, self.measures, samples_per_step=8, **options)
         self.callbacks = (self.progress, DivergenceWatch(self.measures, self.progress, WORDS))
         self.arguments = TrainingArguments(output_dir=str(file.parent), max_grad_norm=max_norm, use_cpu=True)
