@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncIterator
 
 MEDIA_TYPE = "text/event-stream"
@@ -29,3 +30,23 @@ async def read_events(lines: AsyncIterator[str]) -> AsyncIterator[str]:
         data = line.removeprefix("data:").removeprefix(" ")
         if line.startswith("data:") and data != DONE:
             yield data
+
+
+async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """The lines of a stream, which end at LF, CR LF or CR as its standard says.
+
+    An HTTP client's own lines end at more: at a U+2028 inside a JSON string, for example.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    rest = ""
+    async for chunk in chunks:
+        rest = (rest + decoder.decode(chunk)).replace("\r\n", "\n")
+        # A last CR may be the first half of a CR LF.
+        whole, held = (rest[:-1], "\r") if rest.endswith("\r") else (rest, "")
+        *lines, rest = whole.replace("\r", "\n").split("\n")
+        rest += held
+        for line in lines:
+            yield line
+    for line in (rest + decoder.decode(b"", final=True)).replace("\r", "\n").split("\n"):
+        if line:
+            yield line

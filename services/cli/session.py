@@ -23,6 +23,7 @@ from rich.markup import escape
 from shared.client import ParityClient, StudentClient
 from shared.errors import MPAError, NotFound, Unavailable, UpstreamError
 from shared.settings import ClientSettings, read_settings
+from shared.text_files import parse_json, read_text
 
 out = Console()
 err = Console(stderr=True, highlight=False)
@@ -97,10 +98,12 @@ def need(extra: str, *modules: str) -> None:
 def read_spec(path: Path) -> dict[str, Any]:
     """A job spec from a YAML or JSON file."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_text(path)
+        # JSON is nearly YAML, but YAML folds a U+2028 in a string.
+        data: Any = parse_json(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         fail(f"{path}: {error.strerror}. Give the path of a YAML or JSON job spec.", Exit.BAD_INPUT)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         fail(f"{path} is not valid YAML or JSON: {error}", Exit.BAD_INPUT)
     if not isinstance(data, dict):
         fail(f"{path} must hold one mapping of fields (images, tasks, …), not a {type(data).__name__}.", Exit.BAD_INPUT)

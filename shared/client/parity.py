@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.client.base import HttpClient, upstream_error
 from shared.contracts import JobList, JobReport, JobSpec, JobStatus, PairPage, UploadReceipt
-from shared.sse import read_events
+from shared.sse import read_events, split_lines
 
 
 class ParityClient(HttpClient):
@@ -68,7 +68,7 @@ class ParityClient(HttpClient):
             if response.status_code >= 400:
                 await response.aread()
                 raise upstream_error(response)
-            async for data in read_events(response.aiter_lines()):
+            async for data in read_events(split_lines(response.aiter_bytes())):
                 yield JobStatus.model_validate(json.loads(data)["status"], extra="ignore")
 
 

@@ -5,42 +5,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shared import text_files
 from shared.errors import InvalidInput
+from shared.text_files import parse_json, whole_text
 
 Record = dict[str, Any]
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, Record]]:
     """Number, ``where`` and object of each non-empty line of a JSONL file. Raises InvalidInput."""
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            yield number, where, as_object(parse(line, where), where)
+    try:
+        for line in text_files.read_lines(path):
+            where = f"{path}, line {line.number}"
+            yield line.number, where, as_object(parse(line.text, where), where)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_json(path: Path) -> object:
     """Raises InvalidInput for a file that cannot be read or is not JSON."""
-    return parse(read_text(path), str(path))
-
-
-def read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read ({error}): give a file in UTF-8.") from error
+        text = text_files.read_text(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return parse(text, str(path))
 
 
 def parse(text: str, where: str) -> object:
     try:
-        value: object = json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise InvalidInput(f"{where}: not JSON: {error}.") from error
-    return value
 
 
 def as_object(value: object, where: str) -> Record:
@@ -54,7 +53,7 @@ def text_of(record: Record, key: str, where: str) -> str:
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         raise InvalidInput(f"{where}: '{key}' is missing or not a text.")
-    return str(value)
+    return whole_text(str(value))
 
 
 def answers_of(record: Record, where: str) -> tuple[str, ...]:
@@ -62,4 +61,8 @@ def answers_of(record: Record, where: str) -> tuple[str, ...]:
     answers = record.get("answers", [])
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise InvalidInput(f"{where}: 'answers' must be a list of texts.")
-    return tuple(answers)
+    return tuple(whole_text(answer) for answer in answers)
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInput:
+    return InvalidInput(f"{path} cannot be read ({error}): give a file in UTF-8.")

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.contracts import NAME_PATTERN
 from shared.errors import InvalidInput
+from shared.text_files import read_text
 from shared.vqa.metrics import METRIC_NAMES
 from shared.vqa.profiles import PAIR_SCHEMA, REFUSALS, Prompts, TaskProfile
 
@@ -90,8 +91,8 @@ def _entries(path: Path) -> list[Any]:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise InvalidInput(f"{path}: larger than {LARGEST_FILE} bytes; a task file holds a few prompts.")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(read_text(path))
+    except (OSError, ValueError) as error:
         raise InvalidInput(f"{path}: the task file cannot be read ({error}): check MPA_TASKS_FILE.") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidInput(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sse import DONE, read_events, write_comment, write_event
+from shared.sse import DONE, read_events, split_lines, write_comment, write_event
 
 
 async def lines_of(*events: str) -> AsyncIterator[str]:
@@ -31,3 +32,20 @@ async def test_only_data_is_read_and_openais_last_event_is_not() -> None:
     assert events[1] == "id: 7\nevent: status\ndata: {}\n\n"
     assert await read(*events) == ["{}"]
     assert await read("data:no space\n\n") == ["no space"]
+
+
+async def pieces_of(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_events_are_read_through_any_cutting_into_bytes(end: str, size: int) -> None:
+    written = [json.dumps({"text": text}, ensure_ascii=False) for text in ("a\u2028b", "c\u2029", "\x85d", "\x7f日")]
+    data = "".join(write_event(one, event="e") for one in written).replace("\n", end).encode()
+    assert [one async for one in read_events(split_lines(pieces_of(data, size)))] == written
+
+
+async def test_a_stream_that_is_cut_off_ends_with_its_last_piece() -> None:
+    assert [one async for one in split_lines(pieces_of(b"data: 1\r\ndata: \xe6\x97", 4))] == ["data: 1", "data: \ufffd"]

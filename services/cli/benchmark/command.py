@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.benchmark.labelled import load_benchmark
-from services.cli.benchmark.runner import WITH_SERVER, answer_all, compare, score, submission
+from services.cli.benchmark.runner import LONE_HALVES, WITH_SERVER, answer_all, compare, score, submission
 from services.cli.benchmark.serving import served
 from services.cli.session import Exit, fail, need, run
 from shared.client import ChatClient
@@ -116,4 +116,4 @@ def _prompt_of(benchmark: str) -> str:
 
 
 def _write(path: Path, body: object) -> None:
-    path.write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8", errors=LONE_HALVES)

@@ -22,12 +22,15 @@ from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput, Unavailable, UpstreamError
+from shared.text_files import read_lines
 from shared.vqa.answers import match
 from shared.vqa.metrics import metric_for
 
 WITH_SERVER = ("textvqa", "stvqa", "okvqa")
 TRIES = 7
 BACKOFF = Backoff(0.5, 60.0)
+LONE_HALVES = "backslashreplace"
+"""UTF-8 has no halves of surrogate pairs, and in a JSON string their escapes are what this makes of them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ async def answer_all(
     _same_run(folder / "run.json", run)
     path = folder / "predictions.jsonl"
     kept = read_predictions(path)
-    path.write_text("".join(_line(key, one) for key, one in kept.items()), encoding="utf-8")
+    path.write_text("".join(_line(key, one) for key, one in kept.items()), encoding="utf-8", errors=LONE_HALVES)
     slots = asyncio.Semaphore(concurrency)
 
     async def ask(item: BenchmarkItem) -> None:
@@ -67,7 +70,7 @@ async def answer_all(
             request = image_question(client.model, url, text, max_tokens=max_tokens, temperature=0.0)
             reply = await _patiently(client, request)
         kept[item.id] = Prediction((reply.response.choices[0].message.content or "").strip(), reply.checkpoint)
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors=LONE_HALVES) as file:
             file.write(_line(item.id, kept[item.id]))
 
     try:
@@ -102,9 +105,9 @@ async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
 def read_predictions(path: Path) -> dict[str, Prediction]:
     """Predictions by question id. A line that a kill cut off is left out, so that its question is asked again."""
     found: dict[str, Prediction] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in read_lines(path) if path.exists() else ():
         try:
-            record = json.loads(line)
+            record: Any = line.json()
             found[record["id"]] = Prediction(record["prediction"], record.get("checkpoint"))
         except (ValueError, KeyError, TypeError):
             continue

@@ -5,7 +5,6 @@ A manifest is in an allowed folder or in the artifact store. Its relative paths 
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import tempfile
@@ -23,6 +22,7 @@ from shared.contracts import ManifestSource
 from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.images.web import WEB_SCHEMES
 from shared.store import Store
+from shared.text_files import read_lines
 
 Line = tuple[str, dict[str, Any]]
 _WANTED = "name a JSONL or Parquet file with a column 'image'."
@@ -95,18 +95,18 @@ def _located(image: str, folder: Path | str, place: str, store: Store, rules: So
 
 
 def _json_lines(manifest: _Manifest) -> Iterator[Line]:
-    with manifest.file.open(encoding="utf-8", errors="replace") as file:
-        for number, text in enumerate(file, start=1):
-            place = f"Line {number} of {manifest.name}"
-            if not text.strip():
-                continue
+    try:
+        for found in read_lines(manifest.file):
+            place = f"Line {found.number} of {manifest.name}"
             try:
-                line = json.loads(text)
+                line = found.json()
             except ValueError as error:
                 raise InvalidInput(f"{place} is not valid JSON: {error}.") from error
             if not isinstance(line, dict):
                 raise InvalidInput(f'{place} is not a JSON object: write one like {{"image": "a.png"}}.')
             yield place, line
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{manifest.name} cannot be read ({error}): give a file in UTF-8.") from error
 
 
 def _parquet_lines(manifest: _Manifest) -> Iterator[Line]:

@@ -32,6 +32,28 @@ def test_a_file_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
             read_json(tmp_path / name)
 
 
+def test_a_benchmark_from_a_spreadsheet_or_with_separators_in_its_texts_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(
+        "\ufeff".encode() + '{"image": "a.png", "question": "line\u2028two?", "answers": ["a"]}\r\n'.encode()
+    )
+    ((number, _, record),) = read_lines(path)
+    assert (number, record["question"]) == (1, "line\u2028two?")
+    (tmp_path / "b.json").write_bytes(path.read_bytes())
+    assert read_json(tmp_path / "b.json") == record
+
+
+def test_a_line_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_bytes(b'{"a": 1}\n{"a": "caf\xe9"}\n')
+    with pytest.raises(InvalidInput, match=r"b.jsonl, line 2: not JSON: it is not UTF-8: .* 0xE9"):
+        list(read_lines(tmp_path / "b.jsonl"))
+
+
+def test_half_a_surrogate_pair_does_not_stop_a_benchmark() -> None:
+    assert text_of({"key": "cut \ud83d"}, "key", "here") == "cut \ufffd"
+    assert answers_of({"answers": ["\ud83d"]}, "here") == ("\ufffd",)
+
+
 @pytest.mark.parametrize("record", [{}, {"key": ""}, {"key": True}, {"key": ["x"]}, {"key": None}])
 def test_a_text_that_is_none_is_refused(record: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="here: 'key' is missing or not a text"):

@@ -19,6 +19,7 @@ from services.student.engines.vllm.wire import CHAT, raise_for, read_chunks
 from services.student.engines.vllm.worker_extension import EXTENSION
 from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings
+from shared.sse import split_lines
 from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, runs_on_gpu, vllm_environment
 from shared.vllm.metrics import vllm_metrics
 from shared.vllm.server import ModelServer, ServerTimes
@@ -91,7 +92,7 @@ class VllmChild:
             async with self._http.stream("POST", self.server.base_url + CHAT, json=streamed) as response:
                 if response.status_code != 200:
                     self._judge(response.status_code, await response.aread())
-                async for chunk in read_chunks(response.aiter_lines()):
+                async for chunk in read_chunks(split_lines(response.aiter_bytes())):
                     self.server.saw_answer()
                     yield chunk
         except httpx.HTTPError as error:

@@ -15,7 +15,15 @@ from typer.testing import CliRunner
 from demo.world.export import write_benchmark
 from demo.world.vocabulary import Split
 from services.cli.benchmark.labelled import BenchmarkItem
-from services.cli.benchmark.runner import Prediction, compare, read_predictions, score, submission
+from services.cli.benchmark.runner import (
+    LONE_HALVES,
+    Prediction,
+    _line,
+    compare,
+    read_predictions,
+    score,
+    submission,
+)
 from services.cli.main import app
 from shared.errors import InvalidInput
 
@@ -43,6 +51,19 @@ def test_a_cut_off_line_is_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
     path.write_text('{"id": "1", "prediction": "14"}\n{"id": "2", "pre', encoding="utf-8")
     assert read_predictions(path) == {"1": Prediction("14")}
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "c\x85d", "\x0c", "\r\n", "cut \ud83d", "日本"])
+def test_an_answer_is_kept_as_it_came(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(_line("1", Prediction(text)) * 2, encoding="utf-8", errors=LONE_HALVES)
+    assert read_predictions(path) == {"1": Prediction(text)}
+
+
+def test_a_line_that_was_cut_off_inside_a_character_is_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(_line("1", Prediction("日")).encode() + _line("2", Prediction("本")).encode()[:-28])
+    assert read_predictions(path) == {"1": Prediction("日")}
 
 
 def test_submission_has_numeric_ids() -> None:

@@ -61,6 +61,20 @@ def test_manifests_name_images_beside_them_and_tasks(root: Path) -> None:
     assert images(root, ManifestSource(path=str(root / "m.parquet"))) == [("b.png", ["know"])]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_manifests_from_windows_are_read(root: Path, encoding: str) -> None:
+    source = manifest(root)
+    Path(source.path).write_bytes('{"image": "b.png", "note": "a\u2028b"}\r\n\r\n{"image": "a.JPG"}'.encode(encoding))
+    assert [name for name, _ in images(root, source)] == ["b.png", "a.JPG"]
+
+
+def test_a_line_that_is_not_utf8_is_named(root: Path) -> None:
+    source = manifest(root)
+    Path(source.path).write_bytes(b'{"image": "b.png"}\n{"image": "\xe4.png"}')
+    with pytest.raises(InvalidInput, match=r"Line 2 of .* 0xE4, as in a Latin-1 file; save the file as UTF-8"):
+        images(root, source)
+
+
 def test_an_image_named_twice_is_one_image_with_all_its_tasks(root: Path) -> None:
     sources = [FolderSource(path=str(root)), manifest(root, {"image": "b.png", "task": "text"})]
     assert ("b.png", ["chart", "text"]) in images(root, *sources)
