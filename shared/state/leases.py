@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from typing import TypeVar
 
 from shared.backoff import Backoff
@@ -13,11 +10,6 @@ from shared.state.records import Work, WorkStatus, replace
 
 W = TypeVar("W", bound=Work)
 RETRIES = Backoff(1.0, 60.0)
-
-
-def new_owner() -> str:
-    """A name for this process as a holder of leases; it tells people where the process runs."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def take(work: W, owner: str, token: str, expires: float) -> W:

@@ -6,8 +6,6 @@ Keys: ``mpa:workers`` (set of ids), ``mpa:worker:<id>`` (its WorkerInfo, expires
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import redis
 
 from shared.compatibility import RELEASE, SCHEMA, read_shown
 from shared.contracts import WorkerInfo
+from shared.processes.names import process_name
 from shared.state.connection import open_redis
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ CALL_SECONDS = 5.0
 def present(redis_url: str, kind: str, every: float = EVERY_SECONDS) -> Iterator[WorkerInfo]:
     """Announce a worker of this ``kind`` every ``every`` seconds while the block runs."""
     host, now = socket.gethostname(), datetime.now(UTC)
-    name = f"{kind}-{host}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = f"{kind}-{process_name()}"
     info = WorkerInfo(
         id=name, kind=kind, host=host, release=RELEASE, schema_version=SCHEMA, started_at=now, seen_at=now
     )

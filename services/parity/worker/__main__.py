@@ -19,12 +19,12 @@ from services.parity.worker.shard import ShardWork
 from shared.client import ChatClient, StudentClient
 from shared.images import ImageLimits
 from shared.images.files import ImageFiles
+from shared.processes.names import process_name
 from shared.queue import COLLECT_QUEUE, COLLECT_TASK
 from shared.queue.work_loop import Work
 from shared.queue.worker import run_worker
 from shared.settings import ParitySettings, read_settings
 from shared.state import JobStore
-from shared.state.leases import new_owner
 from shared.store import Store
 from shared.vqa.tasks import load_profiles
 
@@ -45,7 +45,7 @@ async def open_worker(settings: ParitySettings, celery: Celery, registry: Collec
             files=image_files(settings, store),
             limits=ImageLimits.from_settings(settings),
             celery=celery,
-            owner=new_owner(),
+            owner=process_name(),
             lease=settings.lease.total_seconds(),
             shard_attempts=settings.shard_attempts,
             train_attempts=settings.train_attempts,

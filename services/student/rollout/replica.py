@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +22,7 @@ from shared.checkpoints.canaries import CanaryRegistry
 from shared.concurrency import end_loops
 from shared.contracts import Canary, CanaryReport, CanaryState, ReplicaInfo, RolloutView
 from shared.errors import MPAError, Unavailable
+from shared.processes.names import process_name
 from shared.settings import StudentSettings
 from shared.state.replicas import ReplicaBoard
 from shared.store import Store
@@ -48,7 +46,7 @@ class Replica:
         follow_every: timedelta,
         replica_timeout: timedelta,
     ) -> None:
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.id = process_name()
         self.rollout, self.canary = rollout, canary
         self._registry, self._board, self._address = registry, board, address
         self._follow_every = follow_every.total_seconds()

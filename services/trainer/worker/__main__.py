@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from services.trainer.launch.command import check_reporters, read_launch
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.worker.flow import TrainingFlow
+from shared.processes.names import process_name
 from shared.queue import TRAIN_QUEUE, TRAIN_TASK
 from shared.queue.work_loop import Work
 from shared.queue.worker import run_worker
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
-from shared.state.leases import new_owner
 from shared.store import Store
 from shared.vqa.tasks import load_profiles
 
@@ -27,7 +27,7 @@ async def open_worker(settings: TrainerSettings, _celery: Celery, registry: Coll
     """Yields the function that trains a job."""
     store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
     async with aclosing(JobStore.from_url(settings.redis_url)) as jobs:
-        yield TrainingFlow(settings, store, jobs, new_owner(), TrainerMetrics(registry)).run
+        yield TrainingFlow(settings, store, jobs, process_name(), TrainerMetrics(registry)).run
 
 
 def check_tasks(settings: TrainerSettings) -> None:

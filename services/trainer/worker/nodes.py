@@ -20,9 +20,9 @@ from services.trainer.worker.__main__ import check_reports, check_tasks
 from services.trainer.worker.flow import TrainingFlow
 from shared.contracts import JobState
 from shared.errors import InvalidInput, MPAError
+from shared.processes.names import process_name
 from shared.settings import TrainerSettings, read_settings
 from shared.state import JobStore
-from shared.state.leases import new_owner
 from shared.store import Store
 from shared.telemetry import setup_logging
 
@@ -80,7 +80,7 @@ async def _lead(settings: TrainerSettings, job_id: str, together: Together) -> i
 async def _train(settings: TrainerSettings, job_id: str, together: Together) -> int:
     """Work on the job until it is over. In between it may wait for its shards, or for those of another round."""
     store = Store(settings.store_url, settings.data_dir.absolute() / "cache")
-    owner, jobs = new_owner(), JobStore.from_url(settings.redis_url)
+    owner, jobs = process_name(), JobStore.from_url(settings.redis_url)
     try:
         while not (status := await jobs.get(job_id)).state.is_final:
             await TrainingFlow(settings, store, jobs, owner, together=together).run(job_id)
