@@ -17,7 +17,7 @@ import httpx
 import typer
 import yaml
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from shared.client import ParityClient, StudentClient
@@ -28,6 +28,7 @@ from shared.text_files import parse_json, read_text
 out = Console()
 err = Console(stderr=True, highlight=False)
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -55,14 +56,6 @@ def load_settings() -> ClientSettings:
     return settings
 
 
-def parity_client(settings: ClientSettings) -> ParityClient:
-    return ParityClient(settings.parity_url, api_key=_key(settings))
-
-
-def student_client(settings: ClientSettings) -> StudentClient:
-    return StudentClient(settings.student_url, model="student", api_key=_key(settings))
-
-
 SERVICES_AWAY = "Is the system running? Start it with `mpa up`, or set MPA_PARITY_URL."
 
 
@@ -74,6 +67,36 @@ def run(call: Callable[[ClientSettings], Coroutine[Any, Any, T]], hint: str = SE
     with _failures_as_exit_codes(hint):
         return asyncio.run(call(load_settings()))
     raise AssertionError("unreachable")
+
+
+def ask_parity(call: Callable[[ParityClient], Coroutine[Any, Any, T]]) -> T:
+    """``run`` with a client of the job API."""
+
+    async def connected(settings: ClientSettings) -> T:
+        async with ParityClient(settings.parity_url, api_key=_key(settings)) as client:
+            return await call(client)
+
+    return run(connected)
+
+
+def ask_student(call: Callable[[StudentClient], Coroutine[Any, Any, T]]) -> T:
+    """``run`` with a client of the student."""
+
+    async def connected(settings: ClientSettings) -> T:
+        async with StudentClient(settings.student_url, model="student", api_key=_key(settings)) as client:
+            return await call(client)
+
+    return run(connected)
+
+
+def show(value: M, as_json: bool, for_people: Callable[[M], RenderableType]) -> None:
+    """``value`` on stdout: as JSON, or as ``for_people`` renders it. A string is printed as it is."""
+    if as_json:
+        show_json(value)
+    elif isinstance(rendered := for_people(value), str):
+        typer.echo(rendered)
+    else:
+        out.print(rendered)
 
 
 def show_json(value: BaseModel | list[Any] | dict[str, Any]) -> None:

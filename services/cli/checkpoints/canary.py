@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from services.cli.checkpoints.command import read_rollout, show_swap
-from services.cli.checkpoints.render import canary_panel
-from services.cli.session import Exit, Json, caller, fail, out, run, show_json, student_client
-from shared.contracts import CanaryReport, CanaryRequest, CanaryRule, SwapResult
-from shared.settings import ClientSettings
+from services.cli.checkpoints.render import canary_panel, swap_line
+from services.cli.session import Exit, Json, ask_student, caller, fail, show
+from shared.client import StudentClient
+from shared.contracts import CanaryReport, CanaryRequest, CanaryRule
 
 Reason = Annotated[str, typer.Option(help="Reason, for the record.")]
 canary = typer.Typer(
@@ -42,7 +41,7 @@ def start(
     if promote and not rule:
         fail("--promote needs the rule: drop --no-rule.", Exit.BAD_INPUT)
 
-    async def call(settings: ClientSettings) -> CanaryReport:
+    async def call(client: StudentClient) -> CanaryReport:
         limits = CanaryRule(
             min_requests=min_requests,
             min_seconds=min_seconds,
@@ -55,45 +54,27 @@ def start(
         request = CanaryRequest(
             version=version, share=share, compare=compare, rule=limits if rule else None, by=caller()
         )
-        async with student_client(settings) as client:
-            return await client.start_canary(request)
+        return await client.start_canary(request)
 
-    _show(run(call), as_json)
+    show(ask_student(call), as_json, canary_panel)
 
 
 @canary.command()
 def status(as_json: Json = False) -> None:
     """Show the latest canary with its counts."""
-    report = read_rollout().canary
+    report = ask_student(StudentClient.rollout).canary
     if report is None:
         fail("there has been no canary yet: start one with `mpa canary start VERSION`.", Exit.NOT_FOUND)
-    _show(report, as_json)
+    show(report, as_json, canary_panel)
 
 
 @canary.command()
 def promote(reason: Reason = "by call", as_json: Json = False) -> None:
     """Make the candidate the active version on all replicas."""
-
-    async def call(settings: ClientSettings) -> SwapResult:
-        async with student_client(settings) as client:
-            return await client.promote_canary(caller(), reason)
-
-    show_swap(run(call), as_json)
+    show(ask_student(lambda client: client.promote_canary(caller(), reason)), as_json, swap_line)
 
 
 @canary.command()
 def abort(reason: Reason = "by call", as_json: Json = False) -> None:
     """End the canary: every request goes to the active version again."""
-
-    async def call(settings: ClientSettings) -> CanaryReport:
-        async with student_client(settings) as client:
-            return await client.abort_canary(caller(), reason)
-
-    _show(run(call), as_json)
-
-
-def _show(report: CanaryReport, as_json: bool) -> None:
-    if as_json:
-        show_json(report)
-    else:
-        out.print(canary_panel(report))
+    show(ask_student(lambda client: client.abort_canary(caller(), reason)), as_json, canary_panel)

@@ -11,10 +11,9 @@ import typer
 from services.cli.jobs.export import export_set
 from services.cli.jobs.render import job_panel, jobs_table, pairs_table
 from services.cli.jobs.watch import watch_to_end
-from services.cli.session import Exit, Json, err, fail, need, out, parity_client, read_spec, run, show_json
+from services.cli.session import Exit, Json, ask_parity, err, fail, need, out, read_spec, show, show_json
 from shared.client import ParityClient
-from shared.contracts import JobState, JobStatus, PairPage, Verdict
-from shared.settings import ClientSettings
+from shared.contracts import JobState, JobStatus, Verdict
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 
@@ -41,17 +40,16 @@ def submit(
     if not body.get("images") and not images:
         fail("no images: give a spec file or --images FOLDER (and --task NAME).", Exit.BAD_INPUT)
 
-    async def call(settings: ClientSettings) -> JobStatus:
-        async with parity_client(settings) as client:
-            if images:
-                body["images"] = [await _source_of(client, images)]
-            job = await client.submit(body, idempotency_key)
-            if wait:
-                err.print(f"job {job.id}")
-                job = await watch_to_end(client, job, quiet=as_json)
-            return job
+    async def call(client: ParityClient) -> JobStatus:
+        if images:
+            body["images"] = [await _source_of(client, images)]
+        job = await client.submit(body, idempotency_key)
+        if wait:
+            err.print(f"job {job.id}")
+            job = await watch_to_end(client, job, quiet=as_json)
+        return job
 
-    job = run(call)
+    job = ask_parity(call)
     if as_json:
         show_json(job)
     elif not wait:
@@ -61,12 +59,7 @@ def submit(
 
 def jobs(as_json: Json = False) -> None:
     """List jobs, newest first."""
-
-    async def call(settings: ClientSettings) -> list[JobStatus]:
-        async with parity_client(settings) as client:
-            return (await client.jobs(limit=100)).jobs
-
-    found = run(call)
+    found = ask_parity(lambda client: client.jobs(limit=100)).jobs
     if as_json:
         show_json([job.model_dump(mode="json") for job in found])
     else:
@@ -80,12 +73,11 @@ def status(
 ) -> None:
     """Show a job's status; with --watch follow it to its end."""
 
-    async def call(settings: ClientSettings) -> JobStatus:
-        async with parity_client(settings) as client:
-            job = await client.job(job_id)
-            return await watch_to_end(client, job, quiet=as_json) if watch else job
+    async def call(client: ParityClient) -> JobStatus:
+        job = await client.job(job_id)
+        return await watch_to_end(client, job, quiet=as_json) if watch else job
 
-    job = run(call)
+    job = ask_parity(call)
     if as_json:
         show_json(job)
     elif not watch:
@@ -102,48 +94,21 @@ def pairs(
     as_json: Json = False,
 ) -> None:
     """List a job's pairs and their verdicts."""
-
-    async def call(settings: ClientSettings) -> PairPage:
-        async with parity_client(settings) as client:
-            return await client.pairs(
-                job_id, verdict=verdict.value if verdict else None, task=task, cursor=cursor, limit=limit
-            )
-
-    page = run(call)
-    if as_json:
-        show_json(page)
-        return
-    out.print(pairs_table(page))
-    if page.next_cursor:
+    named = verdict.value if verdict else None
+    page = ask_parity(lambda client: client.pairs(job_id, verdict=named, task=task, cursor=cursor, limit=limit))
+    show(page, as_json, pairs_table)
+    if page.next_cursor and not as_json:
         err.print(f"more: --cursor {page.next_cursor}")
 
 
 def cancel(job_id: JobId, as_json: Json = False) -> None:
     """Cancel a job."""
-
-    async def call(settings: ClientSettings) -> JobStatus:
-        async with parity_client(settings) as client:
-            return await client.cancel(job_id)
-
-    job = run(call)
-    if as_json:
-        show_json(job)
-    else:
-        typer.echo(f"{job.id} {job.state.value}")
+    show(ask_parity(lambda client: client.cancel(job_id)), as_json, _state_of)
 
 
 def retry(job_id: JobId, as_json: Json = False) -> None:
     """Run a failed or cancelled job again; finished shards are kept."""
-
-    async def call(settings: ClientSettings) -> JobStatus:
-        async with parity_client(settings) as client:
-            return await client.retry(job_id)
-
-    job = run(call)
-    if as_json:
-        show_json(job)
-    else:
-        typer.echo(f"{job.id} {job.state.value}")
+    show(ask_parity(lambda client: client.retry(job_id)), as_json, _state_of)
 
 
 def export(
@@ -156,12 +121,7 @@ def export(
     """Write a job's pairs to one file for other tools."""
     if format is ExportFormat.PARQUET:
         need("queue", "pyarrow")
-
-    async def call(settings: ClientSettings) -> int:
-        async with parity_client(settings) as client:
-            return await export_set(client, job_id, output, format.value, verdict)
-
-    count = run(call)
+    count = ask_parity(lambda client: export_set(client, job_id, output, format.value, verdict))
     if as_json:
         show_json({"pairs": count, "output": str(output)})
     else:
@@ -181,6 +141,10 @@ async def _source_of(client: ParityClient, images: str) -> dict[str, Any]:
     if any(c in images for c in "*?["):
         return {"kind": "glob", "pattern": str(path.absolute())}
     return {"kind": "folder", "path": images if "://" in images else str(path.absolute())}
+
+
+def _state_of(job: JobStatus) -> str:
+    return f"{job.id} {job.state.value}"
 
 
 def _exit_with_outcome(job: JobStatus | None) -> None:
