@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from shared.settings import TeacherSettings
-from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, vllm_environment
+from shared.vllm.environment import CPU_FLAGS, LAUNCH, QUIET_FLAGS, vllm_environment
 
 # When some models must follow a JSON schema, they write spaces between two fields until their tokens are used up.
 JSON_FLAGS = ('--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',)
@@ -21,8 +21,7 @@ def vllm_command(settings: TeacherSettings, port: int, *, on_gpu: bool) -> list[
     """
     command = [
         settings.teacher_vllm_python or sys.executable,
-        "-m",
-        MODULE,
+        *LAUNCH,
         f"--model={settings.teacher_model}",
         f"--served-model-name={settings.teacher_name}",
         "--host=127.0.0.1",

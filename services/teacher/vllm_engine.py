@@ -1,4 +1,7 @@
-"""Passes chat requests to the supervised vLLM server byte for byte, and its answers back."""
+"""Passes chat requests to the supervised vLLM server byte for byte, and its answers back.
+
+Only a text that could hold a special token is sent in another form (shared/escapes.py).
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from services.teacher.loopback import Loopback
 from services.teacher.vllm_command import teacher_environment, vllm_command
-from shared.contracts import ChatRequest
+from shared.contracts import ChatRequest, TextPart
 from shared.errors import MPAError, Unavailable, UpstreamError
+from shared.escapes import Escapes, write_messages
 from shared.settings import TeacherSettings
 from shared.sse import MEDIA_TYPE, write_event
 from shared.vllm.environment import runs_on_gpu
@@ -27,6 +31,7 @@ from shared.vllm.server import ModelServer, ServerTimes
 CHAT = "/v1/chat/completions"
 RETRY_AFTER = 2.0
 RETRY_AFTER_START = 5.0
+ESCAPES = Escapes()
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +83,8 @@ class VllmTeacher:
     async def answer(self, request: ChatRequest, body: bytes) -> Response:
         if not self.server.ready:
             raise Unavailable(self.server.reason, retry_after=RETRY_AFTER_START)
+        if self.server.reads_escapes:
+            body = _with_escapes(request, body)
         try:
             if request.stream:
                 begun = await self._stream(body)
@@ -143,6 +150,19 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._upstream.aclose()
+
+
+def _with_escapes(request: ChatRequest, body: bytes) -> bytes:
+    """``body`` with the texts of its messages as vLLM's tokenizer has to get them; most need no change."""
+    contents = [message.content for message in request.messages]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    texts = [content for content in contents if isinstance(content, str)]
+    texts += [part.text for part in parts if isinstance(part, TextPart)]
+    if not ESCAPES.changes(texts):
+        return body
+    whole = json.loads(body)
+    whole["messages"] = write_messages(whole["messages"], ESCAPES.write)
+    return json.dumps(whole).encode()
 
 
 def _as_unavailable(error: httpx.HTTPError, timeout: float) -> MPAError:

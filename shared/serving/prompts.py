@@ -22,10 +22,10 @@ def encoder_of(messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -
         prompt = render(loaded, messages, images)
         try:
             encoded = encode(loaded, prompt)
-        except Exception as error:  # processors raise anything, for example for a text that spells the image token
+        except Exception as error:  # processors raise anything, for example for a number of images they do not take
             raise InvalidInput(
                 f"The model's processor cannot read this prompt ({type(error).__name__}: {error}). "
-                "Leave the model's special tokens out of the text."
+                "Send other text or images."
             ) from error
         return replace(encoded, image_key=image_digest(images)) if images else encoded
 

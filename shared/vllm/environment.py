@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MODULE = "vllm.entrypoints.openai.api_server"
+LAUNCH = (str(Path(__file__).with_name("literal_server.py")), MODULE)
+"""The interpreter's first arguments: vLLM's server, with tokenizers that read escapes."""
 KV_CACHE_BYTES = 128 * 1024 * 1024
 CPU_FLAGS = (
     "--enforce-eager",

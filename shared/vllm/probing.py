@@ -1,4 +1,4 @@
-"""Small real requests that show whether a model server answers, not just whether it listens."""
+"""Small real requests that show whether a model server answers, not just whether it listens, and how it reads text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from shared.escapes import QUOTE, Escapes
 from shared.images import to_data_url
 
 IMAGE_SIDE = 64
+SIGNS = f"< a < b [ c {QUOTE}"
 
 
 def probe_body(model: str) -> dict[str, Any]:
@@ -53,3 +55,19 @@ async def why_no_answer(http: httpx.AsyncClient, base_url: str, body: dict[str, 
     except (ValueError, LookupError, TypeError):
         answered = False
     return None if answered else "a small chat request was answered without log-probabilities"
+
+
+async def reads_escapes(http: httpx.AsyncClient, base_url: str, model: str, timeout: float) -> bool:
+    """Whether the server reads a text with escapes (shared/escapes.py) as the text itself."""
+    read = [await _tokens(http, base_url, model, text, timeout) for text in (SIGNS, Escapes().write(SIGNS))]
+    return read[0] is not None and read[0] == read[1]
+
+
+async def _tokens(http: httpx.AsyncClient, base_url: str, model: str, text: str, timeout: float) -> list[int] | None:
+    body = {"model": model, "prompt": text, "add_special_tokens": False}
+    try:
+        response = await http.post(f"{base_url}/tokenize", json=body, timeout=timeout)
+        tokens: list[int] = response.json()["tokens"]
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return None
+    return tokens

@@ -15,7 +15,7 @@ import httpx
 from shared.backoff import Backoff, RestartDelays
 from shared.processes.ports import free_port
 from shared.vllm.child import ServerProcess
-from shared.vllm.probing import probe_body, why_no_answer, why_unhealthy
+from shared.vllm.probing import probe_body, reads_escapes, why_no_answer, why_unhealthy
 
 RESTART_BACKOFF = Backoff(0.5, 30.0)
 
@@ -59,9 +59,11 @@ class ModelServer:
         self.reason = "The model server has not been started."
         self.restarts = 0
         self.base_url = ""
+        self.reads_escapes = False
+        """Whether texts may be sent with escapes (shared/escapes.py)."""
         self._command = command
         self._env = env
-        self._body = probe_body(model)
+        self._model, self._body = model, probe_body(model)
         self._patience = patience or ServerTimes()
         self._prepare = prepare
         self._http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
@@ -134,6 +136,10 @@ class ModelServer:
             self._process = None
             return f"cannot be started ({error})"
         trouble = await self._until_ready(self._process)
+        if trouble is None:
+            self.reads_escapes = await reads_escapes(self._http, self.base_url, self._model, self._patience.probe)
+            if not self.reads_escapes:
+                log.warning("The model server's tokenizer does not read escapes: special tokens in texts stay special")
         if trouble is None and self._prepare is not None:
             trouble = await self._unless_it_ends(self._process, self._prepare())
         if trouble is None:

@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
+from shared.vlm.literal import escapes_of
 from shared.vlm.processors import image_processor_of
 
 _NOT_THE_PROCESSORS = ("config.json", "generation_config.json", "model.safetensors.index.json", "mpa_card.json")
@@ -106,13 +107,14 @@ def load_model(
 
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
-    """The processor in a model's folder, which pads on the left; raises BadCheckpoint."""
+    """The processor in a model's folder, which pads on the left and reads escapes; raises BadCheckpoint."""
     _log_as_we_do()
     with _damage_named(path):
         processor = image_processor_of(path, trust_remote_code=trust_remote_code)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    escapes_of(processor.tokenizer)
     return processor
 
 

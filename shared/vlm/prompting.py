@@ -11,6 +11,8 @@ from PIL import Image
 
 from shared.contracts import ChatMessage, ImagePart
 from shared.errors import InvalidInput
+from shared.escapes import Escapes, write_messages
+from shared.vlm.literal import escapes_of
 from shared.vlm.loading import LoadedModel
 
 
@@ -24,7 +26,10 @@ class WithProcessor(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered chat ending where the answer begins, its images in order of appearance, and the turns it came from."""
+    """A rendered chat ending where the answer begins, its images in order of appearance, and the turns it came from.
+
+    ``text`` is what the processor reads: the texts of the turns are written with escapes in it (shared/escapes.py).
+    """
 
     text: str
     images: tuple[Image.Image, ...]
@@ -53,18 +58,13 @@ def render(loaded: WithProcessor, messages: Sequence[ChatMessage], images: Seque
 def render_with(processor: Any, messages: Sequence[ChatMessage], images: Sequence[Image.Image]) -> Prompt:
     """Like ``render``, for a processor without a model."""
     turns = [{"role": _role(message), "content": _content(message)} for message in messages]
-    try:
-        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # templates raise jinja errors of their own for turns they do not allow
-        raise InvalidInput(f"The model's chat template refuses these messages: {error}.") from error
-    return Prompt(str(text), tuple(images), tuple(turns))
+    return Prompt(_rendered(processor, turns, add_generation_prompt=True), tuple(images), tuple(turns))
 
 
 def question_prompt(loaded: LoadedModel, image: Image.Image, text: str) -> Prompt:
     """One user turn with the image first, then the text."""
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
-    rendered = loaded.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-    return Prompt(str(rendered), (image,), (turn,))
+    return Prompt(_rendered(loaded.processor, [turn], add_generation_prompt=True), (image,), (turn,))
 
 
 def encode(loaded: WithProcessor, prompt: Prompt) -> Encoded:
@@ -87,11 +87,11 @@ def completion_ids(processor: Any, eos_ids: Sequence[int], prompt: Prompt | Enco
 
     An answer without tokens gives the end token alone.
     """
-    completion = answer
+    completion = escapes_of(processor.tokenizer).write(answer)
     if prompt.turns:
         turns = [*prompt.turns, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
-        whole = str(processor.apply_chat_template(turns, tokenize=False))
-        completion = whole[len(prompt.text) :] if whole.startswith(prompt.text) else answer
+        whole = _rendered(processor, turns)
+        completion = whole[len(prompt.text) :] if whole.startswith(prompt.text) else completion
     ids = [int(token) for token in processor.tokenizer(completion, add_special_tokens=False)["input_ids"]]
     end = next((place for place, token in enumerate(ids) if token in eos_ids), None)
     return [*ids, eos_ids[0]] if end is None else ids[: end + 1]
@@ -139,6 +139,18 @@ def _pad_images(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
             widths += [0, sizes[axis] - part.shape[axis]]
         padded.append(torch.nn.functional.pad(part, widths))
     return padded
+
+
+def _rendered(processor: Any, turns: Sequence[dict[str, Any]], **options: Any) -> str:
+    """The turns as the model's chat template writes them, their texts with escapes. Raises InvalidInput."""
+    escapes: Escapes = escapes_of(processor.tokenizer)
+    written = write_messages(turns, escapes.write)
+    try:
+        return str(processor.apply_chat_template(written, tokenize=False, **options))
+    except Exception as error:  # templates raise jinja errors of their own for turns they do not allow
+        raise InvalidInput(
+            f"The model's chat template refuses these messages: {escapes.restore(str(error))}."
+        ) from error
 
 
 def _role(message: ChatMessage) -> str:

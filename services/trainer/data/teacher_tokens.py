@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from services.trainer.data.dataset import Sample
+from shared.vlm.literal import marks_of
 from shared.vlm.loading import LoadedModel
 
 Placed = list[tuple[list[int], list[float]]]
@@ -18,9 +19,12 @@ class TeacherTokens:
         self._answer_ids_of = answer_ids_of
         self._texts = [str(loaded.tokenizer.decode([token])) for token in range(len(loaded.tokenizer))]
         self._ids: dict[str, int | None] = {}
+        special = {int(loaded.tokenizer.convert_tokens_to_ids(mark)) for mark in marks_of(loaded.tokenizer)}
         for token, text in enumerate(self._texts):
-            # Tokens with the same text cannot be told apart: their share goes to the tail.
-            self._ids[text] = None if text in self._ids else token
+            # Tokens with the same text cannot be told apart: their share goes to the tail. So does that of a special
+            # token, which must never be learned from a name that the teacher sent; only the end of an answer may.
+            unsure = text in self._ids or (token in special and token not in loaded.eos_ids)
+            self._ids[text] = None if unsure else token
         self._read: dict[str, Placed | None] = {}
 
     def has(self, sample: Sample) -> bool:

@@ -6,6 +6,7 @@ import torch
 
 from services.trainer.data.dataset import check_images, read_training_set
 from services.trainer.data.encoder import Encoder
+from services.trainer.data.learnable import leave_out_unlearnable
 from services.trainer.data.targets import Target
 from services.trainer.evaluation.answering import Asker, question_of
 from services.trainer.launch.ranks import ALONE, Ranks
@@ -35,6 +36,9 @@ def run_training(config: RunConfig, ranks: Ranks = ALONE) -> TrainResult:
     dtype = training_dtype(config.base_folder, config.spec.train)
     with open_asker(config, store) as asker:
         loaded = _load_trainable(config, ranks, dtype)
+        data = leave_out_unlearnable(data, loaded)
+        if data.disparity == 0:
+            raise InvalidInput("The student's tokenizer can learn no answer of the set's disparity pairs as text.")
         encoder = Encoder(
             loaded,
             lambda target: _prompt(asker, target),

@@ -9,12 +9,13 @@ import pytest
 
 from services.teacher.vllm_command import teacher_environment, vllm_command
 from shared.settings import TeacherSettings
-from shared.vllm.environment import runs_on_gpu
+from shared.vllm.environment import LAUNCH, runs_on_gpu
 
 
 def test_cpu_flags_and_dtype() -> None:
     command = vllm_command(TeacherSettings(), 4711, on_gpu=False)
-    assert command[:3] == [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    assert command[:3] == [sys.executable, *LAUNCH]
+    assert Path(LAUNCH[0]).is_file() and LAUNCH[1] == "vllm.entrypoints.openai.api_server"
     assert {"--dtype=float32", "--enforce-eager", "--block-size=32", "--port=4711", "--host=127.0.0.1"} <= set(command)
     assert "--max-model-len=1024" in command
 

@@ -45,9 +45,21 @@ def test_a_prompt_without_an_image_has_no_key(loaded: SimpleNamespace) -> None:
     assert "pixel_values" not in plain.features
 
 
-def test_a_text_that_spells_the_image_token_is_refused_with_what_to_do(loaded: SimpleNamespace) -> None:
-    with pytest.raises(InvalidInput, match="Leave the model's special tokens out"):
-        encoded(loaded, f"what is {loaded.processor.image_token}?", PICTURES[0])
+def test_a_text_that_spells_the_image_token_is_a_text_and_no_image(loaded: SimpleNamespace) -> None:
+    token = loaded.processor.image_token
+    tokenizer = loaded.processor.tokenizer
+    number = tokenizer.convert_tokens_to_ids(token)
+    plain, spelled = (encoded(loaded, f"what is {word}?", PICTURES[0]) for word in ("it", token))
+    for one in (plain, spelled):
+        assert one.features["input_ids"][0].tolist().count(number) == loaded.processor.image_seq_len
+    assert tokenizer.decode(spelled.features["input_ids"][0]).count(f"what is {token}?") == 1
+    assert number not in encoded(loaded, token).features["input_ids"]
+
+
+def test_a_prompt_that_the_processor_cannot_read_is_refused_with_the_reason(loaded: SimpleNamespace) -> None:
+    messages = [ChatMessage(role="user", content="two images are here and none is shown")]
+    with pytest.raises(InvalidInput, match=r"cannot read this prompt .*images"):
+        encoder_of(messages, PICTURES)(loaded)
 
 
 def test_prompt_and_answer_fit_together_or_are_refused() -> None:

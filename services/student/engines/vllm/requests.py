@@ -14,9 +14,11 @@ from services.student.engines.vllm.gate import SwapGate
 from services.student.engines.vllm.server import VllmChild
 from services.student.engines.vllm.wire import Growing, chat_body, read_answer, read_score, score_body
 from shared.concurrency import run_all
+from shared.escapes import Escapes, write_messages
 from shared.serving.work import StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated
+from shared.vlm.literal import escapes_of, marks_of
 from shared.vlm.prompting import completion_ids, render_with
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score
@@ -89,11 +91,12 @@ class VllmRequests:
 
     async def one_answer(self, served: Served, conversation: Conversation, sampling: Sampling) -> Generated:
         """Ask without the gate and the limit: for callers that have passed both, or need neither."""
-        return read_answer(await self._child.chat(chat_body(served.model, conversation, sampling)), self._eos)
+        body = self._written(chat_body(served.model, conversation, sampling))
+        return read_answer(await self._child.chat(body), self._eos)
 
     async def one_score(self, served: Served, conversation: Conversation, answer: str) -> Score:
         """As `one_answer`. Raises Misaligned."""
-        reply = await self._child.chat(score_body(served.model, conversation, answer))
+        reply = await self._child.chat(self._written(score_body(served.model, conversation, answer)))
         prompt = render_with(self._processor, conversation.messages, conversation.images)
         ids = completion_ids(self._processor, self._eos, prompt, answer)
         return read_score(reply, answer, ids, [self._processor.tokenizer.decode([token]) for token in ids])
@@ -107,7 +110,7 @@ class VllmRequests:
         pieces: asyncio.Queue[StreamPiece | None],
     ) -> None:
         growing, usage = Growing(self._eos), {"prompt_tokens": 0, "completion_tokens": 0}
-        body = chat_body(served.model, conversation, sampling)
+        body = self._written(chat_body(served.model, conversation, sampling))
         async with contextlib.aclosing(self._child.stream(body)) as chunks:
             async for chunk in chunks:
                 usage = chunk.get("usage") or usage
@@ -116,6 +119,14 @@ class VllmRequests:
                     if piece.text or piece.tokens:
                         pieces.put_nowait(StreamPiece(served.version, choice, piece=piece))
         pieces.put_nowait(StreamPiece(served.version, choice, answer=growing.answer(usage)))
+
+    def _written(self, body: dict[str, Any]) -> dict[str, Any]:
+        """``body`` with its texts as vLLM's tokenizer has to get them. Raises InvalidInput for a special token that it
+        would not read as text.
+        """
+        known = escapes_of(self._processor.tokenizer)
+        escapes = known if self._child.server.reads_escapes else Escapes("", marks_of(self._processor.tokenizer))
+        return {**body, "messages": write_messages(body["messages"], escapes.write)}
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from services.student.engines.vllm.worker_extension import EXTENSION
 from shared.errors import MPAError, Unavailable
 from shared.settings import StudentSettings
 from shared.sse import split_lines
-from shared.vllm.environment import CPU_FLAGS, MODULE, QUIET_FLAGS, runs_on_gpu, vllm_environment
+from shared.vllm.environment import CPU_FLAGS, LAUNCH, QUIET_FLAGS, runs_on_gpu, vllm_environment
 from shared.vllm.metrics import vllm_metrics
 from shared.vllm.server import ModelServer, ServerTimes
 
@@ -194,8 +194,7 @@ def vllm_command(settings: StudentSettings, folder: Path, port: int, *, on_gpu: 
     """The server's command line; ``MPA_STUDENT_VLLM_ARGS`` comes last, so that it takes precedence."""
     command = [
         settings.student_vllm_python or sys.executable,
-        "-m",
-        MODULE,
+        *LAUNCH,
         f"--model={folder}",
         f"--served-model-name={settings.student_name}",
         "--host=127.0.0.1",
