@@ -7,6 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from shared.vqa.reading.questions import asking_part, ends_with_mark
+from shared.vqa.reading.reasoning import set_apart
+from shared.vqa.reading.tags import ANSWER_PREFIX, ANSWER_TAG, QUESTION_TAG, after
+from shared.vqa.reading.wrapping import DEEPEST, marked_answer, unfenced, unwrapped, without_end_tokens
+
 ParserKind = Literal["tagged", "json"]
 LONGEST_QUESTION = 300
 LONGEST_ANSWER = 500
@@ -14,32 +19,18 @@ LONGEST_ANSWER = 500
 LONGEST_TEXT = 20_000
 MOST_BRACES = 20
 
-# All repetitions are bounded: what a teacher writes must not be able to make a pattern backtrack for long.
-_LEAD = r"^[ \t>*#\-–•(\[\d.)]{0,12}"
-
-
-def _tag(short: str, word: str) -> re.Pattern[str]:
-    """``word:`` or ``<word>`` anywhere, ``short:`` at the start of a line, ``word`` alone on one, perhaps numbered."""
-    number = r"\s{0,4}\d{0,3}"
-    tagged = rf"(?:{_LEAD}{short}|\b{word}){number}[)\]]?\s{{0,4}}[:\uff1a]"
-    pattern = rf"{tagged}|<{word}>|{_LEAD}{short}\d{{1,3}}\.[ \t]|{_LEAD}{word}{number}[ \t]{{0,8}}$"
-    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
-
-
-_QUESTION_TAG = _tag("q(?:uestion)?", "question")
-_ANSWER_TAG = _tag("a(?:ns(?:wer)?)?", "answer")
-_MARKUP = re.compile(
-    r"\*\*|__|`{1,3}(?:json)?|^[ \t]*#{1,6}[ \t]*|</(?:question|answer|s)>|<\|\w{1,32}\|>|<end_of_turn>|<eos>",
-    re.IGNORECASE | re.MULTILINE,
-)
 _ALMOST_JSON = re.compile(
     r"""(["'])(question|answer)\1\s{0,4}:\s{0,4}(?:"([^"\n]{0,600})"|'([^\n]{0,600}?)')\s{0,4}(?=[,}\n]|$)""",
     re.IGNORECASE,
 )
-_LEAD_IN = re.compile(r"(?:the|my) answer is:?\s+", re.IGNORECASE)
-_ASKING = re.compile(r"[^?\uff1f]*[?\uff1f][\"'”’»]?")
+# "The answer is red." but not "The answer is blowing in the wind", which is a title.
+_LEAD_IN = re.compile(
+    r"(?:the|my) (?:final |correct )?answer is(?::\s*|\s+(?=[\"'*`$\\“]|\S+(?: \S+){0,2}$|[^.]{1,80}\.$))",
+    re.IGNORECASE,
+)
 _NUMBERING = re.compile(r"^\s*(?:[-•*>]\s+|\(?\d+[.):]\s+)")
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "<": ">"}
+_STOPS = (".", "。", "．", "।", "۔", "։")
+_CLOSING_TAG = re.compile(r"</(?:question|answer)>", re.IGNORECASE)
 _DECODER = json.JSONDecoder()
 
 
@@ -55,9 +46,9 @@ def parse_question(text: str, kind: ParserKind) -> str | None:
     if kind == "json":
         return None
     plain = _plain(text)
-    tag = _QUESTION_TAG.search(plain)
+    tag = QUESTION_TAG.search(plain)
     if tag is not None:
-        return _question(_before_answer(plain[tag.end() :]))
+        return _question(_before_answer(after(plain, tag)))
     return _first_asking_line(plain)
 
 
@@ -72,30 +63,48 @@ def parse_pair(text: str, kind: ParserKind) -> tuple[str, str] | None:
     if kind == "json":
         return None
     plain = _plain(text)
-    tag = _QUESTION_TAG.search(plain)
-    rest = plain if tag is None else plain[tag.end() :]
+    tag = QUESTION_TAG.search(plain)
+    rest = plain if tag is None else after(plain, tag)
     answer_tag = _answer_tag(rest)
     if answer_tag is None:
         return None
-    asked, answered = rest[: answer_tag.start()], rest[answer_tag.end() :]
-    if _QUESTION_TAG.search(asked) is not None:
+    asked, answered = rest[: answer_tag.start()], after(rest, answer_tag)
+    if QUESTION_TAG.search(asked) is not None:
         return None
-    next_question = _QUESTION_TAG.search(answered)
+    next_question = QUESTION_TAG.search(answered)
     answer = _first_line(answered if next_question is None else answered[: next_question.start()])
     return _pair(_first_asking_line(asked) if tag is None else asked, answer)
 
 
 def clean_answer(text: str) -> str:
-    """A short answer without tag, markup, quotes, closing period or further lines; "" if nothing is left."""
+    """A short answer without reasoning, tag, decoration, closing period or further lines; "" if nothing is left.
+
+    Decoration is only what wraps the whole answer in a pair: "**5**" is 5, but "#23" and "__init__" stay.
+    """
     found = _from_json(text)
     if found is not None and "answer" in found:
-        return _undecorated(_text(found["answer"]) or "")
-    plain = _plain(text).strip()
-    tag = _ANSWER_TAG.match(plain)
-    tagged = tag is not None and (plain[tag.end() :].strip() or tag.group().endswith((":", "\uff1a", ">")))
-    answer = _undecorated(_first_line(plain[tag.end() :] if tag is not None and tagged else plain))
-    answer = _undecorated(_LEAD_IN.sub("", answer, count=1)) if _LEAD_IN.match(answer) else answer
-    return answer[:-1].rstrip() if answer.endswith(".") and answer.count(".") == 1 else answer
+        return _bare(_text(found["answer"]) or "")
+    said = without_end_tokens(_said(text)).strip()
+    marked = marked_answer(said)
+    if marked is not None:
+        return _bare(_first_line(unfenced(marked)))
+    said = unfenced(said)
+    tag = ANSWER_PREFIX.search(said)
+    rest = after(said, tag).strip() if tag is not None else ""
+    if rest or (tag is not None and tag.group().rstrip().endswith((":", "\uff1a"))):
+        said = rest
+    return _bare(_first_line(unfenced(said)))
+
+
+def _bare(text: str) -> str:
+    """The answer without what wraps it, a leading "The answer is" and one closing period."""
+    for _ in range(DEEPEST):
+        before, text = text, unwrapped(text)
+        text = _LEAD_IN.sub("", text, count=1) if _LEAD_IN.match(text) else text
+        text = text[:-1].rstrip() if text.endswith(_STOPS) and text.count(text[-1]) == 1 else text
+        if text == before:
+            break
+    return text
 
 
 def _from_json(text: str) -> dict[str, Any] | None:
@@ -118,19 +127,19 @@ def _from_almost_json(text: str) -> dict[str, Any] | None:
 
 def _said(text: str) -> str:
     """The text without the reasoning that some teachers put first."""
-    return text[:LONGEST_TEXT].rpartition("</think>")[2]
+    return set_apart(text).said[:LONGEST_TEXT]
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub("", _said(text))
+    return without_end_tokens(_said(text))
 
 
 def _answer_tag(text: str) -> re.Match[str] | None:
     """The first answer tag that follows a question mark or begins a line, or else the first ("... the answer: ...")."""
     first = None
-    for tag in _ANSWER_TAG.finditer(text):
+    for tag in ANSWER_TAG.finditer(text):
         before = text[: tag.start()].rstrip(" \t")
-        if before.endswith(("?", "\uff1f", "\n")):
+        if before.endswith("\n") or ends_with_mark(before):
             return tag
         first = first or tag
         if tag.start() > LONGEST_QUESTION * 2:
@@ -162,7 +171,7 @@ def _pair(question: object, answer: object) -> tuple[str, str] | None:
 
 
 def _question(value: object) -> str | None:
-    question = _undecorated(_text(value) or "")
+    question = _without_emphasis(unwrapped(_CLOSING_TAG.sub("", _text(value) or "")))
     sensible = 0 < len(question) <= LONGEST_QUESTION and any(char.isalpha() for char in question)
     return question if sensible else None
 
@@ -185,15 +194,17 @@ def _first_line(text: str) -> str:
 
 def _first_asking_line(text: str) -> str | None:
     for line in text.splitlines():
-        asking = _ASKING.match(line)
-        if asking is not None:
-            return _question(_NUMBERING.sub("", asking.group()))
+        part = asking_part(line)
+        if part is not None:
+            return _question(_NUMBERING.sub("", part))
     return None
 
 
-def _undecorated(text: str) -> str:
-    """White space collapsed, matching quotes around the whole removed."""
-    text = " ".join(text.split()).strip("*_ ")
-    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
-        text = text[1:-1].strip()
-    return text
+def _without_emphasis(question: str) -> str:
+    """A question without angle brackets around it, or half of an emphasis that was closed after it."""
+    if question.startswith("<") and question.endswith(">"):
+        question = question[1:-1].strip()
+    for mark in ("**", "__", "*"):
+        if question.startswith(mark) and mark not in question[len(mark) :]:
+            return question.removeprefix(mark).strip()
+    return question.removesuffix("**").strip()
