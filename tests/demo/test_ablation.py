@@ -152,7 +152,6 @@ def test_attention_maps_are_distributions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_an_arm_is_mined_trained_and_tested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(tmp_path, TEACHER, STUDENT, 24, 2, 2, WorldSplit.DEV, 8)
     prepared = prepare(settings, 0)
