@@ -54,6 +54,7 @@ def test_the_models_load_without_any_code_of_ours(teacher: Answerer, student: An
         assert isinstance(model.processor, Idefics3Processor)
 
 
+@pytest.mark.slow
 def test_the_processor_is_the_one_the_recipe_makes(teacher: Answerer, student: Answerer) -> None:
     made = build_processor().tokenizer.get_vocab()
     assert teacher.processor.tokenizer.get_vocab() == made

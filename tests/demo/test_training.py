@@ -150,6 +150,7 @@ def test_the_explain_stage_teaches_the_reasons_of_answers() -> None:
     assert not STUDENT_RECIPE.stages[-1].explained
 
 
+@pytest.mark.slow
 def test_the_last_stage_starts_from_finished_weights(
     processor: Idefics3Processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

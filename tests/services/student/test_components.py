@@ -43,7 +43,7 @@ async def test_a_wrong_filter_is_refused_before_the_model_is_looked_for(
         await start(settings, student_model=str(tmp_path / "missing"), student_tap_filter="nowhere:f")
 
 
-@pytest.mark.parametrize("process", ["thread", "process"])
+@pytest.mark.parametrize("process", ["thread", pytest.param("process", marks=pytest.mark.slow)])
 async def test_a_start_that_fails_after_the_engine_closes_all_that_was_opened(
     settings: StudentSettings, process: str
 ) -> None:

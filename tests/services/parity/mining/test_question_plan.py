@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ async def test_a_second_round_asks_the_candidate_other_questions_about_the_same_
     assert len(pairs.pairs) == 80
 
 
+@pytest.mark.slow
 async def test_steering_asks_more_about_the_task_that_fails(
     api: ParityClient, work: ShardWork, store: Store, spec: Spec, student: Model, teacher: Model
 ) -> None:

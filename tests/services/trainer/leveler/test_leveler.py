@@ -58,6 +58,7 @@ def test_a_term_that_is_off_changes_nothing(tmp_path: Path, full_set: Store, tin
     assert not all(torch.equal(one, weights(on)[name]) for name, one in weights(plain).items())
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_all_terms_ends_the_same(tmp_path: Path, full_set: Store, tiny_student: Path) -> None:
     whole = config_for(tmp_path, tiny_student, EVERYTHING, "whole")
     run_training(whole)

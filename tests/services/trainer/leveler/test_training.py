@@ -128,6 +128,7 @@ def test_a_frozen_vision_tower_does_not_change_and_cached_features_change_nothin
     assert all(torch.allclose(after[name], general[name], atol=1e-3) for name in before)
 
 
+@pytest.mark.slow
 def test_bfloat16_autocast_trains_too(tmp_path: Path, small_set: Store, tiny_student: Path) -> None:
     spec = QUICK.model_copy(update={"precision": "bf16", "max_steps": 20})
     config = run_config(tmp_path, tiny_student, spec)

@@ -21,6 +21,7 @@ from tests.services.trainer.small_set import run_config
 SPEC = TrainSpec(batch_size=4, max_steps=15, learning_rate=2e-3, save_every_steps=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"method": "lora"}, {"freeze_vision": True, "gradient_accumulation": 2}])
 def test_interrupted_and_resumed_ends_in_the_same_weights(
     tmp_path: Path, small_set: Store, tiny_student: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]

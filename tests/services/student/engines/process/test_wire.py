@@ -58,6 +58,7 @@ def sent(head: object) -> dict[str, object]:
     return read
 
 
+@pytest.mark.slow
 @given(answers, samplings, pieces, scores)
 def test_everything_comes_back_as_it_was(
     answer: Generated, sampling: Sampling, piece: StreamPiece, score: Score

@@ -77,6 +77,7 @@ async def test_a_share_of_the_requests_by_their_hash(settings: StudentSettings, 
         assert f'mpa_student_answers_total{{outcome="answered",version="other"}} {40 + 2 * mine + 10}.0' in metrics
 
 
+@pytest.mark.slow
 async def test_promotion_under_load_drops_and_mixes_nothing(
     settings: StudentSettings, registry: CheckpointRegistry
 ) -> None:
