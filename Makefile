@@ -9,6 +9,10 @@ export TOKENIZERS_PARALLELISM ?= false
 export TORCHDYNAMO_DISABLE ?= 1
 export VLLM_NO_USAGE_STATS ?= 1
 export DO_NOT_TRACK ?= 1
+# The tests start hundreds of Python processes: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+# Processes that share out the tests (tests/parallel.py). Each may run a vLLM server, which takes about 3 GB of memory.
+WORKERS ?= 2
 OFFLINE := HF_HUB_OFFLINE=1
 
 .PHONY: help setup demo demo-models ablation test test-fast lint configuration compose-test format up clean
@@ -28,17 +32,16 @@ demo-models: setup ## Train the demo's teacher and student again from scratch
 ablation: setup ## Measure in the demo world what each part of the method adds (SEEDS="0 1 2"; an hour on two cores; can be continued)
 	$(OFFLINE) $(PY) -m demo.ablation --seeds $(or $(SEEDS),0 1 2)
 
-test: setup ## Run all tests: the fast, the slow, then the whole system and its faults
+test: setup ## Run all tests: the fast, then the slow beside the whole system and its faults (WORKERS=2)
 	@scripts/kubectl.sh
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
-	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
-	$(OFFLINE) $(PYTEST) -m "slow and not e2e and not fault"
-	$(OFFLINE) $(PYTEST) -m "e2e or fault"
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not fault"
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "slow or e2e or fault" --durations=30
 
 test-fast: setup ## Run the fast tests only
 	@scripts/kubectl.sh
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
-	$(OFFLINE) $(PYTEST) -m "not slow and not e2e and not fault"
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not fault"
 
 lint: setup ## Check style, types and import rules
 	.venv/bin/ruff check .
