@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from demo.driver.system import System, start
+from shared.client import ParityClient, StudentClient
+from shared.contracts import JobStatus
+from tests.e2e.jobs import QUIET, finish, small_job
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,27 @@ def system(data_dir: Path, pile: Path, labelled: Path) -> Iterator[System]:
     running = start(data_dir, {"MPA_ATTENTION_PROBE": "true"})
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def calm_jobs() -> dict[str, JobStatus]:
+    """Undisturbed jobs by the checkpoint that served meanwhile."""
+    return {}
+
+
+@pytest.fixture
+async def calm(system: System, pile: Path, calm_jobs: dict[str, JobStatus]) -> JobStatus:
+    """A small job over the pile, finished while nobody disturbed it; its candidate is not promoted.
+
+    The tests share it, as long as the same checkpoint serves.
+    """
+    async with StudentClient(system.endpoints["student"], model="student") as student:
+        serving = (await student.checkpoints()).active
+    if serving not in calm_jobs:
+        async with ParityClient(system.endpoints["parity"]) as client:
+            job = await client.submit(small_job(pile, gate=QUIET, name="calm"))
+            calm_jobs[serving] = await finish(client, job)
+    return calm_jobs[serving]
 
 
 def draw(folder: Path, images: int, *options: str, split: str, seed: int) -> Path:

@@ -13,11 +13,11 @@ from openai import AsyncOpenAI
 from demo.driver.client_load import ClientLoad
 from demo.driver.system import System
 from shared.client import ParityClient, StudentClient
-from shared.contracts import JobState, Outcome, Split, Verdict
+from shared.contracts import JobState, JobStatus, Outcome, Split, Verdict
 from shared.images import to_data_url
 from shared.sets import read_set
 from shared.store import Store
-from tests.e2e.jobs import all_pairs, finish, small_job
+from tests.e2e.jobs import QUIET, all_pairs, finish, small_job
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -65,14 +65,11 @@ async def test_a_job_ends_with_a_better_checkpoint_serving(
         assert asked.versions[f"job-{job.id}"] > 0
 
 
-async def test_the_checkpoint_is_a_plain_hugging_face_folder(system: System, data_dir: Path, pile: Path) -> None:
+async def test_the_checkpoint_is_a_plain_hugging_face_folder(data_dir: Path, calm: JobStatus) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    async with ParityClient(system.endpoints["parity"]) as client:
-        spec = small_job(pile, gate={"held_out_fraction": 0.25, "promote": False})
-        job = await finish(client, await client.submit(spec))
-    assert job.outcome is Outcome.KEPT
-    folder = Store((data_dir / "store").as_uri()).open_local(f"checkpoints/student/{job.checkpoint}")
+    assert calm.outcome is Outcome.KEPT
+    folder = Store((data_dir / "store").as_uri()).open_local(f"checkpoints/student/{calm.checkpoint}")
     assert AutoModelForImageTextToText.from_pretrained(folder).num_parameters() > 1_000_000
     assert AutoProcessor.from_pretrained(folder).chat_template
     assert not [p for p in folder.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
@@ -101,18 +98,14 @@ async def test_the_openai_client_talks_to_both(system: System, labelled: Path, s
 
 
 async def test_no_request_fails_while_versions_change_back_and_forth(
-    system: System, labelled: Path, pile: Path
+    system: System, labelled: Path, calm: JobStatus
 ) -> None:
-    async with ParityClient(system.endpoints["parity"]) as client:
-        job = await finish(
-            client, await client.submit(small_job(pile, gate={"held_out_fraction": 0.25, "promote": False}))
-        )
     load = ClientLoad(system.endpoints["student"], sorted(labelled.glob("*/*.png"))[:8], in_flight=8)
     async with StudentClient(system.endpoints["student"], model="student") as student:
         before = (await student.checkpoints()).active
         load.start()
         load.press()
-        for version in (job.checkpoint, "base", job.checkpoint, before):
+        for version in (calm.checkpoint, "base", calm.checkpoint, before):
             assert version is not None
             served = load.result.served
             assert (await student.activate(version, by="test")).version == version
@@ -121,8 +114,8 @@ async def test_no_request_fails_while_versions_change_back_and_forth(
                     await asyncio.sleep(0.02)
     result = await load.stop()
     assert result.failed == 0, result.errors[:3]
-    assert result.versions[job.checkpoint or ""] > 0
-    assert set(result.versions) <= {job.checkpoint, "base", before}
+    assert result.versions[calm.checkpoint or ""] > 0
+    assert set(result.versions) <= {calm.checkpoint, "base", before}
 
 
 EVERY_TERM = {
@@ -137,10 +130,9 @@ EVERY_TERM = {
 
 async def test_all_that_differs_is_measured_and_trained_on(system: System, data_dir: Path, pile: Path) -> None:
     """Real log-probabilities, rationales and attention of vLLM's teacher and the student reach the trainer's loss."""
-    gate = {"held_out_fraction": 0.25, "promote": False}
     train = {"max_steps": 3, "batch_size": 16, "loss": EVERY_TERM}
     async with ParityClient(system.endpoints["parity"]) as client:
-        job = await client.submit(small_job(pile, gate=gate, discrepancies={"grid": 4}, train=train))
+        job = await client.submit(small_job(pile, gate=QUIET, discrepancies={"grid": 4}, train=train))
         job = await finish(client, job)
         pairs = await all_pairs(client, job.id)
     assert job.state is JobState.SUCCEEDED, job.last_error

@@ -12,12 +12,10 @@ import pytest
 from demo.driver.system import System
 from shared.client import ParityClient
 from shared.contracts import JobState, JobStatus, Outcome, Pair
-from tests.e2e.jobs import all_pairs, finish, small_job
+from tests.e2e.jobs import QUIET, all_pairs, finish, small_job
 from tests.processes import find_descendant
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]
-
-QUIET = {"held_out_fraction": 0.25, "promote": False}
 
 
 def without_ids(pairs: list[Pair]) -> set[tuple[object, ...]]:
@@ -33,9 +31,8 @@ async def until(client: ParityClient, job: JobStatus, reached: object) -> JobSta
     return job
 
 
-async def test_a_killed_worker_changes_nothing_in_the_set(system: System, pile: Path) -> None:
+async def test_a_killed_worker_changes_nothing_in_the_set(system: System, pile: Path, calm: JobStatus) -> None:
     async with ParityClient(system.endpoints["parity"]) as client:
-        calm = await finish(client, await client.submit(small_job(pile, gate=QUIET, name="calm")))
         job = await client.submit(small_job(pile, gate=QUIET, name="disturbed"))
         job = await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
         assert job.state is JobState.COLLECTING, "too late to disturb it"
@@ -73,9 +70,8 @@ async def test_a_killed_teacher_only_delays_the_job(system: System, pile: Path) 
     assert job.pairs == 64 * 2
 
 
-async def test_a_killed_redis_changes_nothing_in_the_set(system: System, pile: Path) -> None:
+async def test_a_killed_redis_changes_nothing_in_the_set(system: System, pile: Path, calm: JobStatus) -> None:
     async with ParityClient(system.endpoints["parity"]) as client:
-        calm = await finish(client, await client.submit(small_job(pile, gate=QUIET, name="calm for Redis")))
         job = await client.submit(small_job(pile, gate=QUIET, name="killed Redis"))
         job = await until(client, job, lambda j: j.shards.done >= 1 or j.images.done >= 4)
         assert job.state is JobState.COLLECTING, "too late to disturb it"
