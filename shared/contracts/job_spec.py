@@ -39,8 +39,9 @@ class IdentifierSpec(Contract):
     )
     match: Literal["task", "paper"] = Field(
         "task",
-        description="how two answers are compared. task: by the normalisation of the task's metric; paper: lower case, "
-        "letters and digits only, and the teacher's answer is contained in the student's",
+        description="how two answers are compared, when mining and at the gate. task: they agree whatever their "
+        "spelling, by the task's rule (docs/agreement.md); paper: lower case, letters and digits only, and the "
+        "teacher's answer is contained in the student's",
     )
     votes: int = Field(3, ge=1, le=16, description="answers that the teacher samples to check its own")
     threshold: float = Field(0.66, ge=0, le=1, description="least share of votes that must match the teacher's answer")

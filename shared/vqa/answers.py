@@ -2,58 +2,39 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Literal
 
-from shared.errors import InvalidInput
-from shared.vqa.evalai import normalise_evalai
-from shared.vqa.metrics import METRIC_NAMES, anls, plain, relaxed_accuracy
+from shared.vqa.agreement import AS_WRITTEN, AgreementRule, agree
+from shared.vqa.agreement.folding import caseless, fold
 
 MatchMode = Literal["task", "paper"]
-_NO_WORD = re.compile(r"[^\w\s]|_")
 
 
-def normalise(text: str, metric: str) -> str:
-    """The text as the task's metric compares it.
+def match(
+    prediction: str, answer: str, *, mode: MatchMode, rule: AgreementRule = AS_WRITTEN, question: str = ""
+) -> bool:
+    """Whether ``prediction`` gives ``answer`` to ``question``.
 
-    ``vqa``: EvalAI's processing, unless that leaves nothing (the answer "A" is an article to it): then as ``exact``.
-    ``exact``: lower case, white space collapsed, no closing period. ``anls``, ``relaxed``: the same with the period.
-    Raises InvalidInput for an unknown metric.
-    """
-    if metric == "vqa":
-        return normalise_evalai(text) or plain(text)
-    if metric == "exact":
-        return plain(text)
-    if metric in METRIC_NAMES:
-        return " ".join(text.lower().split())
-    raise InvalidInput(f"There is no metric {metric!r}: use one of {', '.join(METRIC_NAMES)}.")
-
-
-def match(prediction: str, answer: str, *, mode: MatchMode, metric: str) -> bool:
-    """Whether ``prediction`` gives ``answer``.
-
-    ``task``: normalised equality, or what the metric forgives: ``anls`` a similarity of at least 0.5, ``relaxed`` 5 %.
-    ``paper``: of the letters and digits alone, lower-cased, the answer is part of the prediction.
-    An empty prediction or answer never matches.
+    ``task``: the two agree by the task's ``rule``. ``paper``: of the letters and digits alone, lower-cased, the answer
+    is part of the prediction. An empty prediction or answer never matches.
     """
     if mode == "paper":
         wanted = _letters_and_digits(answer)
         return bool(wanted) and wanted in _letters_and_digits(prediction)
-    predicted, wanted = normalise(prediction, metric), normalise(answer, metric)
-    if not predicted or not wanted:
-        return False
-    if predicted == wanted:
-        return True
-    if metric == "anls":
-        return anls(predicted, [wanted]) > 0
-    return metric == "relaxed" and relaxed_accuracy(predicted, [wanted]) > 0
+    return bool(prediction.strip() and answer.strip()) and agree(prediction, answer, rule, question)
 
 
 def normalise_question(text: str) -> str:
-    """A key under which rewordings in case, punctuation and white space are one question."""
-    words = " ".join(_NO_WORD.sub(" ", unicodedata.normalize("NFKC", text).lower()).split())
+    """A key under which rewordings in case, punctuation, spelling of characters and white space are one question."""
+    folded = caseless(fold(text))
+    words = " ".join("".join(char if _is_of_a_word(char) else " " for char in folded).split())
     return words or " ".join(text.split())
+
+
+def _is_of_a_word(char: str) -> bool:
+    """Letters and digits, and marks such as the vowel signs of Hindi, without which two words may look the same."""
+    return unicodedata.category(char)[0] in "LNM"
 
 
 def _letters_and_digits(text: str) -> str:

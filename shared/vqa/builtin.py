@@ -6,6 +6,7 @@ benchmark is about, and has every question answered "with a word or a short phra
 
 from __future__ import annotations
 
+from shared.vqa.agreement import AgreementRule
 from shared.vqa.metrics import MetricName
 from shared.vqa.profiles import PAIR_SCHEMA, Prompts, TaskProfile
 
@@ -26,7 +27,13 @@ _LAYOUT_JSON = 'Write one JSON object and nothing else: {"question": "<your ques
 
 
 def _profile(
-    name: str, metric: MetricName, about: str, description: str, answer: str = _ANSWER, max_answer_tokens: int = 24
+    name: str,
+    metric: MetricName,
+    about: str,
+    description: str,
+    answer: str = _ANSWER,
+    max_answer_tokens: int = 24,
+    agreement: AgreementRule | None = None,
 ) -> TaskProfile:
     ask = (
         f"Look at the image and write one question about it. {about} The question must have a single, short, certain "
@@ -50,6 +57,7 @@ def _profile(
         ),
         max_answer_tokens=max_answer_tokens,
         description=description,
+        agreement=agreement,
         json_schema=PAIR_SCHEMA,
     )
 
@@ -85,5 +93,6 @@ BUILT_IN: tuple[TaskProfile, ...] = (
         "It has to be about something the image shows, but need general knowledge that the image does not show, such "
         "as what a thing is for, where it comes from or what it is called.",
         "Questions that need outside knowledge (OK-VQA).",
+        agreement=AgreementRule(any_order=True),
     ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.vqa.agreement import AgreementRule, usual_rule
 from shared.vqa.metrics import MetricName, plain
 from shared.vqa.parsing import ParserKind, clean_answer, parse_pair, parse_question
 
@@ -63,8 +64,9 @@ class Prompts:
 class TaskProfile:
     """One task.
 
-    Token limits bound what the model may write. ``json_schema``, if given, describes a one-shot pair, and its
-    ``question`` property a question alone. Servers that support it are asked to enforce it.
+    ``metric`` scores a benchmark. ``agreement`` says what is forgiven when two models' answers are compared; None: what
+    is usual with the metric. Token limits bound what the model may write. ``json_schema``, if given, describes a
+    one-shot pair, and its ``question`` property a question alone. Servers that support it are asked to enforce it.
     """
 
     name: str
@@ -76,6 +78,7 @@ class TaskProfile:
     max_rationale_tokens: int = 64
     refusals: tuple[str, ...] = REFUSALS
     description: str = ""
+    agreement: AgreementRule | None = None
     json_schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def ask_prompt(self, *, as_json: bool = False, example: str = "") -> str:
@@ -99,6 +102,11 @@ class TaskProfile:
         assert self.json_schema is not None
         question = {"question": self.json_schema["properties"]["question"]}
         return {**self.json_schema, "properties": question, "required": ["question"]}
+
+    @property
+    def rule(self) -> AgreementRule:
+        """What is forgiven when two answers are compared."""
+        return self.agreement or usual_rule(self.metric)
 
     def answer_prompt(self, question: str) -> str:
         """Asks ``question``; braces in it are not placeholders."""

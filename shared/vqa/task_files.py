@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from shared.contracts import NAME_PATTERN
 from shared.errors import InvalidInput
 from shared.text_files import read_text
+from shared.vqa.agreement import AgreementRule
 from shared.vqa.metrics import METRIC_NAMES
 from shared.vqa.profiles import PAIR_SCHEMA, REFUSALS, Prompts, TaskProfile
 
@@ -36,11 +37,18 @@ class _Prompts(_Strict):
     check: _OfPair | Literal[""] = ""
 
 
+class _Agreement(_Strict):
+    tolerance: float = Field(0.0, ge=0, le=0.5)
+    optional_units: bool = False
+    any_order: bool = False
+
+
 class _Task(_Strict):
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
     metric: Literal["vqa", "anls", "relaxed", "exact"]
     prompts: _Prompts
     description: str = ""
+    agreement: _Agreement | None = None
     parser: Literal["tagged", "json"] = "tagged"
     max_question_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
@@ -59,13 +67,14 @@ class _Task(_Strict):
         return schema
 
     def profile(self) -> TaskProfile:
-        values = self.model_dump(exclude={"prompts", "refusals", "structured", "json_schema"})
+        values = self.model_dump(exclude={"prompts", "agreement", "refusals", "structured", "json_schema"})
         structured = self.parser == "json" or self.json_schema is not None
         schema = self.json_schema or PAIR_SCHEMA
         prompts = Prompts(**self.prompts.model_dump())
         return TaskProfile(
             **values,
             prompts=prompts,
+            agreement=None if self.agreement is None else AgreementRule(**self.agreement.model_dump()),
             refusals=tuple(self.refusals),
             json_schema=schema if (structured if self.structured is None else self.structured) else None,
         )

@@ -118,7 +118,7 @@ def score(name: str, items: Sequence[BenchmarkItem], predictions: dict[str, str]
     """Official metric with its interval, the paper's containment accuracy, both overall and by type."""
     metric = metric_for(OFFICIAL_METRIC[name])
     official = {i.id: metric(predictions[i.id], list(i.answers)) for i in items}
-    paper = {i.id: _contained(predictions[i.id], i.answers, OFFICIAL_METRIC[name]) for i in items}
+    paper = {i.id: _contained(predictions[i.id], i.answers) for i in items}
     groups = {kind: [i.id for i in items if i.type == kind] for kind in sorted({i.type for i in items})}
     return {
         "benchmark": name,
@@ -154,8 +154,8 @@ def _summary(ids: list[str], official: dict[str, float], paper: dict[str, float]
     }
 
 
-def _contained(prediction: str, answers: Sequence[str], metric: str) -> float:
-    return float(any(match(prediction, answer, mode="paper", metric=metric) for answer in answers))
+def _contained(prediction: str, answers: Sequence[str]) -> float:
+    return float(any(match(prediction, answer, mode="paper") for answer in answers))
 
 
 def _same_run(path: Path, run: dict[str, Any]) -> None:

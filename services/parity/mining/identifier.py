@@ -102,7 +102,8 @@ class Identifier:
         return ("" if _says_yes(said) else doubt), Tokens.of(response)
 
     def _agrees(self, prediction: str, pair: Answered, profile: TaskProfile) -> bool:
-        return match(prediction, pair.answer, mode=self._spec.match, metric=profile.metric)
+        mode, rule = self._spec.match, profile.rule
+        return match(prediction, pair.answer, mode=mode, rule=rule, question=pair.question)
 
     async def _ask_student(self, pair: Answered, picture: Picture, profile: TaskProfile) -> StudentAnswer:
         request = image_question(

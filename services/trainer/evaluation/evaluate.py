@@ -100,8 +100,9 @@ def _on_new(asker: Asker, new: Sequence[Sample], answers: Sequence[Sequence[str]
 def _agreement(asker: Asker, held_out: Sequence[Sample], given: Sequence[str], how: IdentifierSpec) -> Scores:
     scores = Scores()
     for sample, answer in zip(held_out, given, strict=True):
-        metric = asker.profile(sample.task).metric
-        scores.add(sample.task, float(match(answer, sample.answer, mode=how.match, metric=metric)))
+        rule = asker.profile(sample.task).rule
+        agrees = match(answer, sample.answer, mode=how.match, rule=rule, question=sample.question)
+        scores.add(sample.task, float(agrees))
     return scores
 
 

@@ -7,12 +7,13 @@ softmax of its sequence log-probabilities over the candidates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from services.trainer.losses.predictions import Predictions
+from shared.vqa.agreement import agree
 
 SMOOTHING = 0.1
 """Votes that are added to every candidate's: three votes are too few to call any answer impossible."""
@@ -22,19 +23,17 @@ MOST = 4
 def vote_shares(answer: str, votes: Sequence[str], student_answer: str | None) -> dict[str, float]:
     """The candidates with the teacher's smoothed shares (sum 1), its answer first, at most `MOST`.
 
-    The answer itself, which the teacher gave before the votes, counts as a vote. Texts that differ only in case or
-    white space are one candidate.
+    The answer itself, which the teacher gave before the votes, counts as a vote. Texts that agree are one candidate,
+    spelt as in the first of them.
     """
-    counts: dict[str, tuple[str, int]] = {_key(answer): (answer, 1)}
+    counts = {answer: 1}
     for vote in votes:
-        text, number = counts.get(_key(vote), (vote, 0))
-        counts[_key(vote)] = (text, number + 1)
-    if student_answer:
-        counts.setdefault(_key(student_answer), (student_answer, 0))
-    first, *others = counts.values()
-    said = [entry for entry in others if student_answer and _key(entry[0]) == _key(student_answer)]
-    rest = sorted((entry for entry in others if entry not in said and entry[0].strip()), key=lambda entry: -entry[1])
-    chosen = [first, *[entry for entry in said if entry[0].strip()], *rest][:MOST]
+        text = _spelt_before(vote, counts)
+        counts[text] = counts.get(text, 0) + 1
+    said = _spelt_before(student_answer, counts) if student_answer else answer
+    counts.setdefault(said, 0)
+    others = [entry for entry in counts.items() if entry[0] != answer and entry[0].strip()]
+    chosen = [(answer, counts[answer]), *sorted(others, key=lambda entry: (entry[0] != said, -entry[1]))][:MOST]
     total = sum(number + SMOOTHING for _, number in chosen)
     return {text: (number + SMOOTHING) / total for text, number in chosen}
 
@@ -56,5 +55,6 @@ def candidate_divergence(predictions: Predictions) -> Tensor:
     return scaled.new_zeros(predictions.samples).index_add(0, sample, teacher * (teacher.log() - student))
 
 
-def _key(text: str) -> str:
-    return " ".join(text.lower().split())
+def _spelt_before(text: str, known: Iterable[str]) -> str:
+    """The first of the ``known`` texts that agrees with ``text``, or ``text`` itself."""
+    return next((one for one in known if agree(text, one)), text)

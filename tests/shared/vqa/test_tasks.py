@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from shared.errors import InvalidInput
+from shared.vqa.agreement import AgreementRule
 from shared.vqa.metrics import metric_for
 from shared.vqa.profiles import PAIR_SCHEMA
 from shared.vqa.tasks import Prompts, TaskProfile, load_profiles
@@ -98,6 +99,15 @@ class TestCustom:
         assert signs.parse_pair('{"question": "what?", "answer": "x"}') == ("what?", "x")
         assert signs.parse_pair("question: what? answer: x") is None
 
+    def test_what_is_forgiven_follows_from_the_metric_unless_it_is_given(self, tmp_path: Path) -> None:
+        def rule(**change: Any) -> AgreementRule:
+            return load_profiles(write(tmp_path, {**GOOD, **change}))["signs"].rule
+
+        assert rule() == AgreementRule()
+        assert rule(metric="relaxed") == AgreementRule(tolerance=0.05, optional_units=True)
+        assert rule(metric="relaxed", agreement={"tolerance": 0.01}) == AgreementRule(tolerance=0.01)
+        assert rule(agreement={"any_order": True}) == load_profiles()["okvqa"].rule == AgreementRule(any_order=True)
+
     def test_structured_questions_are_wanted_by_parser_schema_or_name(self, tmp_path: Path) -> None:
         def wanted(**change: Any) -> Any:
             return load_profiles(write(tmp_path, {**GOOD, **change}))["signs"].response_format(pair=True)
@@ -133,6 +143,8 @@ class TestCustom:
             ({"prompts": {**GOOD["prompts"], "asks": "x"}}, "field prompts.asks: unknown field"),
             ({"metric": "bleu"}, "field metric: must be one of vqa, anls, relaxed, exact"),
             ({"metric": None}, "field metric"),
+            ({"agreement": {"tolerance": 5}}, "field agreement.tolerance"),
+            ({"agreement": {"tolerence": 0.1}}, "field agreement.tolerence: unknown field"),
             ({"parser": "regex"}, "field parser"),
             ({"prompts": {"ask": "a", "answer": "{question}"}}, "field prompts.ask_and_answer: is missing"),
             ({"prompts": {**GOOD["prompts"], "answer": "Answer it."}}, "must contain the placeholder {question}"),

@@ -11,7 +11,7 @@ from services.student.engines.base import Conversation, Engine
 from services.student.rollout.canary.candidate import Candidate
 from shared.vlm.generation import Generated
 from shared.vlm.sampling import Sampling
-from shared.vqa.answers import normalise
+from shared.vqa.agreement import agree
 
 log = logging.getLogger(__name__)
 MOST_PENDING = 8
@@ -56,9 +56,10 @@ class Comparer:
             return
         if answered.version != candidate.canary.baseline:
             return
+        same = await asyncio.to_thread(_all_agree, [a.text for a in answered.answers], list(texts))
         candidate.tally.compared += 1
-        candidate.tally.agreed += [_plain(a.text) for a in answered.answers] == [_plain(text) for text in texts]
+        candidate.tally.agreed += same
 
 
-def _plain(text: str) -> str:
-    return normalise(text, "exact")
+def _all_agree(ones: Sequence[str], others: Sequence[str]) -> bool:
+    return len(ones) == len(others) and all(agree(one, other) for one, other in zip(ones, others, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.parity.worker.shard import ShardWork
@@ -10,6 +12,7 @@ from shared.contracts import Verdict
 from shared.errors import UpstreamError
 from shared.sets import read_set
 from shared.store import Store
+from shared.vqa.metrics import MetricName
 from tests.scripted_models import Body, text_of, wise_teacher
 from tests.services.parity.collecting import Model, Spec, Submit, collect, rows_of
 
@@ -38,6 +41,44 @@ async def test_a_teacher_that_is_not_sure_is_not_asked_to_vote(
     assert unsure and not any(row["verdict"] == Verdict.DISPARITY for row in rows)
     assert {row["reason"] for row in unsure} == {"The teacher gives its own answer 61%, less than 62%."}
     assert not [body for body in teacher[0].requests[voted:] if body.get("n") == 3 and body["temperature"] == 1.0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "votes", "student_says", "verdict"),
+    [
+        ("exact", ["cafe\u0301", "CAFÉ.", "the café"], "Cafe\u0301", Verdict.STUDENT_RIGHT),
+        ("vqa", ["cafe\u0301", "CAFÉ.", "the café"], "tea", Verdict.DISPARITY),
+        ("exact", ["tea", "milk", "café"], "tea", Verdict.TEACHER_INCONSISTENT),
+        ("relaxed", ["1990", "1990", "1990"], "2015", Verdict.DISPARITY),
+        ("relaxed", ["2015", "2014", "1991"], "2015", Verdict.TEACHER_INCONSISTENT),
+        ("relaxed", ["1990", "1990", "1990"], "Nineteen ninety", Verdict.STUDENT_RIGHT),
+        ("relaxed", ["151.5", "149", "150"], "99.5", Verdict.DISPARITY),
+        ("relaxed", ["151.5", "149", "150"], "153 %", Verdict.STUDENT_RIGHT),
+    ],
+)
+async def test_answers_are_compared_by_agreement_and_not_by_the_metric(
+    api: ParityClient,
+    work: ShardWork,
+    store: Store,
+    spec: Spec,
+    teacher: Model,
+    student: Model,
+    metric: MetricName,
+    votes: list[str],
+    student_says: str,
+    verdict: Verdict,
+) -> None:
+    profiles = {name: replace(profile, metric=metric) for name, profile in work.profiles.items()}
+    work = replace(work, profiles=profiles)
+
+    def teach(body: Body) -> list[str]:
+        if text_of(body).startswith("ask"):
+            return wise_teacher(body)
+        return [votes[-1]] if body["temperature"] == 0 else votes
+
+    teacher[0].script, student[0].script = teach, lambda _: [student_says]
+    rows = await rows_of(api, work, store, spec(identifier={"votes": 3, "threshold": 0.6}))
+    assert {row["verdict"] for row in rows} - {Verdict.DUPLICATE} == {verdict}
 
 
 async def test_an_answer_that_the_teacher_takes_back_is_not_kept(

@@ -78,6 +78,31 @@ async def test_scores_follow_from_the_answers(
     assert result.evaluation.tasks["text"].agreement_before is None
 
 
+async def test_answers_agree_whatever_their_spelling(
+    asker: Asker, small_set: Store, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = read_held_out(small_set, "j1")
+    rounds = iter([[f"The {s.answer.upper()}." for s in held_out], [f"not {s.answer}" for s in held_out]])
+    monkeypatch.setattr(Asker, "student_answers", lambda *_: next(rounds))
+
+    async def agreement(how: IdentifierSpec) -> tuple[float | None, float | None]:
+        result = await evaluate(
+            asker,
+            lambda: load_model(tiny_student),
+            lambda: load_model(tiny_student),
+            held_out,
+            [],
+            how,
+            batch_size=2,
+            ask_teacher=know_everything,
+        )
+        return result.evaluation.overall.agreement_before, result.evaluation.overall.agreement_after
+
+    assert await agreement(IdentifierSpec()) == (1.0, 0.0)
+    rounds = iter([[f"The {s.answer.upper()}." for s in held_out], [f"not {s.answer}" for s in held_out]])
+    assert await agreement(IdentifierSpec(match="paper")) == (1.0, 1.0)
+
+
 async def test_the_smoke_answer_is_what_the_checkpoint_says_again(
     asker: Asker, small_set: Store, tiny_student: Path
 ) -> None:
