@@ -1,4 +1,4 @@
-"""The presets: as the documentation shows them, and as specs are stored."""
+"""The presets, as the documentation shows them and as specs are stored; and what a loss needs to be measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.contracts import PRESETS, JobSpec, LossSpec
+from shared.contracts import PRESETS, DiscrepancySpec, JobSpec, LossSpec, TrainSpec
+from shared.errors import InvalidInput
+from shared.loss_spec import check_discrepancies
 
 METHOD = Path(__file__).resolve().parents[2] / "docs" / "method.md"
 
@@ -51,3 +53,41 @@ def test_what_an_earlier_release_left_open_is_filled_in_when_it_is_read() -> Non
     assert (read.weigh_by, read.consistency, read.rationale, read.attention) == (["vote_share"], 0.3, 0.2, 0.0)
     with pytest.raises(ValidationError, match="preset"):
         LossSpec.model_validate({"preset": None})
+
+
+def test_presets() -> None:
+    plain = {"weigh_by": [], "consistency": 0.0, "rationale": 0.0, "attention": 0.0}
+    assert LossSpec(preset="paper") == LossSpec.model_validate({"preset": "paper", **plain})
+    assert LossSpec(preset="replay") == LossSpec.model_validate(plain)
+    assert not LossSpec(preset="paper").has_terms and not LossSpec().has_terms
+    assert LossSpec(preset="discrepancy").has_terms
+    assert TrainSpec.model_validate({"loss": {"preset": "paper"}}).replay_fraction == 0.0
+    assert TrainSpec.model_validate({"loss": {"preset": "paper"}, "replay_fraction": 0.3}).replay_fraction == 0.3
+    assert TrainSpec.model_validate({"loss": {"preset": "replay"}}).replay_fraction == 0.5
+    assert TrainSpec(loss=LossSpec(preset="paper")).replay_fraction == 0.0
+    assert LossSpec(preset="discrepancy", consistency=0.0).consistency == 0.0
+    assert LossSpec(preset="paper", rationale=0.2) == LossSpec.model_validate(
+        {"preset": "paper", **plain, "rationale": 0.2}
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "measured", "words"),
+    [
+        (LossSpec(rationale=0.1), DiscrepancySpec(), "set discrepancies.reasoning to true"),
+        (LossSpec(attention=0.1), DiscrepancySpec(), "set discrepancies.attention to true"),
+        (LossSpec(weigh_by=["confidence"]), DiscrepancySpec(confidence=False), "set discrepancies.confidence to true"),
+        (LossSpec(consistency=0.1, consistency_by="top_k"), DiscrepancySpec(), "consistency_by 'candidates'"),
+    ],
+)
+def test_a_loss_that_uses_what_is_not_measured_is_refused(
+    loss: LossSpec, measured: DiscrepancySpec, words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        check_discrepancies(loss, measured)
+
+
+def test_a_loss_that_uses_what_is_measured_is_fine() -> None:
+    check_discrepancies(
+        LossSpec(consistency=0.5, rationale=0.5, attention=0.5), DiscrepancySpec(attention=True, reasoning=True)
+    )

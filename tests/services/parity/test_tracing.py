@@ -18,7 +18,6 @@ import pytest
 from fastapi import FastAPI
 
 from services.parity.app import make_app
-from services.parity.worker.shard import trace_every
 from shared.client import ParityClient
 from shared.contracts import Health, JobState
 from shared.http import create_app
@@ -156,9 +155,3 @@ WAY = ["image", "parity.collect_shard", "POST /v1/jobs"]
 
 def names(collector: Collector, span: SeenSpan) -> list[str]:
     return [step.name for step in collector.way_up(span)]
-
-
-@pytest.mark.parametrize(("images", "traced", "every"), [(20, 50, 1), (1000, 50, 20), (1001, 50, 21), (20, 0, 0)])
-def test_no_more_images_are_traced_than_allowed(images: int, traced: int, every: int) -> None:
-    assert trace_every(images, traced) == every
-    assert every == 0 or len(range(0, images, every)) <= traced

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
-from shared.checkpoints import CheckpointRegistry
 from shared.client import image_question
-from shared.contracts import ScoreItem, ScoreRequest
 from shared.errors import Unavailable, UpstreamError
 from shared.images import to_data_url
 from shared.settings import StudentSettings
-from tests.services.student.small_replica import QUESTION, answer_of, ask, batches, data_url, png, publish, running
+from tests.services.student.small_replica import answer_of, ask, batches, data_url, png, running
 
 
 async def test_answers_name_their_checkpoint(settings: StudentSettings) -> None:
@@ -123,49 +120,12 @@ async def test_a_full_queue_answers_429(settings: StudentSettings) -> None:
     assert len(refused) < 12
 
 
-async def test_scores(settings: StudentSettings) -> None:
-    async with running(settings) as (client, _):
-        scores = await client.score(
-            ScoreRequest(items=[ScoreItem(image=data_url(), question=QUESTION, answers=["red", "two words"])])
-        )
-        assert scores.checkpoint == "base"
-        assert [s.answer for s in scores.scores[0]] == ["red", "two words"]
-        for score in scores.scores[0]:
-            assert score.logprob == pytest.approx(sum(score.token_logprobs), abs=1e-5)
-        bad = ScoreRequest(items=[ScoreItem(image="data:,", question="?", answers=["x"])])
-        with pytest.raises(UpstreamError, match=r"items\[0\]: Image 1 of 1"):
-            await client.score(bad)
-
-
 async def test_arrivals_share_batches(settings: StudentSettings) -> None:
     async with running(settings) as (client, _), httpx.AsyncClient(base_url=client.base_url, timeout=60) as http:
         await asyncio.gather(*(client.chat(ask(seed)) for seed in range(24)))
         count, answers = await batches(http)
     assert answers == 24
     assert count <= 12
-
-
-async def recognised(http: httpx.AsyncClient) -> tuple[float, float]:
-    """(hits, misses) of image features since the start."""
-    lines = dict(line.rsplit(" ", 1) for line in (await http.get("/metrics")).text.splitlines() if line[0] != "#")
-    hits, misses = (lines[f'mpa_student_image_features_total{{result="{result}"}}'] for result in ("hit", "miss"))
-    return float(hits), float(misses)
-
-
-async def test_metrics_say_how_often_image_features_were_reused(
-    settings: StudentSettings, registry: CheckpointRegistry, other: Path
-) -> None:
-    """Over swaps too, after which every image is new."""
-    publish(registry, other, "job-b")
-    async with running(settings) as (client, _), httpx.AsyncClient(base_url=client.base_url) as http:
-        assert await recognised(http) == (0, 0)
-        for seed in (60, 60, 61):
-            await answer_of(client, seed)
-        assert await recognised(http) == (1, 2)
-        await client.activate("job-b", by="test")
-        for seed in (60, 60):
-            await answer_of(client, seed)
-        assert await recognised(http) == (2, 3)
 
 
 async def test_metrics_and_errors_are_there(settings: StudentSettings) -> None:
@@ -175,3 +135,38 @@ async def test_metrics_and_errors_are_there(settings: StudentSettings) -> None:
         response = await http.put("/v1/checkpoints/active", json={"version": "../../etc"})
         assert response.headers["content-type"] == "application/problem+json"
         assert "version" in json.loads(response.text)["detail"]
+
+
+async def stream_of(http: httpx.AsyncClient, **params: Any) -> list[dict[str, Any]]:
+    body = ask(stream=True, **params).model_dump(mode="json", exclude_none=True)
+    async with http.stream("POST", "/v1/chat/completions", json=body) as response:
+        assert response.headers["x-mpa-checkpoint"] == "base"
+        lines = [line.removeprefix("data: ") async for line in response.aiter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+async def test_a_stream_says_what_the_whole_answer_says(settings: StudentSettings) -> None:
+    params = {"n": 2, "max_tokens": 12, "logprobs": True, "top_logprobs": 2}
+    async with running(settings) as (client, _), httpx.AsyncClient(base_url=client.base_url, timeout=60) as http:
+        whole = (await client.chat(ask(**params))).response
+        chunks = await stream_of(http, stream_options={"include_usage": True}, **params)
+    choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+    for expected in whole.choices:
+        mine = [c for c in choices if c["index"] == expected.index]
+        tokens = [t for c in mine for t in (c.get("logprobs") or {"content": []})["content"]]
+        assert "".join(c["delta"].get("content", "") for c in mine) == expected.message.content
+        assert expected.logprobs is not None
+        assert tokens == [t.model_dump() for t in expected.logprobs.content or []]
+        assert [c["finish_reason"] for c in mine if c["finish_reason"]] == [expected.finish_reason]
+    assert [c["index"] for c in choices] != sorted(c["index"] for c in choices), "choices come as they are decoded"
+    assert whole.usage is not None
+    assert chunks[-1]["usage"] == whole.usage.model_dump()
+
+
+async def test_a_refused_stream_has_a_status_of_its_own(settings: StudentSettings) -> None:
+    async with running(settings) as (client, _), httpx.AsyncClient(base_url=client.base_url, timeout=60) as http:
+        request = image_question("student", data_url(), "why " * 1200, max_tokens=2, stream=True)
+        response = await http.post("/v1/chat/completions", json=request.model_dump(mode="json", exclude_none=True))
+    assert response.status_code == 400
+    assert "the model reads at most" in response.json()["error"]["message"]

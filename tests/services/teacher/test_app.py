@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,10 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.images import to_data_url
 from tests.polling import wait_until
-from tests.services.teacher.small import Service, SmallModel, chat, gone
+from tests.services.teacher.small import RED_PIXELS, Service, SmallModel, chat, gone
+from tests.tiny_models import build_tiny_idefics3
 
 pytestmark = pytest.mark.slow  # starts and kills real processes
 
@@ -245,3 +249,63 @@ def _ignore_errors(service: Service) -> None:
         service.post(chat())
     except httpx.HTTPError:
         return
+
+
+LOOK = {"items": [{"image": RED_PIXELS, "question": "what is this?", "answer": "red"}], "grid": 4}
+
+
+def test_the_probe_shows_where_the_teacher_looks(tmp_path: Path) -> None:
+    model = build_tiny_idefics3(tmp_path / "model", seed=3)
+    with start(SmallModel(tmp_path / "small"), MPA_ATTENTION_PROBE="true", MPA_TEACHER_MODEL=str(model)) as service:
+        service.wait_ready()
+        assert service.readiness()["details"]["attention"] is True
+        response = httpx.post(f"{service.url}/v1/attention", json=LOOK, timeout=120)
+        assert response.status_code == 200, response.text
+        found = response.json()
+        assert found["version"] == str(model) and sum(map(sum, found["maps"][0]["values"])) == pytest.approx(
+            1, abs=1e-4
+        )
+
+
+def test_the_probe_is_off_by_default(service: Service) -> None:
+    response = httpx.post(f"{service.url}/v1/attention", json=LOOK, timeout=30)
+    assert response.status_code == 403 and "MPA_ATTENTION_PROBE" in response.json()["detail"]
+
+
+def noise_png() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((96, 96), 90).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+def hundred_megapixels() -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (noise_png()[:2000], "damaged or truncated"),
+        (hundred_megapixels(), "10000×10000 pixels, more than the limit"),
+    ],
+)
+def test_an_image_that_cannot_be_decoded_safely_is_refused(
+    service: Service, small: SmallModel, image: bytes, words: str
+) -> None:
+    seen = len(small.notes("body"))
+    response = service.post(chat(image=to_data_url(image)))
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"} and words in error["message"]
+    assert len(small.notes("body")) == seen
+    assert service.post(chat()).status_code == 200
+
+
+def test_fifty_images_are_too_many(service: Service) -> None:
+    """Refused before any is decoded: decoded, they could take all memory."""
+    body = chat()
+    body["messages"][0]["content"][:1] *= 50
+    assert "has 50 images; at most 8 are read (MPA_TEACHER_MAX_IMAGES)" in message(service.post(body), 400)
+    assert service.post(chat()).status_code == 200

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from services.parity.jobs.reconciler import Reconciler, ReconcilerRules
-from services.parity.worker.shard import ShardWork
+from services.parity.worker.shard import ShardWork, trace_every
 from shared.contracts import JobState
 from shared.queue import make_celery
 from shared.sets import set_digest, shard_key, shard_numbers
@@ -110,3 +110,9 @@ async def test_a_wrong_key_fails_the_shard_at_once(
 
 async def _true(value: bool) -> bool:
     return value
+
+
+@pytest.mark.parametrize(("images", "traced", "every"), [(20, 50, 1), (1000, 50, 20), (1001, 50, 21), (20, 0, 0)])
+def test_no_more_images_are_traced_than_allowed(images: int, traced: int, every: int) -> None:
+    assert trace_every(images, traced) == every
+    assert every == 0 or len(range(0, images, every)) <= traced

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.trainer.data.dataset import read_held_out, read_training_set
+import pyarrow.compute as pc
+import pytest
+
+from services.trainer.data.dataset import TrainingSet, read_held_out, read_training_set
 from shared.contracts import Split, Verdict
-from shared.sets import Row, write_shard
+from shared.sets import Row, read_set, write_shard
 from shared.store import Store
+from tests.services.trainer.full_set import EVERYTHING, make_full_set
 from tests.services.trainer.small_set import Counts, make_set
 
 
@@ -58,3 +62,13 @@ def test_replay_pools_are_one_a_task(store: Store) -> None:
 def test_an_empty_set_has_nothing_to_learn(store: Store) -> None:
     data = read_training_set(store, "j1")
     assert (len(data), data.disparity) == (0, 0)
+
+
+def test_weights_are_of_the_disparity_pairs_alone(tmp_path: Path, tiny_student: Path, store: Store) -> None:
+    make_full_set(store, tiny_student, tmp_path / "images")
+    data: TrainingSet = read_training_set(store, "j1").weighted(EVERYTHING)
+    weighed = [sample.weight for sample in data.samples[: data.disparity]]
+    assert sum(weighed) / len(weighed) == pytest.approx(1.0)
+    assert len(set(weighed)) > 1
+    assert {sample.weight for sample in data.samples[data.disparity :]} == {1.0}
+    assert pc.all(pc.is_null(read_set(store, "plain")["rationale"])).as_py()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from services.trainer.data.collator import Collator
 from services.trainer.data.dataset import Sample
@@ -75,3 +76,34 @@ def _open(folder: Path) -> Any:
     from PIL import Image
 
     return Image.open(picture(folder / "more", "red", 7)).convert("RGB")
+
+
+SIZES = ((96, 96), (100, 40), (30, 70))
+
+
+GRID = 4
+
+
+@pytest.mark.slow
+def test_maps_of_padded_batches_are_the_probes(base: Path) -> None:
+    loaded = load_probe(base, dtype="float32", device="cpu")
+    pictures = {str(size): Image.linear_gradient("L").resize(size).convert("RGB") for size in SIZES}
+    samples = [
+        Sample(
+            name, name, None, "chart", "what colour? " * (number + 1), "red", teacher_attention=(1 / GRID**2,) * GRID**2
+        )
+        for number, name in enumerate(pictures)
+    ]
+    encoder = Encoder(
+        loaded, lambda target: target.sample.question, lambda sample: pictures[sample.image], cache_bytes=1 << 26
+    )
+    batch = Collator(encoder, maps=True)(samples)
+    labels, row, stored = (batch.pop(name) for name in ("labels", "sample", "teacher_maps"))
+    inputs = {name: value for name, value in batch.items() if name not in ("is_replay", "weights", "kind")}
+    with torch.no_grad():
+        output = loaded.model(**inputs, use_cache=False, output_attentions=True)
+    found = StudentMaps(loaded).of(output.attentions, inputs, labels, row, stored)
+    for sample, values in zip(samples, found, strict=True):
+        prompt = question_prompt(loaded, pictures[sample.image], sample.question)
+        expected = image_attention(loaded, prompt, sample.answer, GRID).values.flatten()
+        assert torch.allclose(values, expected, atol=1e-5)

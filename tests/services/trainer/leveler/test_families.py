@@ -30,7 +30,7 @@ from shared.vlm.sampling import Sampling
 from shared.vqa.tasks import load_profiles
 from tests.scoring import score_answers
 from tests.services.trainer.small_set import QUESTION, TASKS_FILE, Counts, make_set, run_config
-from tests.tiny_families import FAMILIES, seeded
+from tests.tiny_families import seeded
 
 pytestmark = pytest.mark.slow
 
@@ -41,12 +41,6 @@ LORA = FULL.model_copy(update={"method": "lora", "lora": LoraSpec(rank=4, alpha=
 FROZEN = FULL.model_copy(update={"freeze_vision": True})
 # Outside of the language model by name, in memory and on disk.
 VISION = ("vision", "visual", "connector", "projector", "mlp1", "image_newline")
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return seeded(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.trainer.data.dataset import TrainingSet, read_training_set
 from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, read_progress
-from shared.contracts import DiscrepancySpec, LossSpec, TrainSpec
+from shared.contracts import LossSpec
 from shared.errors import InvalidInput
-from shared.loss_spec import check_discrepancies
 from shared.sets import Row, read_set, write_shard
 from shared.store import Store
 from tests.services.trainer.full_set import EVERYTHING, config_for, make_full_set
@@ -112,54 +108,14 @@ def test_a_term_without_anything_to_learn_from_is_refused_before_the_first_step(
     assert not config.progress_file.exists()
 
 
-def test_a_set_that_changed_since_the_training_began_is_refused(
-    tmp_path: Path, small_set: Store, tiny_student: Path
-) -> None:
-    config = replace(config_for(tmp_path, tiny_student, LossSpec()), set_digest="0" * 64)
-    with pytest.raises(InvalidInput, match="the training began with 000000000000"):
-        run_training(config)
+SIZES = ((96, 96), (100, 40), (30, 70))
 
 
-def test_presets() -> None:
-    plain = {"weigh_by": [], "consistency": 0.0, "rationale": 0.0, "attention": 0.0}
-    assert LossSpec(preset="paper") == LossSpec.model_validate({"preset": "paper", **plain})
-    assert LossSpec(preset="replay") == LossSpec.model_validate(plain)
-    assert not LossSpec(preset="paper").has_terms and not LossSpec().has_terms
-    assert LossSpec(preset="discrepancy").has_terms
-    assert TrainSpec.model_validate({"loss": {"preset": "paper"}}).replay_fraction == 0.0
-    assert TrainSpec.model_validate({"loss": {"preset": "paper"}, "replay_fraction": 0.3}).replay_fraction == 0.3
-    assert TrainSpec.model_validate({"loss": {"preset": "replay"}}).replay_fraction == 0.5
-    assert TrainSpec(loss=LossSpec(preset="paper")).replay_fraction == 0.0
-    assert LossSpec(preset="discrepancy", consistency=0.0).consistency == 0.0
-    assert LossSpec(preset="paper", rationale=0.2) == LossSpec.model_validate(
-        {"preset": "paper", **plain, "rationale": 0.2}
-    )
-
-
-@pytest.mark.parametrize(
-    ("loss", "measured", "words"),
-    [
-        (LossSpec(rationale=0.1), DiscrepancySpec(), "set discrepancies.reasoning to true"),
-        (LossSpec(attention=0.1), DiscrepancySpec(), "set discrepancies.attention to true"),
-        (LossSpec(weigh_by=["confidence"]), DiscrepancySpec(confidence=False), "set discrepancies.confidence to true"),
-        (LossSpec(consistency=0.1, consistency_by="top_k"), DiscrepancySpec(), "consistency_by 'candidates'"),
-    ],
-)
-def test_a_loss_that_uses_what_is_not_measured_is_refused(
-    loss: LossSpec, measured: DiscrepancySpec, words: str
-) -> None:
-    with pytest.raises(InvalidInput, match=words):
-        check_discrepancies(loss, measured)
-
-
-def test_a_loss_that_uses_what_is_measured_is_fine() -> None:
-    check_discrepancies(EVERYTHING, DiscrepancySpec(attention=True, reasoning=True))
-
-
-def test_weights_are_of_the_disparity_pairs_alone(full_set: Store) -> None:
-    data: TrainingSet = read_training_set(full_set, "j1").weighted(EVERYTHING)
-    weighed = [sample.weight for sample in data.samples[: data.disparity]]
-    assert sum(weighed) / len(weighed) == pytest.approx(1.0)
-    assert len(set(weighed)) > 1
-    assert {sample.weight for sample in data.samples[data.disparity :]} == {1.0}
-    assert pc.all(pc.is_null(read_set(full_set, "plain")["rationale"])).as_py()
+@pytest.mark.slow
+def test_every_term_trains(tmp_path: Path, store: Store, base: Path) -> None:
+    make_full_set(store, base, tmp_path / "images", counts=Counts(4, {}, 0, sizes=SIZES))
+    config = config_for(tmp_path, base, EVERYTHING, batch_size=4, max_steps=4, warmup_fraction=0.0, freeze_vision=True)
+    result = run_training(config)
+    lines = read_progress(config.progress_file)
+    assert all(lines[0].terms[name] > 0 for name in result.loss_weights)
+    assert lines[-1].loss < lines[0].loss

@@ -1,8 +1,9 @@
-"""A training that is interrupted and resumed in one process."""
+"""A training in one process: interrupted and resumed, or begun with another set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from transformers import TrainerState
 
 from services.trainer.leveler.callbacks.progress import ProgressFile
 from services.trainer.run.train import run_training
-from shared.contracts import TrainSpec
+from shared.contracts import LossSpec, TrainSpec
+from shared.errors import InvalidInput
 from shared.store import Store
+from tests.services.trainer.full_set import config_for
 from tests.services.trainer.resumption import check_resumed, saved_progress
 from tests.services.trainer.small_set import run_config
 
@@ -51,3 +54,11 @@ def _interrupt_at(step: int) -> Callable[..., None]:
         original(progress, args, state, control, **more)
 
     return on_step_end
+
+
+def test_a_set_that_changed_since_the_training_began_is_refused(
+    tmp_path: Path, small_set: Store, tiny_student: Path
+) -> None:
+    config = replace(config_for(tmp_path, tiny_student, LossSpec()), set_digest="0" * 64)
+    with pytest.raises(InvalidInput, match="the training began with 000000000000"):
+        run_training(config)

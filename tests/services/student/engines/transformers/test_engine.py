@@ -24,6 +24,7 @@ from shared.serving.work import Serving
 from shared.settings import StudentSettings
 from shared.vlm.sampling import Sampling
 from tests.services.student.asking import fresh, picture, question, said
+from tests.tiny_families import FAMILIES, seeded
 from tests.tiny_models import build_tiny_llava
 
 
@@ -254,3 +255,22 @@ def test_a_compiled_model_gives_the_same_answers(base: Path, tmp_path: Path) -> 
     command = [sys.executable, "-c", COMPILED, str(base), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_student_of_every_family_answers_scores_and_swaps(family: str, dtype: str, tmp_path: Path) -> None:
+    settings = StudentSettings(data_dir=tmp_path, student_dtype=dtype, student_max_wait=timedelta(milliseconds=1))
+    one, other = (seeded(family, tmp_path / str(seed), seed) for seed in (1, 2))
+    engine = await TransformersEngine.start(settings, "one", one, None)
+    try:
+        version, tokens = await said(engine)
+        scored = await engine.score([(question(), ["red", "two words"])])
+        assert version == "one" and tokens
+        assert [score.answer for score in scored.scores[0]] == ["red", "two words"]
+        await engine.swap("other", other, None)
+        later, new_tokens = await said(engine)
+        assert later == "other" and new_tokens != tokens
+    finally:
+        await engine.close()
