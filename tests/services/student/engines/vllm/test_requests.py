@@ -12,19 +12,20 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from services.student.engines.base import UNWATCHED, Question
+from services.student.engines.base import UNWATCHED, Conversation
 from services.student.engines.vllm.adapters import Served
 from services.student.engines.vllm.requests import VllmRequests
 from services.student.engines.vllm.server import VllmChild
 from shared.contracts import ChatMessage
 from shared.errors import InvalidInput
 from shared.settings import StudentSettings
+from shared.vlm.loading import load_processor
 from shared.vlm.sampling import Sampling
 from tests.polling import async_wait_until
 from tests.quick_server import serving
 
 CALLS = 4
-QUESTION = Question((ChatMessage(role="user", content="what is this?"),), ())
+ASKED = Conversation((ChatMessage(role="user", content="what is this?"),), ())
 SAMPLINGS = [Sampling(4, seed=seed) for seed in range(CALLS)]
 TEXTS = [f"answer {number}" for number in range(CALLS)]
 
@@ -63,6 +64,7 @@ class Reached:
 
     base_url: str
     ready: bool = True
+    reads_escapes: bool = True
 
     def saw_answer(self) -> None: ...
 
@@ -73,26 +75,26 @@ Ask = Callable[[VllmRequests, Served], Awaitable[Any]]
 
 
 async def drained(requests: VllmRequests, served: Served) -> None:
-    async for _ in requests.stream(lambda: served, QUESTION, SAMPLINGS):
+    async for _ in requests.stream(lambda: served, ASKED, SAMPLINGS):
         pass
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda requests, served: requests.answer(lambda: served, QUESTION, SAMPLINGS),
+        lambda requests, served: requests.answer(lambda: served, ASKED, SAMPLINGS),
         drained,
-        lambda requests, served: requests.score(lambda: served, [(QUESTION, TEXTS), (QUESTION, TEXTS)]),
+        lambda requests, served: requests.score(lambda: served, [(ASKED, TEXTS), (ASKED, TEXTS)]),
     ],
     ids=["answer", "stream", "score"],
 )
-async def test_a_failed_call_ends_the_other_calls_of_its_request(ask: Ask, tmp_path: Path) -> None:
+async def test_a_failed_call_ends_the_other_calls_of_its_request(ask: Ask, base: Path, tmp_path: Path) -> None:
     settings = StudentSettings(data_dir=tmp_path)
     server, served = HalfBroken(), Served("base", tmp_path, "student")
     async with serving(server.app()) as url:
         child = VllmChild(settings, lambda: tmp_path)
         child.server = Reached(url)  # type: ignore[assignment]
-        requests = VllmRequests(settings, child, None, (), UNWATCHED)
+        requests = VllmRequests(settings, child, load_processor(base), (), UNWATCHED)
         try:
             with pytest.raises(InvalidInput, match="not this one"):
                 await asyncio.wait_for(ask(requests, served), 20)
