@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from services.parity.app import make_app as make_parity
 from services.student.app import build_app
 from services.teacher.app import make_app as make_teacher
 from services.trainer.app import make_app as make_trainer
-from shared.settings import ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
+from shared.settings import (
+    ParitySettings,
+    StudentSettings,
+    TeacherSettings,
+    TrainerSettings,
+)
 from shared.state.presence import present
 from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
 from tests.polling import wait_until
@@ -54,3 +60,23 @@ def _ready(url: str) -> bool:
     import httpx
 
     return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+
+
+@pytest.fixture
+def environment(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``mpa doctor`` in this process looks at ``system``."""
+    for name, value in system.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[FastAPI], str]]:
+    servers: list[ServerThread] = []
+
+    def start(made: FastAPI) -> str:
+        servers.append(ServerThread(made))
+        return servers[-1].url
+
+    yield start
+    for server in servers:
+        server.leave()
