@@ -1,4 +1,4 @@
-"""The rooms stay small enough to be read as a list, and the tests lie where their rooms are."""
+"""The rooms stay small enough to be read as a list, and each test file is named after the module that it tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MOST_MODULES = 12
+ACROSS_MODULES = {
+    "services/parity/mining/test_real_teacher.py": "mining with vLLM: its cache, its grammar, its drain",
+    "services/parity/test_tracing.py": "one trace through the API, a worker and the teacher",
+    "services/student/rollout/test_fleet.py": "two replicas in processes of their own on one Redis and store",
+    "services/test_json_logs.py": "the log of every service",
+    "services/test_one_trace.py": "one trace through all services",
+    "services/test_startup.py": "bad settings of every process",
+    "services/trainer/leveler/test_families.py": "every model family through a whole training",
+    "shared/store/test_remote_credentials.py": "store/remote.py with credentials of every kind",
+    "shared/store/test_remote_faults.py": "store/remote.py, sets and checkpoints when S3 fails",
+    "shared/store/test_remote_races.py": "store/remote.py, sets and checkpoints with many creators",
+    "shared/vlm/test_families.py": "every model family through all modules of shared/vlm",
+}
+"""Test files that test no single module, and what they test instead."""
 
 
 def crowded(root: Path) -> dict[str, int]:
@@ -17,12 +31,18 @@ def crowded(root: Path) -> dict[str, int]:
 
 
 def homeless(root: Path) -> list[str]:
-    """Folders below ``tests/services`` and ``tests/shared`` of ``root`` with tests of a folder that does not exist."""
+    """Test files below ``tests/services`` and ``tests/shared`` of ``root`` that are named after no module or package.
+
+    ``test_main.py`` tests ``__main__.py``, and ``test_init.py`` tests ``__init__.py``.
+    """
     tests = root / "tests"
-    folders = {
-        file.parent.relative_to(tests) for top in ("services", "shared") for file in (tests / top).rglob("test_*.py")
-    }
-    return sorted(str(folder) for folder in folders if not (root / folder).is_dir())
+    files = [file for top in ("services", "shared") for file in (tests / top).rglob("test_*.py")]
+    return sorted(str(file.relative_to(tests)) for file in files if not _is_mirrored(root, file.relative_to(tests)))
+
+
+def _is_mirrored(root: Path, test: Path) -> bool:
+    name = test.name.removeprefix("test_")
+    return any((root / test.parent / module).is_file() for module in (name, f"__{name[:-3]}__.py"))
 
 
 def test_no_room_holds_more_than_twelve_modules() -> None:
@@ -40,15 +60,21 @@ def test_a_crowded_room_is_found(tmp_path: Path) -> None:
     assert crowded(tmp_path) == {"shared/attic": MOST_MODULES + 1}
 
 
-def test_tests_lie_where_their_rooms_are() -> None:
-    assert not homeless(ROOT)
+def test_every_test_file_is_named_after_its_module() -> None:
+    assert set(homeless(ROOT)) == ACROSS_MODULES.keys()
 
 
-def test_tests_without_a_room_are_found(tmp_path: Path) -> None:
-    (tmp_path / "shared" / "state").mkdir(parents=True)
-    for folder in ("shared/state", "shared/attic", "services/parity/loft"):
-        (tmp_path / "tests" / folder).mkdir(parents=True)
-        (tmp_path / "tests" / folder / "test_box.py").touch()
-    (tmp_path / "tests" / "shared" / "data").mkdir()
-    (tmp_path / "tests" / "shared" / "data" / "played.py").touch()
-    assert homeless(tmp_path) == ["services/parity/loft", "shared/attic"]
+def test_test_files_without_a_module_are_found(tmp_path: Path) -> None:
+    room = tmp_path / "shared" / "state"
+    room.mkdir(parents=True)
+    for module in ("__init__.py", "__main__.py", "jobs.py"):
+        (room / module).touch()
+    for file in ("test_init.py", "test_main.py", "test_jobs.py", "played.py", "test_job.py"):
+        _touch(tmp_path / "tests" / "shared" / "state" / file)
+    _touch(tmp_path / "tests" / "services" / "parity" / "loft" / "test_main.py")
+    assert homeless(tmp_path) == ["services/parity/loft/test_main.py", "shared/state/test_job.py"]
+
+
+def _touch(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
