@@ -10,8 +10,10 @@ from PIL import Image
 
 from shared.contracts import ChatMessage, ImagePart, ImageURL
 from shared.errors import InvalidInput
-from shared.images.decode import ImageLimits, UnreadableImage, decode_image, from_data_url, to_data_url
+from shared.images.decode import ImageLimits, from_data_url
+from shared.images.errors import UnreadableImage
 from shared.images.web import WEB_SCHEMES, ImageTimeout, WebImages
+from shared.images.wire import prepare_image
 from shared.settings import ChatImageSettings
 
 FETCHING_REQUESTS = 64
@@ -78,19 +80,23 @@ class ChatImages:
     def _one(self, url: str, place: str) -> tuple[str, Image.Image]:
         try:
             if not url.startswith(WEB_SCHEMES):
-                return url, decode_image(from_data_url(url), self._limits)
+                return self._checked(from_data_url(url))
             if self._web is None:
                 raise InvalidInput(
                     f"{url[:200]} is a web address, and those are not fetched here: send a data URL, or ask the "
                     "operator to set MPA_CHAT_IMAGE_URLS=true."
                 )
-            data = self._web.fetch(url)
-            return to_data_url(data), decode_image(data, self._limits)
+            return self._checked(self._web.fetch(url))
         except (UnreadableImage, InvalidInput) as error:
             found = InvalidInput(f"{place}: {error.detail}")
             if isinstance(error, ImageTimeout):
                 found.slug = error.slug
             raise found from error
+
+    def _checked(self, data: bytes) -> tuple[str, Image.Image]:
+        """The data URL and the picture: every engine sees what our decoder sees."""
+        sent = prepare_image(data, self._limits)
+        return sent.url, sent.image
 
 
 def _images(messages: Sequence[ChatMessage]) -> list[ImagePart]:

@@ -7,22 +7,22 @@ import binascii
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
-from shared.errors import InvalidInput, MPAError
+from shared.errors import InvalidInput
+from shared.images.errors import UnreadableImage
+from shared.images.formats import FORMATS, image_kind, other_kind
+from shared.images.grey import is_deep_grey, to_8_bits
 from shared.settings import ImageSettings
+
+_MAIN_FIRST = ("MPO", "JPEG", "HEIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+_PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 262, 339, 2
+"""Tags of a TIFF. Pillow inverts what counts from white with 8 bits only."""
 
 if TYPE_CHECKING:  # Pillow is imported on first use: the command line is installed without it
     from PIL import Image
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
-
-
-class UnreadableImage(MPAError):
-    """The bytes are not a usable image; ``detail`` gives the reason."""
-
-    status, slug, title = 422, "unreadable-image", "The image cannot be read"
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,24 @@ class ImageLimits:
         return cls(int(settings.max_image_bytes), settings.max_image_pixels, settings.min_image_side)
 
 
-def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
-    """An RGB image (EXIF orientation applied, transparency on white) from file bytes.
+@dataclass(frozen=True)
+class Decoded:
+    """An RGB image. ``note``: what was done to the file's picture, or left out of it, that a user has to know."""
 
-    Raises UnreadableImage for empty, oversized, unknown, truncated, animated, CMYK and degenerate images.
+    image: Image.Image
+    note: str = ""
+
+
+def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
+    """The image of ``decode``."""
+    return decode(data, limits).image
+
+
+def decode(data: bytes, limits: ImageLimits) -> Decoded:
+    """An RGB image (EXIF orientation applied, transparency on white, more than 8 bits scaled) from file bytes.
+
+    Of a phone's photo it is the main picture, of a TIFF the first page. Raises UnreadableImage for empty, oversized,
+    unknown, truncated, animated, CMYK and degenerate images.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -51,24 +65,48 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
         raise UnreadableImage(
             f"The file has {len(data)} bytes, more than the limit of {limits.max_bytes} (MPA_MAX_IMAGE_BYTES)."
         )
+    _know_heif()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_header(image, limits)
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+            note = _check_header(image, limits)
+            negative = image.format == "TIFF" and is_deep_grey(image.mode) and _tag(image, _PHOTOMETRIC) == 0
+            image.load()
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            return Decoded(ImageOps.invert(rgb) if negative else rgb, note)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"The bytes are not an image in a known format ({', '.join(FORMATS)}).") from error
+        raise UnreadableImage(_unknown(data)) from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"The image is too large to decode safely: {error}.") from error
     except Exception as error:  # decoders raise anything from OSError to IndexError on damaged files
         raise UnreadableImage(f"The image is damaged or truncated: {error}.") from error
 
 
-def _check_header(image: Image.Image, limits: ImageLimits) -> None:
+@cache
+def _know_heif() -> None:
+    """HEIC is not among Pillow's own formats. The package is a build of pillow-heif that decodes only."""
+    from pi_heif import register_heif_opener  # type: ignore[import-untyped]
+
+    register_heif_opener(thumbnails=False)
+
+
+def _unknown(data: bytes) -> str:
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return (
+            "The TIFF has a kind of pixel that is not read (such as colours in floats): save it with 8 bits a channel."
+        )
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "The HEIC or AVIF image is damaged or truncated."
+    other = other_kind(data)
+    words = f": it is {other}" if other else ""
+    return f"The bytes are not an image in a known format ({', '.join(FORMATS)}){words}."
+
+
+def _check_header(image: Image.Image, limits: ImageLimits) -> str:
+    """The note about what is not read of the file."""
     width, height = image.size
     if width * height > limits.max_pixels:
         raise UnreadableImage(
@@ -76,33 +114,35 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
         )
     if min(width, height) < limits.min_side:
         raise UnreadableImage(f"The image is {width}×{height} pixels: too small to ask anything about.")
-    if getattr(image, "n_frames", 1) > 1:
-        raise UnreadableImage(f"The image is animated ({getattr(image, 'n_frames', 0)} frames): submit single frames.")
     if image.mode == "CMYK":
         raise UnreadableImage("The image is CMYK, whose colours depend on a print profile: convert it to RGB.")
+    if image.mode == "LAB":
+        raise UnreadableImage("The image's colours are CIELAB, which is not read: convert it to RGB.")
+    if image.format == "TIFF" and image.mode == "L" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,):
+        raise UnreadableImage("The TIFF has signed 8-bit values, which are not read: save it as 16 bits or unsigned.")
+    frames = getattr(image, "n_frames", 1)
+    if frames == 1 or image.format in _MAIN_FIRST:
+        return ""  # the other pictures of a photo are its depth, its brightness map or a view for the other eye
+    if image.format == "TIFF":
+        return "the first page of a TIFF with several"
+    raise UnreadableImage(f"The image is animated ({frames} frames): submit single frames.")
+
+
+def _tag(image: Image.Image, number: int) -> object:
+    return image.tag_v2.get(number)  # type: ignore[attr-defined]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if is_deep_grey(image.mode):
+        return to_8_bits(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         flat = Image.new("RGB", rgba.size, (255, 255, 255))
         flat.paste(rgba, mask=rgba.getchannel("A"))
         return flat
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return (
-            image.convert("F")
-            .point(lambda value: value / 257 if image.mode.startswith("I") else value)
-            .convert("L")
-            .convert("RGB")
-        )
     return image.convert("RGB")
-
-
-def image_kind(data: bytes) -> str | None:
-    """``png``, ``jpeg``, ``webp``, ``gif`` or ``bmp``, by the first bytes; None for TIFF and unknown files."""
-    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
 
 
 def to_data_url(data: bytes) -> str:

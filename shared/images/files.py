@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from shared.errors import MPAError, Unavailable
-from shared.images.decode import UnreadableImage
+from shared.images.errors import UnreadableImage
 from shared.images.web import WEB_SCHEMES, WebImages
 from shared.store import Store
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 class ImageFiles:

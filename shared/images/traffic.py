@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from shared.images.files import IMAGE_SUFFIXES
+from shared.images.formats import IMAGE_SUFFIXES
 from shared.store import Store
 
 HOUR_FORMAT = "%Y%m%dT%H"

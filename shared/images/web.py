@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from shared.images.decode import UnreadableImage
+from shared.images.errors import UnreadableImage
 
 MAX_REDIRECTS = 3
 WEB_SCHEMES = ("http://", "https://")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import Forbidden, InvalidInput
-from shared.images.files import IMAGE_SUFFIXES
+from shared.images.formats import IMAGE_SUFFIXES
 from shared.store import Store
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from dataclasses import dataclass, field
 
-from PIL import Image
-
 from shared.contracts import Split
-from shared.images import ImageLimits, decode_image, to_data_url
-
-WIRE_FORMATS = ("PNG", "JPEG", "WEBP")
-_ORIENTATION = 0x0112
+from shared.images import ImageLimits
+from shared.images.wire import prepare_image
 
 
 @dataclass(frozen=True)
 class Picture:
-    """``sha256``: of the file's bytes. ``url``: the data URL that is sent.
+    """``sha256``: of the file's bytes. ``url``: the data URL that is sent. ``note``: as in ``Decoded``.
 
     ``rank``: of all calls about it. Pictures that came first are finished first, while a server still caches them.
     """
 
     sha256: str
     url: str
+    note: str = ""
     rank: float = field(default_factory=time.monotonic)
 
 
 def prepare(data: bytes, limits: ImageLimits) -> Picture:
-    """Raises UnreadableImage. What servers may decode differently (rotation, transparency, BMP) becomes PNG."""
-    image = decode_image(data, limits)
-    if not _is_plain(data):
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return Picture(digest(data), to_data_url(buffer.getvalue()))
-    return Picture(digest(data), to_data_url(data))
+    """Raises UnreadableImage."""
+    sent = prepare_image(data, limits)
+    return Picture(digest(data), sent.url, sent.note)
 
 
 def digest(data: bytes) -> str:
@@ -52,14 +44,3 @@ def derive_seed(job_seed: int, *parts: object) -> int:
     """A sampling seed (31 bits) that depends on the job's seed and on what is asked, not on the time or the worker."""
     text = ":".join([str(job_seed), *(str(part) for part in parts)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def _is_plain(data: bytes) -> bool:
-    with Image.open(io.BytesIO(data)) as header:
-        upright = header.getexif().get(_ORIENTATION, 1) == 1
-        return (
-            header.format in WIRE_FORMATS
-            and header.mode in ("RGB", "L")
-            and upright
-            and not header.info.get("transparency")
-        )

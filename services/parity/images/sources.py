@@ -25,7 +25,7 @@ from shared.contracts import (
     UploadSource,
 )
 from shared.errors import InvalidInput
-from shared.images.files import IMAGE_SUFFIXES
+from shared.images.formats import IMAGE_SUFFIXES
 from shared.images.traffic import traffic_images
 from shared.store import Store
 

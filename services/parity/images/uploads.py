@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from shared.contracts import UploadReceipt
 from shared.errors import InvalidInput, TooLarge
-from shared.images.files import IMAGE_SUFFIXES
+from shared.images.formats import IMAGE_SUFFIXES
 from shared.store import Store
 
 RECEIPT = "receipt.json"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,15 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import InvalidInput
-from shared.images import ImageLimits, UnreadableImage, decode_image, from_data_url, to_data_url
+from shared.images import ImageLimits, UnreadableImage, decode, decode_image, from_data_url, to_data_url
+from tests.shared.images.picture_files import HEIC, HEIC_WITH_TWO_PICTURES, encoded, ramp, tiff
 
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=40_000, min_side=2)
-
-
-def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "LA", "I;16"])
@@ -42,6 +38,128 @@ def test_exif_orientation_is_applied() -> None:
     assert decode_image(encoded(Image.new("RGB", (20, 10)), "JPEG", exif=exif), LIMITS).size == (10, 20)
 
 
+RED, BLUE = Image.new("RGB", (96, 64), (200, 40, 40)), Image.new("RGB", (96, 64), (40, 40, 200))
+
+
+@pytest.mark.parametrize("second", [BLUE, BLUE.resize((24, 16)), BLUE.convert("L")])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_phones_photo_is_its_main_picture(second: Image.Image, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = decode_image(encoded(RED, "MPO", save_all=True, append_images=[second.copy()], exif=exif), LIMITS)
+    red, _, blue = image.getpixel((5, 5))  # type: ignore[misc]
+    assert image.size == ((96, 64) if orientation == 1 else (64, 96)) and red > 150 > blue
+
+
+@pytest.mark.parametrize("data", [HEIC, HEIC_WITH_TWO_PICTURES])
+def test_heic_is_its_main_picture(data: bytes) -> None:
+    image = decode_image(data, LIMITS)
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+    assert image.getpixel((2, 2))[0] > 200 > 60 > image.getpixel((2, 2))[1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "WEBP", "BMP", "DIB", "GIF", "TIFF", "MPO"])
+def test_other_formats_are_read_whatever_the_file_is_called(kind: str) -> None:
+    image = decode_image(encoded(RED, kind), LIMITS)
+    assert image.size == (96, 64) and image.getpixel((9, 9))[0] > 150  # type: ignore[index]
+
+
+def test_a_tiff_with_pages_is_its_first_and_says_so() -> None:
+    found = decode(encoded(RED, "TIFF", save_all=True, append_images=[BLUE.copy(), BLUE.copy()]), LIMITS)
+    assert found.image.getpixel((9, 9)) == (200, 40, 40) and "first page" in found.note
+    assert decode(encoded(RED, "TIFF"), LIMITS).note == ""
+
+
+def floats(scale: float, offset: float = 0.0) -> Image.Image:
+    return ramp().resize((16, 256)).convert("F").point(lambda value: value * scale + offset)
+
+
+def whole(scale: float, offset: float = 0.0) -> Image.Image:
+    return ramp().resize((16, 256)).convert("I").point(lambda value: value * scale + offset)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        floats(1),
+        floats(1 / 255),
+        floats(2 / 255, -1),
+        floats(1, 1000),
+        floats(1e-6),
+        floats(2e36, -3e38),
+        whole(1),
+        whole(257),
+        whole(8_000_000, -1_000_000_000),
+        whole(1, 2**30),
+        whole(1, -300),
+        whole(257).convert("I;16"),
+        whole(16).convert("I;16"),
+    ],
+)
+def test_deep_grey_is_scaled_to_its_range(image: Image.Image) -> None:
+    seen = decode_image(encoded(image, "TIFF"), LIMITS)
+    column = [seen.getpixel((3, row)) for row in (0, 128, 255)]
+    for (red, green, blue), right in zip(column, (0, 128, 255), strict=True):  # type: ignore[misc]
+        assert red == green == blue and abs(red - right) <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "grey"),
+    [
+        *[("F", value, grey) for value, grey in ((0.0, 0), (0.5, 128), (1.0, 255), (5.0, 128), (-2.0, 128))],
+        *[("I", value, grey) for value, grey in ((0, 0), (128, 128), (255, 255), (70_000, 128), (-4, 128))],
+        *[("I;16", value, grey) for value, grey in ((0, 0), (30_000, 117), (65_535, 255))],
+    ],
+)
+def test_a_single_grey_value_keeps_its_meaning(mode: str, value: float, grey: int) -> None:
+    assert decode_image(encoded(Image.new(mode, (20, 20), value), "TIFF"), LIMITS).getpixel((3, 3)) == (grey,) * 3
+
+
+def test_values_that_are_no_numbers_are_drawn_and_the_rest_is_scaled() -> None:
+    image = floats(1, 1000)
+    for place, value in enumerate((float("nan"), float("inf"), float("-inf"))):
+        image.putpixel((place, 200), value)
+    seen = decode_image(encoded(image, "TIFF"), LIMITS)
+    assert [seen.getpixel((x, 200))[0] for x in range(4)] == [0, 255, 0, 200]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "kind", "code", "value"),
+    [
+        (16, 1, "H", lambda n: n * 4096 + n),
+        (16, 2, "h", lambda n: n * 1000 - 8000),
+        (32, 2, "i", lambda n: n * 9_999),
+        (32, 3, "f", lambda n: n / 15),
+    ],
+)
+def test_every_order_of_bytes_is_read(
+    big: bool, bits: int, kind: int, code: str, value: Callable[[int], float]
+) -> None:
+    values = struct.pack(f"{'>' if big else '<'}16{code}", *map(value, range(16)))
+    seen = decode_image(tiff(4, bits, kind, values, big=big), LIMITS).convert("L")
+    assert seen.getextrema()[0] == 0 and seen.getpixel((3, 3)) >= 239  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("bits", "kind", "code", "most"), [(16, 1, "H", 65_535), (32, 3, "f", 1)])
+def test_values_that_count_from_white_are_turned(bits: int, kind: int, code: str, most: float) -> None:
+    values = struct.pack(f"<4{code}", 0, most, 0, most)
+    seen = decode_image(tiff(2, bits, kind, values, photometric=0), LIMITS).convert("L")
+    assert [seen.getpixel((x, 0)) for x in (0, 1)] == [255, 0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparent"), [("1", 0), ("L", 0), ("P", 0), ("RGB", (0, 0, 0)), ("LA", None), ("RGBA", None)]
+)
+def test_every_kind_of_transparency_shows_white(mode: str, transparent: object) -> None:
+    options = {} if transparent is None else {"transparency": transparent}
+    assert decode_image(encoded(Image.new(mode, (9, 9)), **options), LIMITS).getpixel((3, 3)) == (255, 255, 255)
+
+
+def good_photo() -> Image.Image:
+    return Image.effect_noise((60, 60), 80).convert("RGB")
+
+
 def bad_images() -> dict[str, tuple[bytes, str]]:
     good = encoded(Image.effect_noise((100, 100), 80).convert("RGB"))
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
@@ -53,6 +171,19 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
         "too many pixels": (encoded(Image.new("L", (300, 300))), "MPA_MAX_IMAGE_PIXELS"),
         "one pixel": (encoded(Image.new("RGB", (1, 1))), "too small"),
         "animated": (encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "animated"),
+        "animated avif": (encoded(frames[0], "AVIF", save_all=True, append_images=frames[1:]), "animated"),
+        "animated webp": (encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]), "animated"),
+        "animated png": (encoded(frames[0], save_all=True, append_images=frames[1:]), "animated"),
+        "cut jpeg": (encoded(good_photo(), "JPEG")[:-300], "damaged or truncated"),
+        "cut heic": (HEIC[:-100], "damaged or truncated"),
+        "cut avif": (encoded(good_photo(), "AVIF")[:-50], "damaged or truncated"),
+        "only nan": (encoded(Image.new("F", (9, 9), float("nan")), "TIFF"), "no finite value"),
+        "doubles": (tiff(2, 64, 3, bytes(32)), "kind of pixel that is not read"),
+        "signed bytes": (tiff(2, 8, 2, bytes(4)), "signed 8-bit"),
+        "lab": (encoded(Image.new("LAB", (9, 9)), "TIFF"), "CIELAB"),
+        "web page": (b"\n<!DOCTYPE html><html>not found</html>", "it is a web page"),
+        "pdf": (b"%PDF-1.7", "it is a PDF"),
+        "lfs": (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
         "cmyk": (encoded(Image.new("CMYK", (10, 10)), "JPEG"), "CMYK"),
     }
 
@@ -73,7 +204,16 @@ def test_a_decompression_bomb_is_refused_before_decoding() -> None:
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
-    for prefix in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM"):
+    for prefix in (
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0",
+        b"GIF89a",
+        b"BM",
+        b"II*\0",
+        b"\0\0\0\x18ftypheic",
+        b"\0\0\0\x1cftypavif",
+    ):
         try:
             mode = decode_image(prefix + data, LIMITS).mode
         except UnreadableImage:
