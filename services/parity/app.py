@@ -140,7 +140,17 @@ def _add_input_routes(app: FastAPI) -> None:
     async def tasks(components: ComponentsOf) -> TaskList:
         """The task profiles that jobs may name."""
         profiles = sorted(components.profiles.values(), key=lambda profile: profile.name)
-        return TaskList(tasks=[TaskInfo(name=profile.name, metric=str(profile.metric)) for profile in profiles])
+        return TaskList(
+            tasks=[
+                TaskInfo(
+                    name=profile.name,
+                    metric=str(profile.metric),
+                    answer_prompt=profile.prompts.answer,
+                    max_answer_tokens=profile.max_answer_tokens,
+                )
+                for profile in profiles
+            ]
+        )
 
 
 async def _sse(statuses: AsyncIterator[JobStatus | None]) -> AsyncIterator[str]:

@@ -9,7 +9,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from shared.checkpoints.files import checkpoint_files, digest_of, hash_files
-from shared.contracts import CardAdapter, CheckpointCard, Evaluation, SmokeAnswer, TrainSpec
+from shared.contracts import AnswerPrompt, CardAdapter, CheckpointCard, Evaluation, SmokeAnswer, TrainSpec
 
 _PACKAGES = (
     "torch",
@@ -49,6 +49,7 @@ def build_card(
     evaluation: Evaluation | None = None,
     smoke: SmokeAnswer | None = None,
     teacher: str | None = None,
+    prompts: Iterable[AnswerPrompt] = (),
     adapter: CardAdapter | None = None,
 ) -> CheckpointCard:
     """The card of the checkpoint in ``folder`` (of ``files`` only, if given): files are hashed, lineage is as given."""
@@ -69,5 +70,6 @@ def build_card(
         smoke=smoke,
         packages=package_versions(),
         teacher=teacher,
+        prompts=list(prompts),
         adapter=adapter,
     )

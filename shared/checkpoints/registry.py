@@ -186,6 +186,7 @@ class CheckpointRegistry:
             created_at=card.created_at,
             agreement_before=overall.agreement_before if overall else None,
             agreement_after=overall.agreement_after if overall else None,
+            prompts=card.prompts,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.client.base import HttpClient, upstream_error
-from shared.contracts import JobList, JobReport, JobSpec, JobStatus, PairPage, UploadReceipt
+from shared.contracts import JobList, JobReport, JobSpec, JobStatus, PairPage, TaskList, UploadReceipt
 from shared.sse import read_events, split_lines
 
 
@@ -55,6 +55,9 @@ class ParityClient(HttpClient):
 
     async def report(self, job_id: str) -> JobReport:
         return await self._call(JobReport, "GET", f"/v1/jobs/{job_id}/report")
+
+    async def tasks(self) -> TaskList:
+        return await self._call(TaskList, "GET", "/v1/tasks")
 
     async def upload(self, path: Path, timeout: float = 600.0) -> UploadReceipt:
         """Upload a zip, or one image."""

@@ -8,6 +8,7 @@ from shared.contracts.base import NAME_PATTERN, Contract, Stored
 from shared.contracts.checkpoints import (
     ActivateRequest,
     ActivePointer,
+    AnswerPrompt,
     CardAdapter,
     CardFile,
     CheckpointCard,
@@ -108,6 +109,7 @@ __all__ = [
     "Alive",
     "AnnotatorSpec",
     "AnswerMessage",
+    "AnswerPrompt",
     "AnswerScore",
     "AttentionGrid",
     "AttentionItem",

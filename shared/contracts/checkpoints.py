@@ -34,6 +34,14 @@ class CardAdapter(Contract):
     rank: int = Field(ge=1, description="the largest rank of its modules")
 
 
+class AnswerPrompt(Contract):
+    """How a task's questions are put to the student: in mining, in training, at the gate, and so in an evaluation."""
+
+    task: str
+    prompt: str = Field(description="text of the user turn after the image; {question} stands for the question")
+    max_tokens: int = Field(ge=1, description="longest answer, in tokens")
+
+
 class CheckpointCard(Stored):
     """``mpa_card.json``: the lineage of a checkpoint."""
 
@@ -56,6 +64,9 @@ class CheckpointCard(Stored):
         default_factory=dict, description="versions of torch, transformers, … that made it"
     )
     teacher: str | None = None
+    prompts: list[AnswerPrompt] = Field(
+        default_factory=list, description="the prompts that it was aligned with, one for each task of the job"
+    )
     adapter: CardAdapter | None = Field(None, description="the same change as an adapter, where it was trained as one")
 
 
@@ -80,6 +91,9 @@ class CheckpointInfo(Contract):
     created_at: datetime | None = None
     agreement_before: float | None = None
     agreement_after: float | None = None
+    prompts: list[AnswerPrompt] = Field(
+        default_factory=list, description="the prompts that it was aligned with; empty for a base model"
+    )
 
 
 class CheckpointList(Contract):

@@ -165,6 +165,8 @@ class TaskInfo(Contract):
 
     name: str
     metric: str
+    answer_prompt: str = Field("", description="how its questions are put; {question} stands for the question")
+    max_answer_tokens: int = Field(0, description="longest answer, in tokens; 0 from an older release")
 
 
 class TaskList(Contract):

@@ -1,17 +1,21 @@
 """Benchmarks as published: TextVQA v0.5.1, ST-VQA task 1, ChartQA, OK-VQA, and a generic JSONL.
 
 Sources of the formats: textvqa.org (dataset JSON), rrc.cvc.uab.es challenge 11 (ST-VQA), github.com/vis-nlp/ChartQA
-(``<split>_human.json``, ``<split>_augmented.json``), okvqa.allenai.org (VQA v2 questions and annotations). Labels are
-read for evaluation only: nothing on the way from images to a checkpoint imports this module.
+(``<split>_human.json``, ``<split>_augmented.json``), okvqa.allenai.org (VQA v2 questions and annotations); and the same
+as Parquet or JSON Lines from Hugging Face (see hub_files). Labels are read for evaluation only: nothing on the way
+from images to a checkpoint imports this module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from services.cli.benchmark.hub_files import IMAGE, EmbeddedImage, answer_texts, read_hub_rows
+from services.cli.benchmark.hub_files import SUFFIXES as HUB_SUFFIXES
+from services.cli.benchmark.hub_files import same_split as alike
 from shared.errors import InvalidInput
 from shared.vqa.labelled import Record, answers_of, as_object, read_json, read_lines, text_of
 from shared.vqa.metrics import MetricName
@@ -29,13 +33,17 @@ OFFICIAL_METRIC: Mapping[str, MetricName] = {
 
 @dataclass(frozen=True)
 class BenchmarkItem:
-    """One question; ``answers`` is empty where labels are not public, ``type`` is what a breakdown groups by."""
+    """One question; ``answers`` is empty where labels are not public, ``type`` is what a breakdown groups by.
+
+    ``task``: the task profile that its row names, if it names one.
+    """
 
     id: str
-    image: Path
+    image: Path | EmbeddedImage
     question: str
     answers: tuple[str, ...]
     type: str
+    task: str = ""
 
 
 def load_benchmark(
@@ -57,10 +65,15 @@ def load_benchmark(
     if not annotations:
         raise InvalidInput(f"{name}: no annotation file was given.")
     if name == "okvqa":
-        items = list(_okvqa(annotations, images, split, needs_answers))
+        published = [path for path in annotations if path.suffix not in HUB_SUFFIXES]
+        items = list(_okvqa(published, images, split, needs_answers)) if published else []
+        items += [item for path in annotations if path not in published for item in _hub(name, path, images, split)]
     else:
         read = _READERS[name]
-        items = [item for path in annotations for item in read(path, images, split)]
+        items = []
+        for path in annotations:
+            own = path.suffix not in HUB_SUFFIXES or (name == "jsonl" and path.suffix != ".parquet")
+            items += read(path, images, split) if own else _hub(name, path, images, split)
     _check(name, items, needs_answers)
     return items
 
@@ -87,8 +100,23 @@ def _chartqa(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkI
     _same_split(str(path), found, split)
     for index, (where, record) in enumerate(_records(path, None)):
         image = images / text_of(record, "imgname", where)
-        answers = (str(record["label"]),) if record.get("label") not in (None, "") else ()
+        answers = answer_texts(record.get("label"), where)
         yield BenchmarkItem(f"{found}-{kind}-{index}", image, text_of(record, "query", where), answers, kind)
+
+
+def _hub(name: str, path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
+    """A file from Hugging Face: Parquet, or JSON Lines with its columns."""
+    for row in read_hub_rows(path):
+        if split is not None and row.split is not None and not alike(row.split, split):
+            _same_split(row.where, row.split, split)
+        image = row.image
+        if image is None and row.record.get("image_id") is not None:
+            number = str(row.record["image_id"])
+            image = f"{number}.jpg" if name == "textvqa" else f"COCO_{row.split}2014_{number.zfill(12)}.jpg"
+        if image is None:
+            raise InvalidInput(f"{row.where}: there is no image: a column {' or '.join(IMAGE)} is expected.")
+        found = image if isinstance(image, EmbeddedImage) else images / image
+        yield BenchmarkItem(row.id, found, row.question, row.answers, row.type, str(row.record.get("task") or ""))
 
 
 def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkItem]:
@@ -98,7 +126,8 @@ def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkIte
             _same_split(where, str(record["split"]), split)
         image = images / text_of(record, "image", where)
         record = {"question_id": f"{path.stem}-{number}"} | record
-        yield _item(record, where, image, text_of(record, "question", where), str(record.get("type", "all")))
+        item = _item(record, where, image, text_of(record, "question", where), str(record.get("type", "all")))
+        yield replace(item, task=str(record.get("task") or ""))
 
 
 def _okvqa(paths: list[Path], images: Path, split: str | None, needs_answers: bool) -> Iterator[BenchmarkItem]:
@@ -157,7 +186,7 @@ def _check(name: str, items: list[BenchmarkItem], needs_answers: bool) -> None:
         seen.add(item.id)
         if needs_answers and not item.answers:
             raise InvalidInput(f"{name}: question {item.id} has no answers: only a labelled split can be scored.")
-    missing = sorted({str(item.image) for item in items if not item.image.is_file()})
+    missing = sorted({str(i.image) for i in items if not isinstance(i.image, EmbeddedImage) and not i.image.is_file()})
     if missing:
         raise InvalidInput(f"{name}: {len(missing)} images are missing, the first is {missing[0]}: check the folder.")
 

@@ -11,23 +11,27 @@ import asyncio
 import base64
 import json
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.cli.benchmark.answer_prompts import ChosenPrompt
+from services.cli.benchmark.hub_files import EmbeddedImage
 from services.cli.benchmark.intervals import bootstrap_interval, paired_p_value
 from services.cli.benchmark.labelled import OFFICIAL_METRIC, BenchmarkItem
 from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput, Unavailable, UpstreamError
+from shared.images import image_kind
 from shared.text_files import read_lines
 from shared.vqa.answers import match
 from shared.vqa.metrics import metric_for
 
 WITH_SERVER = ("textvqa", "stvqa", "okvqa")
 TRIES = 7
+ALIVE_SECONDS = 2.0
 BACKOFF = Backoff(0.5, 60.0)
 LONE_HALVES = "backslashreplace"
 """UTF-8 has no halves of surrogate pairs, and in a JSON string their escapes are what this makes of them."""
@@ -35,10 +39,11 @@ LONE_HALVES = "backslashreplace"
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer, and the checkpoint that gave it, if the endpoint reports it."""
+    """An answer, the checkpoint that gave it, if the endpoint reports it, and whether the token limit cut it off."""
 
     text: str
     checkpoint: str | None = None
+    cut_off: bool = False
 
 
 async def answer_all(
@@ -47,14 +52,15 @@ async def answer_all(
     folder: Path,
     run: dict[str, Any],
     *,
-    prompt: str,
-    max_tokens: int,
+    prompts: Mapping[str, ChosenPrompt],
     concurrency: int,
-) -> dict[str, str]:
+    advance: Callable[[int], None],
+) -> dict[str, Prediction]:
     """Predictions by question id; questions already in ``folder`` are not asked again.
 
-    Raises InvalidInput if ``folder`` holds another run or the endpoint changed its checkpoint meanwhile, and the
-    endpoint's error if it lasts longer than a passing fault (answers so far are kept).
+    ``prompts``: by question id. ``advance`` is called with the number of predictions at hand, once at the start and
+    after each answer. Raises InvalidInput if ``folder`` holds another run or the endpoint changed its checkpoint
+    meanwhile, and the endpoint's error if it lasts longer than a passing fault (answers so far are kept).
     """
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(folder / "run.json", run)
@@ -66,13 +72,18 @@ async def answer_all(
     async def ask(item: BenchmarkItem) -> None:
         async with slots:
             url = await asyncio.to_thread(_data_url, item.image)
-            text = prompt.replace("{question}", item.question)
-            request = image_question(client.model, url, text, max_tokens=max_tokens, temperature=0.0)
-            reply = await _patiently(client, request)
-        kept[item.id] = Prediction((reply.response.choices[0].message.content or "").strip(), reply.checkpoint)
+            chosen = prompts[item.id]
+            text = chosen.of(item.question)
+            request = image_question(client.model, url, text, max_tokens=chosen.max_tokens, temperature=0.0)
+            reply = await _patiently(client, request, item)
+        choice = reply.response.choices[0]
+        text = (choice.message.content or "").strip()
+        kept[item.id] = Prediction(text, reply.checkpoint, choice.finish_reason == "length")
         with path.open("a", encoding="utf-8", errors=LONE_HALVES) as file:
             file.write(_line(item.id, kept[item.id]))
+        advance(len(kept))
 
+    advance(len(kept))
     try:
         async with asyncio.TaskGroup() as group:
             for item in items:
@@ -86,10 +97,28 @@ async def answer_all(
             f"The endpoint changed its checkpoint during the run ({', '.join(versions)}), so the answers come from "
             "several versions: ask for one by name (--model student@<version>) with another --output."
         )
-    return {key: one.text for key, one in kept.items()}
+    return {item.id: kept[item.id] for item in items}
 
 
-async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
+async def check_endpoint(client: ChatClient) -> None:
+    """Raises Unavailable within ALIVE_SECONDS if nothing answers there, UpstreamError if it refuses the key.
+
+    Any answer is one: not every server has this route, and a busy one is asked again with the first question.
+    """
+    try:
+        async with asyncio.timeout(ALIVE_SECONDS):
+            await client.models()
+    except TimeoutError as error:
+        raise Unavailable(f"{client.base_url} did not answer within {ALIVE_SECONDS:.0f} s.") from error
+    except Unavailable as error:
+        if error.upstream_status is None:
+            raise
+    except UpstreamError as error:
+        if error.upstream_status in (401, 403):
+            raise
+
+
+async def _patiently(client: ChatClient, request: ChatRequest, item: BenchmarkItem) -> ChatReply:
     """Ask again while the endpoint is busy or restarting, for about a minute or as long as it says."""
     for attempt in range(TRIES):
         try:
@@ -97,6 +126,7 @@ async def _patiently(client: ChatClient, request: ChatRequest) -> ChatReply:
         except (Unavailable, UpstreamError) as error:
             passing = isinstance(error, Unavailable) or (error.upstream_status or 0) >= 500
             if attempt == TRIES - 1 or not passing:
+                error.detail = f"Question {item.id} about {item.image}: {error.detail}"
                 raise
             await asyncio.sleep(min(BACKOFF.longest, error.retry_after or BACKOFF.delay(attempt + 1)))
     raise AssertionError("unreachable")
@@ -108,7 +138,9 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     for line in read_lines(path) if path.exists() else ():
         try:
             record: Any = line.json()
-            found[record["id"]] = Prediction(record["prediction"], record.get("checkpoint"))
+            found[record["id"]] = Prediction(
+                record["prediction"], record.get("checkpoint"), bool(record.get("cut_off"))
+            )
         except (ValueError, KeyError, TypeError):
             continue
     return found
@@ -129,14 +161,47 @@ def score(name: str, items: Sequence[BenchmarkItem], predictions: dict[str, str]
     }
 
 
-def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
-    """Difference of two scored runs and its p-value. Raises InvalidInput unless both asked the same questions."""
+def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Difference of two scored runs, its p-value, and what else differs between the runs.
+
+    Raises InvalidInput unless both asked the same questions.
+    """
     before, after = first["by_question"], second["by_question"]
     if first["benchmark"] != second["benchmark"] or set(before) != set(after):
         raise InvalidInput("The two runs did not ask the same questions: evaluate both on the same files.")
     pairs = [(before[key], after[key]) for key in before]
     p = paired_p_value([a for a, _ in pairs], [b for _, b in pairs])
-    return {"difference": sum(b - a for a, b in pairs) / len(pairs), "p_value": p, "questions": len(pairs)}
+    return {
+        "difference": sum(b - a for a, b in pairs) / len(pairs),
+        "p_value": p,
+        "questions": len(pairs),
+        "runs": {name: _named(run) for name, run in (("first", first), ("second", second))},
+        "notes": [note for note in (_other_prompts(first, second), _other_files(first, second)) if note],
+    }
+
+
+def _named(run: dict[str, Any]) -> dict[str, Any]:
+    known = {name: run.get(name) for name in ("of", "model", "checkpoint")}
+    return {**known, "official": run["overall"]["official"]}
+
+
+def _other_prompts(first: dict[str, Any], second: dict[str, Any]) -> str:
+    asked = [
+        sorted({(one["prompt"], one["max_tokens"]) for one in run.get("prompts", {}).values()})
+        for run in (first, second)
+    ]
+    if asked[0] == asked[1]:
+        return ""
+    return (
+        "the two runs asked with different prompts or token limits, so the difference is not that of the models alone: "
+        f"{asked[0]} and {asked[1]}."
+    )
+
+
+def _other_files(first: dict[str, Any], second: dict[str, Any]) -> str:
+    if first.get("annotations") == second.get("annotations"):
+        return ""
+    return "the annotation files of the two runs differ: the same question ids may stand for other questions."
 
 
 def submission(predictions: dict[str, str], items: Sequence[BenchmarkItem]) -> list[dict[str, Any]]:
@@ -165,10 +230,14 @@ def _same_run(path: Path, run: dict[str, Any]) -> None:
 
 
 def _line(key: str, prediction: Prediction) -> str:
-    record = {"id": key, "prediction": prediction.text, "checkpoint": prediction.checkpoint}
+    record: dict[str, Any] = {"id": key, "prediction": prediction.text, "checkpoint": prediction.checkpoint}
+    if prediction.cut_off:
+        record["cut_off"] = True
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _data_url(image: Path) -> str:
-    kind = mimetypes.guess_type(image.name)[0] or "image/png"
-    return f"data:{kind};base64,{base64.b64encode(image.read_bytes()).decode('ascii')}"
+def _data_url(image: Path | EmbeddedImage) -> str:
+    data = image.read_bytes()
+    named = mimetypes.guess_type(str(image))[0] or "image/png"
+    kind = image_kind(data)
+    return f"data:{f'image/{kind}' if kind else named};base64,{base64.b64encode(data).decode('ascii')}"

@@ -13,6 +13,7 @@ from shared.checkpoints import CheckpointRegistry, build_card
 from shared.checkpoints.adapters import describe_adapter
 from shared.client import StudentClient
 from shared.errors import BadCheckpoint, NotFound, Unavailable, UpstreamError
+from shared.vqa.tasks import answer_prompts, load_profiles
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def publish(registry: CheckpointRegistry, config: RunConfig, trained: TrainResul
     version = version_of(registry, config.job_id, config.set_digest, config.round)
     if version in registry.versions():
         return version
+    tasks = dict.fromkeys([*config.spec.tasks, *measured.evaluation.tasks])
     card = build_card(
         config.candidate,
         version=version,
@@ -50,6 +52,7 @@ def publish(registry: CheckpointRegistry, config: RunConfig, trained: TrainResul
         evaluation=measured.evaluation,
         smoke=measured.smoke,
         teacher=config.teacher_name,
+        prompts=answer_prompts(load_profiles(config.tasks_file), tasks),
         adapter=describe_adapter(config.candidate, config.base_version),
     )
     registry.publish(config.candidate, card)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -75,6 +77,15 @@ class _Endpoint(BaseHTTPRequestHandler):
     fail_after: int | None = None
     busy = 0
     versions: tuple[str, ...] = ()
+    ends = "stop"
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Silent: what is on stderr is the command's."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -94,7 +105,7 @@ class _Endpoint(BaseHTTPRequestHandler):
             "object": "chat.completion",
             "created": 1,
             "model": "m",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": kind.ends}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
         body = json.dumps({"error": {"message": "bad"}} if broken else reply).encode()
@@ -121,6 +132,7 @@ def asked(tmp_path: Path) -> Iterator[tuple[type[_Endpoint], list[str]]]:
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     command = ["evaluate", "jsonl", "--annotations", str(tmp_path / "b.jsonl"), "--images", str(tmp_path)]
     command += ["--output", str(tmp_path / "run"), "--endpoint", f"http://127.0.0.1:{server.server_port}"]
+    command += ["--task", "textvqa"]
     yield Endpoint, command
     server.shutdown()
     server.server_close()
@@ -173,15 +185,65 @@ def test_predictions_alone_need_no_answers(tmp_path: Path, asked: tuple[type[_En
     assert not (tmp_path / "run" / "scores.json").exists()
 
 
+def scored(answers: dict[str, str], **more: object) -> dict[str, object]:
+    prompts = {"all": {"prompt": "{question}", "max_tokens": 24, "source": "--prompt"}}
+    return {**score("chartqa", ITEMS, answers), "of": "http://x", "model": "m", "prompts": prompts, **more}
+
+
 def test_two_runs_are_compared(tmp_path: Path) -> None:
     for name, answers in (("before", {"1": "1", "2": "red"}), ("after", {"1": "14", "2": "red"})):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "scores.json").write_text(json.dumps(score("chartqa", ITEMS, answers)))
-    result = CliRunner().invoke(app, ["compare", str(tmp_path / "before"), str(tmp_path / "after")])
-    assert result.exit_code == 0
-    assert json.loads(result.output)["difference"] == 0.5
+        (tmp_path / name / "scores.json").write_text(json.dumps(scored(answers)))
+    runs = ["compare", str(tmp_path / "before"), str(tmp_path / "after")]
+    shown = said(CliRunner().invoke(app, runs))
+    assert "second - first = +50.0 points over 2 questions" in shown and "may be chance" in shown
+    assert "Note" not in shown
+    found = json.loads(CliRunner().invoke(app, [*runs, "--json"]).output)
+    assert found["difference"] == 0.5 and found["notes"] == []
     nothing = CliRunner().invoke(app, ["compare", str(tmp_path), str(tmp_path / "after")])
     assert nothing.exit_code == 2 and "scores cannot be read" in said(nothing)
+
+
+def test_a_comparison_says_that_the_prompts_or_the_files_differ() -> None:
+    first = scored({"1": "1", "2": "red"}, annotations={"a": "1"})
+    longer = {"all": {"prompt": "{question} Briefly.", "max_tokens": 24, "source": "--prompt"}}
+    notes = compare(first, scored({"1": "14", "2": "red"}, annotations={"a": "2"}, prompts=longer))["notes"]
+    assert "different prompts" in notes[0] and "{question} Briefly." in notes[0]
+    assert "annotation files of the two runs differ" in notes[1]
+
+
+def test_the_result_is_a_table_with_the_prompt_or_json(asked: tuple[type[_Endpoint], list[str]]) -> None:
+    endpoint, command = asked
+    endpoint.ends = "length"
+    shown = said(CliRunner().invoke(app, command))
+    assert "all questions 3 100.0" in shown and "exact match" in shown
+    assert "single word or a short phrase" in shown and "the built-in task profiles, task textvqa" in shown
+    assert "the token limit cut off 3 of 3 answers" in shown
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert found["overall"]["official"] == 1.0 and found["cut_off"] == 3 and "by_question" not in found
+
+
+@pytest.mark.parametrize("dead", ["refuses", "is silent"])
+def test_a_dead_endpoint_is_said_at_once(dead: str, tmp_path: Path, asked: tuple[type[_Endpoint], list[str]]) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if dead == "is silent":
+            silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        result = CliRunner().invoke(app, [*asked[1], "--endpoint", url])
+        # Not a measure of speed: asking as patiently as in a run would take over a minute.
+        assert time.monotonic() - started < 20
+    assert result.exit_code == 3
+    assert url in said(result) and "Is the endpoint running? Check --endpoint" in said(result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_question_that_the_endpoint_refuses_is_named(asked: tuple[type[_Endpoint], list[str]]) -> None:
+    endpoint, command = asked
+    endpoint.fail_after = 0
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2 and "Question b-" in said(result) and "a.png" in said(result)
 
 
 @pytest.mark.parametrize(
@@ -201,11 +263,12 @@ def test_a_bare_checkpoint_is_served_for_its_evaluation(tmp_path: Path) -> None:
     folder = tmp_path / "bench"
     write_benchmark(folder, 8, 1, Split.DEV, 1)
     command = ["evaluate", "jsonl", "--annotations", str(folder / "benchmark.jsonl"), "--images", str(folder)]
-    command += ["--output", str(tmp_path / "run"), "--prompt", "{question}"]
+    command += ["--output", str(tmp_path / "run"), "--tasks-file", "demo/tasks.yaml", "--json"]
     done = CliRunner().invoke(app, [*command, "--checkpoint", "demo/models/student"])
     assert done.exit_code == 0, done.output
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["overall"]["questions"] == 8
     assert 0 < scores["overall"]["official"] <= 1
+    assert scores["prompts"]["all"]["prompt"] == "{question}"
     other = CliRunner().invoke(app, [*command, "--checkpoint", str(tmp_path)])
     assert other.exit_code == 2 and "is not a checkpoint" in said(other)
