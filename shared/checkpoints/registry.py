@@ -12,9 +12,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from shared.checkpoints.adapters import ADAPTER_CONFIG
 from shared.checkpoints.cards import build_card
+from shared.checkpoints.code import code_files
 from shared.checkpoints.files import CARD_NAME, checkpoint_files, parse_card, verify_loadable
 from shared.checkpoints.promotions import Promotions
+from shared.checkpoints.weights import INDEX, index_file, weight_files
 from shared.contracts import ActivePointer, CheckpointCard, CheckpointInfo, CheckpointList
 from shared.errors import BadCheckpoint, Conflict, NotFound
 from shared.store import Store
@@ -22,7 +25,7 @@ from shared.store import Store
 BASE_VERSION = "base"
 SMOKE_TOKENS = 16
 """Length limit of the answers that cards record and servers repeat."""
-_BASE_SUFFIXES = frozenset({".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".md"})
+_BASE_SUFFIXES = frozenset({".json", ".jsonl", ".txt", ".model", ".tiktoken", ".spm", ".bpe", ".jinja", ".md"})
 _BASE_FOLDERS = frozenset({"additional_chat_templates"})
 
 logger = logging.getLogger(__name__)
@@ -191,19 +194,28 @@ class CheckpointRegistry:
 
 
 def _base_files(folder: Path) -> list[Path]:
-    """The files that are needed of a hub's model folder: weights and small text files, not pickles, ONNX or other
-    exports beside them.
+    """The files that are needed of a hub's model folder: the weights that transformers loads, small text files, and the
+    model's own code if its configuration names any. Other formats and exports beside them stay behind.
     """
     if not folder.is_dir():
         raise BadCheckpoint(
             f"The student's model folder {folder} does not exist: set MPA_STUDENT_MODEL to a Hugging Face folder."
         )
-    chosen = []
+    left_out = _misleading(folder)
+    chosen = {*weight_files(folder), *code_files(folder)}
     for path in checkpoint_files(folder):
         parents = path.relative_to(folder).parts[:-1]
         if path.suffix.lower() in _BASE_SUFFIXES and (not parents or parents[0] in _BASE_FOLDERS):
-            chosen.append(path)
-    return chosen
+            chosen.add(path)
+    return sorted(chosen - left_out, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _misleading(folder: Path) -> set[Path]:
+    """Files by which a library would load other weights than `weight_files`: an index that is not used, an adapter."""
+    found = {path for name in (INDEX, ADAPTER_CONFIG) if (path := folder / name).is_file()}
+    if folder / ADAPTER_CONFIG in found:
+        logger.warning("%s has an adapter beside its weights, which is left out: merge it to serve it", folder)
+    return found - {index_file(folder)}
 
 
 def _stage(folder: Path, card: CheckpointCard, staging: Path) -> None:

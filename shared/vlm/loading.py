@@ -12,16 +12,31 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoModelForImageTextToText
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+)
 from transformers.utils import logging as transformers_logging
 
+from shared.checkpoints.code import named_code
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
 from shared.vlm.literal import escapes_of
 from shared.vlm.processors import image_processor_of
 
 _NOT_THE_PROCESSORS = ("config.json", "generation_config.json", "model.safetensors.index.json", "mpa_card.json")
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.spm", "*.bpe", "*.py"]
+_OTHER_WEIGHTS = ["*/*.safetensors", "consolidated*.safetensors"]
 # from_pretrained changes the default dtype and patches torch while it runs, for the whole process.
 _ONE_LOAD_AT_A_TIME = threading.Lock()
+_MODEL_CLASSES: tuple[Any, ...] = (
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoModelForCausalLM,
+    AutoModel,
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -68,7 +83,7 @@ def local_folder(model: str) -> Path:
     if Path(model).is_dir():
         return Path(model)
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]))
+        return Path(snapshot_download(model, allow_patterns=_PATTERNS, ignore_patterns=_OTHER_WEIGHTS))
     except Exception as error:  # the hub client raises a dozen types, all meaning: unavailable
         raise NotFound(f"{model!r} is neither a folder here nor a model that the hub provides: {error}.") from error
 
@@ -93,8 +108,8 @@ def load_model(
             processor = like.processor
         else:
             processor = load_processor(path, trust_remote_code=trust_remote_code)
-        with _damage_named(path):
-            model = AutoModelForImageTextToText.from_pretrained(
+        with _damage_named(path, trusted=trust_remote_code):
+            model = _model_class(path, trusted=trust_remote_code).from_pretrained(
                 str(path), dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
             )
     target = pick_device(device)
@@ -109,7 +124,7 @@ def load_model(
 def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     """The processor in a model's folder, which pads on the left and reads escapes; raises BadCheckpoint."""
     _log_as_we_do()
-    with _damage_named(path):
+    with _damage_named(path, trusted=trust_remote_code):
         processor = image_processor_of(path, trust_remote_code=trust_remote_code)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
@@ -125,15 +140,41 @@ def _log_as_we_do() -> None:
     transformers_logging.enable_propagation()
 
 
+def _model_class(path: str | Path, *, trusted: bool) -> Any:
+    """The library's class that finds the model's own; a model with code of its own may be made for another such class.
+
+    Only if the operator trusts that code: nothing else of it is read here.
+    """
+    if not trusted:
+        return AutoModelForImageTextToText
+    named = AutoConfig.from_pretrained(str(path), trust_remote_code=True)
+    entries = getattr(named, "auto_map", None) or {}
+    if type(named) in AutoModelForImageTextToText._model_mapping:
+        return AutoModelForImageTextToText
+    return next((kind for kind in _MODEL_CLASSES if kind.__name__ in entries), AutoModelForImageTextToText)
+
+
 @contextmanager
-def _damage_named(path: str | Path) -> Iterator[None]:
+def _damage_named(path: str | Path, *, trusted: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
         words = " ".join(str(error).split())[:500]
+        code = named_code(Path(path))
+        if code and not trusted:
+            raise BadCheckpoint(
+                f"{path} needs code that comes with the model ({code[0]}), which is not run: use a model that the "
+                "library knows, or read the code and set MPA_TRUST_REMOTE_CODE=true for the student, the trainer and "
+                f"the teacher. The library says: {type(error).__name__}: {words}"
+            ) from error
+        elsewhere = [entry for entry in code if "--" in entry]
+        what_to_do = (
+            f"Its code is in another repository ({elsewhere[0]}): copy it into the folder and name it there."
+            if elsewhere
+            else "Check that the folder is complete and made by save_pretrained."
+        )
         raise BadCheckpoint(
-            f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). "
-            "Check that the folder is complete and made by save_pretrained."
+            f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). {what_to_do}"
         ) from error
 
 

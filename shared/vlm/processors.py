@@ -26,7 +26,8 @@ def image_processor_of(path: str | Path, *, trust_remote_code: bool = False) -> 
     known = _processor_class(str(path))
     if known is None:
         return _AUTO_PROCESSOR.from_pretrained(str(path), trust_remote_code=trust_remote_code)
-    return without_videos(known).from_pretrained(str(path))
+    # Its parts may name code of their own. Unless the answer is given here, the library asks on the terminal.
+    return without_videos(known).from_pretrained(str(path), trust_remote_code=trust_remote_code)
 
 
 def without_videos(kind: Any) -> Any:

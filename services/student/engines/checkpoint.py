@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from shared.checkpoints.files import weight_files
+from shared.checkpoints.weights import weight_files
 from shared.contracts import SmokeAnswer
 from shared.errors import BadCheckpoint
 
@@ -45,9 +45,9 @@ def check_finite(folder: Path, weights: Iterable[tuple[str, Tensor]]) -> None:
             raise BadCheckpoint(f"{folder}: the weight {name} holds NaN or infinite values. Train it again.")
 
 
-def check_stored_finite(folder: Path) -> None:
-    """As `check_finite`, for the weights in the files of ``folder``."""
-    check_finite(folder, ((chunk.name, chunk.values) for chunk in read_chunks(folder)))
+def check_stored_finite(model: Path) -> None:
+    """As `check_finite`, for the weights in a folder or in one weight file."""
+    check_finite(model, ((chunk.name, chunk.values) for chunk in read_chunks(model)))
 
 
 def essence(config: Any) -> Any:
@@ -57,10 +57,13 @@ def essence(config: Any) -> Any:
     return [essence(value) for value in config] if isinstance(config, list) else config
 
 
-def read_chunks(folder: Path) -> Iterator[Chunk]:
-    """All float tensors of a checkpoint, in chunks. The files are read, not mapped: mapped pages count as memory."""
+def read_chunks(model: Path) -> Iterator[Chunk]:
+    """All float tensors of a folder or of one weight file, in chunks.
+
+    The files are read, not mapped: mapped pages count as memory.
+    """
     buffer = bytearray(CHUNK_BYTES)
-    for path in weight_files(folder):
+    for path in weight_files(model):
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header: dict[str, Any] = json.loads(file.read(size))

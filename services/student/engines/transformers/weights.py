@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from services.student.engines.checkpoint import STORED, check_finite, essence, read_chunks
-from shared.checkpoints.files import read_tensor_table
+from shared.checkpoints.weights import read_tensor_table
 from shared.errors import BadCheckpoint
+from shared.vlm.stored_names import StoredNames, find_places
 
 
 def check_fits(model: Any, serving: Path, folder: Path) -> None:
@@ -22,57 +21,47 @@ def check_fits(model: Any, serving: Path, folder: Path) -> None:
     ``serving``.
 
     Names and shapes must be the model's own (tied weights may be stored once), the configuration the same, and no value
-    NaN or infinite.
+    NaN or infinite. Tensors that the model does not use are ignored if ``serving`` has them too.
     """
     _check_config(serving, folder)
     table = read_tensor_table(folder)
-    places = _places(model, table)
-    unknown = sorted(name for name, place in places.items() if place is None)
-    missing = _missing(model, places.values())
+    found = find_places(model, table)
+    unknown = sorted(found.converted | (found.unused - read_tensor_table(serving).keys()))
+    missing = _missing(model, found.places.values())
     if unknown or missing:
         raise BadCheckpoint(
             f"{folder} cannot be loaded in place: {_some(missing) or 'nothing'} is missing from it, "
             f"{_some(unknown) or 'nothing'} is unknown to the model. Serve it with MPA_STUDENT_SWAP=double_buffer."
         )
-    found = {name: place for name, place in places.items() if place is not None}
-    for name, info in table.items():
-        if tuple(info.shape) != tuple(found[name].shape) or info.dtype not in STORED:
+    for name, place in found.places.items():
+        info = table[name]
+        if tuple(info.shape) != tuple(place.shape) or info.dtype not in STORED:
             raise BadCheckpoint(
                 f"{folder}: {name} is {info.dtype} {list(info.shape)}, but the model needs "
-                f"{list(found[name].shape)} of floats."
+                f"{list(place.shape)} of floats."
             )
     # In the dtype it serves in: what fits bfloat16 may be infinite in float16.
-    as_served = ((chunk.name, chunk.values.to(found[chunk.name].dtype)) for chunk in read_chunks(folder))
+    as_served = ((name, values.to(place.dtype)) for name, _, values, place in _placed(found, folder))
     check_finite(folder, as_served)
 
 
 @torch.no_grad()
 def overwrite(model: Any, folder: Path) -> None:
     """Copy the weights in ``folder``, which `check_fits`, over the model's."""
-    places = _places(model, read_tensor_table(folder))
+    found = find_places(model, read_tensor_table(folder))
+    for _, start, values, place in _placed(found, folder):
+        place.view(-1)[start : start + len(values)].copy_(values)
+
+
+def _placed(found: StoredNames, folder: Path) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """Of each chunk that the model uses: its name, where it starts, its values, and the model's tensor."""
     for chunk in read_chunks(folder):
-        place = places[chunk.name]
-        assert place is not None
-        place.view(-1)[chunk.start : chunk.start + len(chunk.values)].copy_(chunk.values)
+        place = found.places.get(chunk.name)
+        if place is not None:
+            yield chunk.name, chunk.start, chunk.values, place
 
 
-def _places(model: Any, names: Iterable[str]) -> dict[str, Tensor | None]:
-    """The model's tensor for each stored name; None if it has no such tensor, or makes it from several stored ones.
-
-    Names are renamed as transformers does when it loads: some families are stored by the names of older releases.
-    """
-    tensors: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
-    steps = get_model_conversion_mapping(model)
-    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
-    converters = [step for step in steps if isinstance(step, WeightConverter)]
-    places: dict[str, Tensor | None] = {}
-    for name in names:
-        renamed, converter = rename_source_key(name, renamings, converters, model.base_model_prefix, tensors)
-        places[name] = tensors.get(renamed if renamed in tensors else name) if converter is None else None
-    return places
-
-
-def _missing(model: Any, found: Iterable[Tensor | None]) -> list[str]:
+def _missing(model: Any, found: Iterable[Tensor]) -> list[str]:
     """Names of the model's tensors that are not among ``found``. One of several tied weights is enough."""
     known = {id(tensor) for tensor in found}
     return sorted(name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) not in known)

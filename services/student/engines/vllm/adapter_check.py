@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shared.checkpoints.files import read_tensor_table
+from shared.checkpoints.adapters import ADAPTER_WEIGHTS
+from shared.checkpoints.weights import read_tensor_table
 
 Place = tuple[Any, int]
 """A layer that vLLM adapts, and the number of a module among its packed parts (q, k and v are one layer)."""
@@ -29,7 +30,7 @@ def why_not_adaptable(runner: Any, folder: Path) -> str | None:
     renames = mapper.get_rename_mapper() if mapper is not None else None
     places = _places(manager)
     halves: dict[str, set[bool]] = {}
-    for name, info in read_tensor_table(folder).items():
+    for name, info in read_tensor_table(folder / ADAPTER_WEIGHTS).items():
         module, is_first = parse_fine_tuned_lora_name(name, renames)
         if module not in places:
             return f"vLLM adapts only linear layers of the language model, and {module} is not one"

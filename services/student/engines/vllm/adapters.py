@@ -13,7 +13,7 @@ from pathlib import Path
 
 from services.student.engines.checkpoint import check_stored_finite
 from services.student.engines.vllm.server import VllmChild
-from shared.checkpoints.adapters import ADAPTER_FOLDER
+from shared.checkpoints.adapters import ADAPTER_FOLDER, ADAPTER_WEIGHTS
 from shared.checkpoints.files import CARD_NAME, read_card
 from shared.contracts import CardAdapter
 from shared.errors import InvalidInput, MPAError, Unavailable
@@ -86,7 +86,7 @@ class Adapters:
 
         Raises Unadaptable if vLLM cannot take it. Then nothing has changed.
         """
-        await asyncio.to_thread(check_stored_finite, folder / ADAPTER_FOLDER)
+        await asyncio.to_thread(check_stored_finite, folder / ADAPTER_FOLDER / ADAPTER_WEIGHTS)
         async with self._changing:
             served = Served(version, folder, self._new_name(version))
             await self._room()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.student.engines.vllm.adapter_check import why_not_adaptable
-from shared.checkpoints.files import TensorInfo, describe_difference, read_tensor_table
+from shared.checkpoints.weights import TensorInfo, describe_difference, read_tensor_table
 
 EXTENSION = f"{__name__}.GuardedReload"
 

@@ -178,3 +178,17 @@ def wrong_smoke() -> SmokeAnswer:
     Image.new("RGB", (96, 96), "red").save(buffer, "PNG")
     picture = base64.b64encode(buffer.getvalue()).decode()
     return SmokeAnswer(image_png_base64=picture, question="what is this?", answer="surely not this")
+
+
+async def test_tensors_that_the_model_does_not_use_may_stand_in_both(
+    settings: StudentSettings, base: Path, other: Path, tmp_path: Path
+) -> None:
+    def with_unused(tensors: dict[str, Any]) -> None:
+        tensors["model.vision_model.embeddings.position_ids"] = torch.arange(9)[None]
+        tensors["model.text_model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(8)
+
+    old, new = (spoil(folder, tmp_path / name, with_unused) for name, folder in (("old", base), ("new", other)))
+    engine = await TransformersEngine.start(settings, "base", old, None)
+    await engine.swap("job-b", new, None)
+    assert await said(engine) == ("job-b", await fresh(settings, other))
+    await engine.close()
