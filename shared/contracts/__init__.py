@@ -40,6 +40,7 @@ from shared.contracts.job_status import (
     JobList,
     JobReport,
     JobStatus,
+    JobWarning,
     Pair,
     PairPage,
     RoundReport,
@@ -48,6 +49,7 @@ from shared.contracts.job_status import (
     TaskList,
     TaskShare,
     TokenCount,
+    WarningCode,
 )
 from shared.contracts.openai import (
     AnswerMessage,
@@ -154,6 +156,7 @@ __all__ = [
     "JobSpec",
     "JobState",
     "JobStatus",
+    "JobWarning",
     "LoraSpec",
     "LossSpec",
     "ManifestEntry",
@@ -196,5 +199,6 @@ __all__ = [
     "Usage",
     "Verdict",
     "VersionStats",
+    "WarningCode",
     "WorkerInfo",
 ]

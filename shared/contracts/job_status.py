@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -35,6 +36,26 @@ class Distribution(Contract):
     count: int
     mean: float
     tenths: list[int]
+
+
+WarningCode = Literal[
+    "mostly_refused",
+    "mostly_unparsable",
+    "mostly_duplicate",
+    "mostly_inconsistent",
+    "mostly_unreadable",
+    "few_disparities",
+    "few_held_out",
+]
+
+
+class JobWarning(Contract):
+    """What makes a job's result worth less than it looks, although nothing failed."""
+
+    code: WarningCode = Field(description="for programs; others may be added")
+    text: str = Field(description="what is unusual, with the counts")
+    cause: str = Field(description="what it usually comes from")
+    advice: str = Field(description="what to change, and where to look")
 
 
 class TaskShare(Contract):
@@ -106,6 +127,9 @@ class JobStatus(Contract):
     round: int = Field(1, description="the current round")
     rounds: int = Field(1, description="the most rounds that the job may run")
     past_rounds: list[RoundReport] = Field(default_factory=list, description="rounds that are over, if rounds > 1")
+    warnings: list[JobWarning] = Field(
+        default_factory=list, description="why the result may be worth little: most pairs unusable, too few of them"
+    )
     version: int = Field(0, description="grows with every change, and is the ETag")
 
 

@@ -17,7 +17,7 @@ from shared.state.records import (
     round_of_shard,
     shards_of_round,
 )
-from shared.state.status import seconds_by_state, shards_done, to_status, train_disparities
+from shared.state.status import pair_counts, seconds_by_state, shards_done, to_status, train_disparities
 
 REDIS_OUTAGES: dict[type[Exception], str] = {
     redis.exceptions.ConnectionError: "Redis",
@@ -39,6 +39,7 @@ __all__ = [
     "Snapshot",
     "TrainingRecord",
     "WorkStatus",
+    "pair_counts",
     "round_of_shard",
     "seconds_by_state",
     "shards_done",

@@ -17,6 +17,7 @@ from shared.contracts import (
     Verdict,
 )
 from shared.discrepancies import merged
+from shared.job_warnings import PairCounts, warnings_of
 from shared.state.records import (
     COLLECT_STATES,
     TRAIN_STATES,
@@ -37,7 +38,7 @@ def to_status(snapshot: Snapshot) -> JobStatus:
     done = sum(_count(shard).images for shard in shards)
     rate = _rate(snapshot, done)
     finished = snapshot.info.history[-1][1] if snapshot.state.is_final else None
-    verdicts = {verdict: sum(count.verdicts.get(verdict, 0) for count in counts) for verdict in Verdict}
+    verdicts = _verdicts(snapshot)
     return JobStatus(
         id=stored.job_id,
         name=stored.spec.name,
@@ -72,8 +73,23 @@ def to_status(snapshot: Snapshot) -> JobStatus:
         waiting_for=_waiting_for(snapshot),
         round=info.round,
         rounds=stored.spec.rounds.max,
+        warnings=warnings_of(pair_counts(snapshot)),
         past_rounds=[RoundReport.model_validate(report, extra="ignore") for report in info.rounds],
         version=snapshot.version,
+    )
+
+
+def pair_counts(snapshot: Snapshot) -> PairCounts:
+    """What the warnings follow from: verdicts of all rounds, and the disparity pairs of the current one."""
+    stored, info = snapshot.stored, snapshot.info
+    evaluation = Evaluation.model_validate(info.evaluation, extra="ignore") if info.evaluation else None
+    return PairCounts(
+        job_id=stored.job_id,
+        verdicts=_verdicts(snapshot),
+        collected=shards_done(snapshot),
+        to_train=train_disparities(snapshot),
+        batch_size=stored.spec.train.batch_size,
+        held_out=None if evaluation is None else evaluation.overall.questions,
     )
 
 
@@ -86,6 +102,11 @@ def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
         if not JobState(name).is_final:
             seconds[name] = round(seconds.get(name, 0.0) + max(0.0, end - since), 3)
     return seconds
+
+
+def _verdicts(snapshot: Snapshot) -> dict[Verdict, int]:
+    counts = [_count(shard) for shard in snapshot.shards.values()]
+    return {verdict: sum(count.verdicts.get(verdict, 0) for count in counts) for verdict in Verdict}
 
 
 def train_disparities(snapshot: Snapshot) -> int:

@@ -11,6 +11,7 @@ from shared.contracts import (
     Evaluation,
     JobState,
     JobStatus,
+    JobWarning,
     Outcome,
     PairPage,
     RoundReport,
@@ -40,6 +41,7 @@ def job_panel(job: JobStatus) -> RenderableType:
     ):
         if text:
             parts.append(Text.assemble((f"{label}: ", colour), text))
+    parts += [_warning(warning) for warning in job.warnings]
     return Group(*parts)
 
 
@@ -121,6 +123,17 @@ def _headline(job: JobStatus) -> Text:
         f"  {job.name}",
         (_round(job), "dim"),
     )
+
+
+def _warning(warning: JobWarning) -> Text:
+    text = Text()
+    for label, colour, words in (
+        ("warning: ", "yellow", warning.text),
+        ("\n  cause: ", "dim", warning.cause),
+        ("\n  advice: ", "dim", warning.advice),
+    ):
+        text.append(label, colour).append(words)
+    return text
 
 
 def _round(job: JobStatus) -> str:

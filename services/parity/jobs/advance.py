@@ -9,8 +9,9 @@ from celery import Celery
 
 from services.parity.endpoints.candidate_student import free_candidate
 from shared.contracts import JobState, Outcome, Verdict
+from shared.job_warnings import mostly_unusable
 from shared.queue import enqueue_training
-from shared.state import JobStore, Snapshot, shards_done, to_status, train_disparities
+from shared.state import JobStore, Snapshot, pair_counts, shards_done, to_status, train_disparities
 from shared.store import Store
 
 log = logging.getLogger(__name__)
@@ -57,5 +58,7 @@ async def send_training(
 def _no_gap_in_words(snapshot: Snapshot) -> str:
     counts = {verdict: count for verdict, count in to_status(snapshot).verdicts.items() if count}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no pairs"
+    if mostly_unusable(pair_counts(snapshot)):
+        return f"No disparity pair to train on ({told}): most pairs could not be checked; see the job's warnings."
     held_out = ", all of them on held-out images" if counts.get(Verdict.DISPARITY) else ""
     return f"No disparity pair to train on ({told}{held_out}): the student is as good as the teacher's checked answers."

@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from services.cli.main import app as mpa
 from services.parity.app import make_app
 from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
@@ -24,7 +26,7 @@ from shared.store import Store
 from tests.embedded_redis import start_embedded_redis
 from tests.polling import wait_until
 from tests.quick_server import ServerThread
-from tests.scripted_models import ScriptedModel, strong_student
+from tests.scripted_models import Body, ScriptedModel, strong_student, text_of, wise_teacher
 from tests.services.parity.conftest import png
 
 Spec = Callable[..., dict[str, Any]]
@@ -176,6 +178,65 @@ async def test_pairs_come_in_pages_by_verdict_and_task(api: ParityClient, work: 
     assert expected
     with pytest.raises(UpstreamError, match="next_cursor"):
         await api.pairs(job.id, cursor="zzz")
+
+
+def no_answers(body: Body) -> list[str]:
+    """A teacher that asks well and answers nothing."""
+    return wise_teacher(body) if text_of(body).startswith("ask") else ["Unanswerable."]
+
+
+def one_question(body: Body) -> list[str]:
+    """A teacher that asks the same question about every image, whatever the slot."""
+    return ["what is number 1?"] * body["n"] if text_of(body).startswith("ask") else wise_teacher(body)
+
+
+def no_questions(body: Body) -> list[str]:
+    """A teacher that does not ask when it is told to."""
+    return ["It is a picture."] * body["n"] if text_of(body).startswith("ask") else wise_teacher(body)
+
+
+def moody(body: Body) -> list[str]:
+    """A teacher that never answers the same twice."""
+    said = wise_teacher(body)
+    return said if text_of(body).startswith("ask") or body["temperature"] == 0 else ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("script", "questions", "code"),
+    [
+        (no_answers, 2, "mostly_refused"),
+        (one_question, 4, "mostly_duplicate"),
+        (no_questions, 2, "mostly_unparsable"),
+        (moody, 2, "mostly_inconsistent"),
+    ],
+)
+async def test_a_job_whose_pairs_were_mostly_unusable_warns_wherever_it_is_shown(
+    api: ParityClient,
+    work: ShardWork,
+    spec: Spec,
+    teacher: tuple[ScriptedModel, ServerThread],
+    student: tuple[ScriptedModel, ServerThread],
+    monkeypatch: pytest.MonkeyPatch,
+    script: Callable[[Body], list[str]],
+    questions: int,
+    code: str,
+) -> None:
+    teacher[0].script, student[0].script = script, lambda _: ["5000"]
+    job = await api.submit(spec(annotator={"questions_per_image": questions}))
+    assert (await api.job(job.id)).warnings == []
+    await collect(work, job.id, 4)
+    shown = await api.job(job.id)
+    warning = shown.warnings[0]
+    count = max(shown.verdicts.values())
+    assert (warning.code, shown.pairs) == (code, 20 * questions)
+    assert warning.text.startswith(f"{count} of {20 * questions} pairs ")
+    assert (await api.report(job.id)).status.warnings == (await api.jobs()).jobs[0].warnings == shown.warnings
+    monkeypatch.setenv("MPA_PARITY_URL", api.base_url)
+    told = await asyncio.to_thread(CliRunner().invoke, mpa, ["status", job.id])
+    words = " ".join(told.output.split())
+    assert f"warning: {warning.text} cause: {warning.cause} advice: {warning.advice}" in words
+    if shown.state.is_final:
+        assert "most pairs could not be checked" in (shown.reason or "")
 
 
 async def test_the_report_of_a_job_without_a_gap(
