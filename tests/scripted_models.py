@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 Body = dict[str, Any]
-Script = Callable[[Body], list[str]]
+Text = str | Body
+"""What a choice says, or the fields of its message, with ``finish_reason`` among them."""
+Script = Callable[[Body], Sequence[Text]]
 Refusal = Callable[[Body], str | None]
 
 
@@ -151,19 +153,22 @@ def canary_report(request: Body, baseline: str) -> Body:
     return {"canary": canary, "active": {"version": baseline}, "candidate": {"version": request["version"]}}
 
 
-def completion(texts: list[str], *, top: int = 0, logprobs: bool = True) -> Body:
+def completion(texts: Sequence[Text], *, top: int = 0, logprobs: bool = True) -> Body:
     """A chat completion with a token a word, each with the log-probability -0.5 and ``top`` alternatives."""
-    choices = []
-    for index, text in enumerate(texts):
+    choices, words = [], 0
+    for index, said in enumerate(texts):
+        given = said if isinstance(said, dict) else {"content": said}
+        text = str(given.get("content") or "")
+        words += len(text.split())
         tokens = []
         for word in text.split():
             others = [{"token": f"other-{n}", "logprob": -2.0 - n} for n in range(top - 1)]
             tops = [*others, {"token": word, "logprob": -0.5}] if top else []
             tokens.append({"token": word, "logprob": -0.5, "top_logprobs": tops})
-        message = {"role": "assistant", "content": text}
+        message = {"role": "assistant", **{key: given[key] for key in given if key != "finish_reason"}}
+        finish = given.get("finish_reason", "stop")
         told = {"content": tokens} if logprobs else None
-        choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": "stop"})
-    words = sum(len(text.split()) for text in texts)
+        choices.append({"index": index, "message": message, "logprobs": told, "finish_reason": finish})
     return {
         "id": "x",
         "object": "chat.completion",

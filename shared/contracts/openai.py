@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ImageURL(BaseModel):
@@ -74,9 +74,49 @@ class ChoiceLogprobs(BaseModel):
     content: list[TokenLogprob] | None = None
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class AnswerMessage(BaseModel):
+    """An answer. Servers of reasoning models send the reasoning apart, as ``reasoning`` or ``reasoning_content``."""
+
     role: Literal["assistant"] = "assistant"
     content: str | None = None
+    reasoning: str | None = Field(None, exclude_if=_is_none)
+    reasoning_content: str | None = Field(None, exclude_if=_is_none)
+    refusal: str | None = Field(None, exclude_if=_is_none)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_parts(cls, data: Any) -> Any:
+        """Some servers send lists of parts: ``[{"type": "thinking", …}, {"type": "text", "text": …}]``."""
+        if not isinstance(data, dict):
+            return data
+        content = data.get("content")
+        parts = content if isinstance(content, list) else []
+        thinking = _joined([part for part in parts if _kind(part) in ("thinking", "reasoning")])
+        text = _joined([part for part in parts if _kind(part) not in ("thinking", "reasoning")])
+        read = {**data, "content": text if isinstance(content, list) else content}
+        for name in ("reasoning", "reasoning_content", "refusal"):
+            value = read.get(name)
+            read[name] = value if isinstance(value, str) else _joined(value) or None
+        return {**read, "reasoning": read["reasoning"] or thinking or None}
+
+
+def _kind(part: object) -> object:
+    return part.get("type") if isinstance(part, dict) else None
+
+
+def _joined(value: object) -> str:
+    """The texts inside a value of any shape."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_joined(part) for part in value)
+    if isinstance(value, dict):
+        return _joined([value.get(key) for key in ("text", "thinking", "content", "summary")])
+    return ""
 
 
 class Choice(BaseModel):

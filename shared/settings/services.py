@@ -113,6 +113,9 @@ class ParitySettings(HttpSettings, ImageSettings, WorkerSettings):
     teacher_url: str = Field("http://127.0.0.1:8101", description="any OpenAI-compatible endpoint (without /v1)")
     teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, if not MPA_API_KEY")
     teacher_name: str = Field("teacher", description="model name sent to the teacher")
+    teacher_reasoning_tokens: int = Field(
+        0, ge=0, description="tokens for a reasoning teacher to think in, on top of a task's limit for each text"
+    )
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")
     student_name: str = Field("student", description="model name on the wire and in the registry")
     tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
@@ -149,6 +152,9 @@ class TrainerSettings(HttpSettings, ImageSettings, WorkerSettings):
     teacher_url: str = Field("http://127.0.0.1:8101", description="asked about benchmarks, for comparison")
     teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, if not MPA_API_KEY")
     teacher_name: str = Field("teacher", description="model name sent to the teacher")
+    teacher_reasoning_tokens: int = Field(
+        0, ge=0, description="tokens for a reasoning teacher to think in, on top of a task's limit for each text"
+    )
     tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
     train_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
     train_threads: int = Field(2, ge=1, description="torch threads of a training, shared by its processes")
@@ -179,4 +185,7 @@ class ClientSettings(CommonSettings):
     teacher_url: str = Field("http://127.0.0.1:8101", description="the teacher, which `mpa doctor` asks")
     teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, if not MPA_API_KEY")
     teacher_name: str = Field("teacher", description="model name sent to the teacher")
+    teacher_reasoning_tokens: int = Field(
+        0, ge=0, description="tokens for a reasoning teacher to think in, on top of a task's limit for each text"
+    )
     trainer_url: str = Field("http://127.0.0.1:8103", description="the trainer's API, which `mpa doctor` asks")

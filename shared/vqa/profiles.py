@@ -65,8 +65,9 @@ class TaskProfile:
     """One task.
 
     ``metric`` scores a benchmark. ``agreement`` says what is forgiven when two models' answers are compared; None: what
-    is usual with the metric. Token limits bound what the model may write. ``json_schema``, if given, describes a
-    one-shot pair, and its ``question`` property a question alone. Servers that support it are asked to enforce it.
+    is usual with the metric. Token limits bound what the model may write; a limit is multiplied by ``raise_limit_by``,
+    once, for a text that was cut off (1: never). ``json_schema``, if given, describes a one-shot pair, and its
+    ``question`` property a question alone. Servers that support it are asked to enforce it.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TaskProfile:
     max_question_tokens: int = 64
     max_answer_tokens: int = 24
     max_rationale_tokens: int = 64
+    raise_limit_by: int = 4
     refusals: tuple[str, ...] = REFUSALS
     description: str = ""
     agreement: AgreementRule | None = None
@@ -111,6 +113,15 @@ class TaskProfile:
     def answer_prompt(self, question: str) -> str:
         """Asks ``question``; braces in it are not placeholders."""
         return self.prompts.answer.replace("{question}", question)
+
+    def answer_limit(self, expected: str) -> int:
+        """Tokens allowed to a model whose answer is compared with ``expected``: the raised limit if it may need that.
+
+        A token is at least a byte, and the end of the answer is a token too. So both sides of a comparison have room
+        for the same answers, and a rambling answer to a short one is cut off early.
+        """
+        fits = len(expected.encode(errors="replace")) < self.max_answer_tokens
+        return self.max_answer_tokens * (1 if fits else self.raise_limit_by)
 
     def explain_prompt(self, question: str, answer: str) -> str:
         """Asks why ``answer`` is right; "" if the task has no rationales. Braces in either are not placeholders."""

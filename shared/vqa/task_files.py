@@ -53,6 +53,7 @@ class _Task(_Strict):
     max_question_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
     max_rationale_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
+    raise_limit_by: int = Field(4, ge=1, le=16)
     refusals: list[Text] = list(REFUSALS)
     structured: bool | None = None
     json_schema: dict[str, Any] | None = None

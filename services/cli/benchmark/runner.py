@@ -28,6 +28,7 @@ from shared.images import image_kind
 from shared.text_files import read_lines
 from shared.vqa.answers import match
 from shared.vqa.metrics import metric_for
+from shared.vqa.reading.replies import Ending, first_reply
 
 WITH_SERVER = ("textvqa", "stvqa", "okvqa")
 TRIES = 7
@@ -39,7 +40,9 @@ LONE_HALVES = "backslashreplace"
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer, the checkpoint that gave it, if the endpoint reports it, and whether the token limit cut it off."""
+    """An answer without reasoning, the checkpoint that gave it, if the endpoint reports it, and whether the token limit
+    cut it off.
+    """
 
     text: str
     checkpoint: str | None = None
@@ -76,9 +79,9 @@ async def answer_all(
             text = chosen.of(item.question)
             request = image_question(client.model, url, text, max_tokens=chosen.max_tokens, temperature=0.0)
             reply = await _patiently(client, request, item)
-        choice = reply.response.choices[0]
-        text = (choice.message.content or "").strip()
-        kept[item.id] = Prediction(text, reply.checkpoint, choice.finish_reason == "length")
+        said = first_reply(reply.response)
+        cut_off = said.ending in (Ending.CUT_OFF, Ending.THINKING)
+        kept[item.id] = Prediction(said.text.strip(), reply.checkpoint, cut_off)
         with path.open("a", encoding="utf-8", errors=LONE_HALVES) as file:
             file.write(_line(item.id, kept[item.id]))
         advance(len(kept))

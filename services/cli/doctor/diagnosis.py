@@ -51,7 +51,7 @@ def make_checks(settings: ClientSettings, services: dict[str, ProbedService], se
     async def of_teacher() -> list[Finding]:
         service, limit = services["teacher"], MODEL_PATIENCE * seconds
         async with ChatClient(service.url, model=settings.teacher_name, api_key=service.key, timeout=limit) as client:
-            return await teacher_findings(client)
+            return await teacher_findings(client, settings.teacher_reasoning_tokens)
 
     async def of_student() -> list[Finding]:
         limit, ours = MODEL_PATIENCE * seconds, secret(settings.api_key)

@@ -14,15 +14,28 @@ from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import Finding, TokenLogprob
 from shared.errors import NotFound
 from shared.store import Store
+from shared.vqa.reading.replies import Ending, first_reply
 
 QUESTION = "What is in the picture? Answer in a few words."
 MOST_TOKENS = 24
 LONGEST_RUN = 12
 
 
-async def teacher_findings(teacher: ChatClient) -> list[Finding]:
-    """Whether the teacher answers in words, looks at the picture, and returns log-probabilities."""
-    first, second = await _ask(teacher, SQUARE), await _ask(teacher, STRIPES)
+async def teacher_findings(teacher: ChatClient, reasoning_tokens: int = 0) -> list[Finding]:
+    """Whether the teacher answers in words, looks at the picture, and returns log-probabilities.
+
+    ``reasoning_tokens``: what it may think in (MPA_TEACHER_REASONING_TOKENS).
+    """
+    most = MOST_TOKENS + reasoning_tokens
+    first, second = await _ask(teacher, SQUARE, most), await _ask(teacher, STRIPES, most)
+    if first_reply(first.response).ending is Ending.THINKING:
+        return [
+            broken(
+                "teacher's answer",
+                f"{teacher.base_url} is still thinking after {most} tokens",
+                "Raise MPA_TEACHER_REASONING_TOKENS, or switch the model's reasoning off at its server.",
+            )
+        ]
     wrong = _implausible(_text(first))
     if wrong:
         return [_bad_answer("teacher's answer", teacher, first, wrong)]
@@ -87,15 +100,14 @@ def _version(serves: str, store: Store, name: str) -> Finding:
     )
 
 
-async def _ask(client: ChatClient, picture: str) -> ChatReply:
+async def _ask(client: ChatClient, picture: str, most: int = MOST_TOKENS) -> ChatReply:
     return await client.chat(
-        image_question(client.model, picture, QUESTION, max_tokens=MOST_TOKENS, temperature=0.0, logprobs=True)
+        image_question(client.model, picture, QUESTION, max_tokens=most, temperature=0.0, logprobs=True)
     )
 
 
 def _text(reply: ChatReply) -> str:
-    choices = reply.response.choices
-    return (choices[0].message.content or "").strip() if choices else ""
+    return first_reply(reply.response).text.strip()
 
 
 def _logprobs(reply: ChatReply) -> Sequence[TokenLogprob]:

@@ -63,8 +63,10 @@ class Endpoint:
         calls: Limiter,
         changed: asyncio.Event,
         patience: RetryPolicy | None = None,
+        reasoning_tokens: int = 0,
     ) -> None:
-        self.name, self.client = name, client
+        """``reasoning_tokens``: what the model may think in, on top of the limit of the text that is asked for."""
+        self.name, self.client, self.reasoning_tokens = name, client, reasoning_tokens
         self.waiting_for: str | None = None
         self._calls, self._changed, self._patience = calls, changed, patience or RetryPolicy()
         self._dialect = Dialect()

@@ -7,19 +7,20 @@ judged pair that says why there is none.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture, derive_seed
+from services.parity.mining.hearing import Heard, hear, mean_logprob, top_alternatives
 from services.parity.mining.pairs import Answered, Draft, Judged, Tokens
 from services.parity.mining.question_plan import ImagePlan
 from shared.client import image_question
-from shared.contracts import AnnotatorSpec, ChatRequest, ChatResponse, Choice, TopLogprob, Verdict
-from shared.sets import Alternative
+from shared.contracts import AnnotatorSpec, ChatRequest, Verdict
 from shared.vqa.answers import normalise_question
+from shared.vqa.parsing import LONGEST_ANSWER
+from shared.vqa.reading.replies import Ending, Reply
 from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
@@ -63,15 +64,13 @@ class Annotator:
         n = len(slots) if self._spec.temperature > 0 else 1
         request = self._request(picture, profile, slots, n, example)
         try:
-            response = await self._ask_with_schema(request, picture, profile, example)
+            heard = await self._ask_with_schema(request, picture, profile, example)
         except RequestRefused as refusal:
             return [Judged(slot, Verdict.REFUSED, refusal.detail) for slot in slots]
-        texts = [choice.message.content or "" for choice in response.choices]
-        texts += texts[:1] * (len(slots) - n)
-        spent = Tokens.of(response)
-        cost = Tokens(spent.prompt, spent.completion // max(1, len(texts)))
-        drafts = [self._parse(slot, texts, slot - slots.start, cost, profile) for slot in slots]
-        return [replace(drafts[0], spent=spent), *drafts[1:]]
+        replies = heard.replies + heard.replies[:1] * (len(slots) - n)
+        cost = Tokens(heard.spent.prompt, heard.spent.completion // max(1, len(replies)))
+        drafts = [self._draft(slot, replies, slot - slots.start, heard.limit, cost, profile) for slot in slots]
+        return [replace(drafts[0], spent=heard.spent), *drafts[1:]]
 
     def _request(self, picture: Picture, profile: TaskProfile, slots: range, n: int, example: str) -> ChatRequest:
         """Asks for questions without a schema."""
@@ -87,25 +86,32 @@ class Annotator:
             seed=derive_seed(self._seed, picture.sha256, profile.name, "ask", slots.start),
         )
 
-    async def _ask_with_schema(
-        self, plain: ChatRequest, picture: Picture, profile: TaskProfile, example: str
-    ) -> ChatResponse:
+    async def _ask_with_schema(self, plain: ChatRequest, picture: Picture, profile: TaskProfile, example: str) -> Heard:
         """Uses the profile's JSON schema if the endpoint supports schemas, otherwise sends ``plain``."""
+
+        async def ask(request: ChatRequest) -> Heard:
+            return await hear(
+                self._teacher,
+                request,
+                picture.rank,
+                raise_by=profile.raise_limit_by,
+                usable=lambda reply: self._read(reply, profile) is not None,
+            )
+
         schema = profile.response_format(pair=self._spec.mode == "one_shot")
         if schema is None or self._spec.structured == "off" or self._schemas == "refused":
-            return (await self._teacher.chat(plain, picture.rank)).response
-        request = self._with_schema(plain, schema, picture, profile, example)
+            return await ask(plain)
         try:
-            response = (await self._teacher.chat(request, picture.rank)).response
+            heard = await ask(self._with_schema(plain, schema, picture, profile, example))
         except RequestRefused as refusal:
-            response = (await self._teacher.chat(plain, picture.rank)).response
+            heard = await ask(plain)
             if self._schemas == "untried":
                 # The endpoint refused the schema, not the image, so later calls do not try it again.
                 self._schemas = "refused"
                 log.warning("The teacher is asked without JSON schemas: %s", refusal.detail)
-            return response
+            return heard
         self._schemas = "kept"
-        return response
+        return heard
 
     def _with_schema(
         self, plain: ChatRequest, schema: dict[str, Any], picture: Picture, profile: TaskProfile, example: str
@@ -117,19 +123,26 @@ class Annotator:
         values = {"messages": asked.messages, "response_format": schema, "max_tokens": longest}
         return plain.model_copy(update=values)
 
-    def _parse(self, slot: int, texts: list[str], position: int, cost: Tokens, profile: TaskProfile) -> Draft | Judged:
-        if position >= len(texts):
-            return Judged(slot, Verdict.UNPARSABLE, f"The teacher sent {len(texts)} texts, fewer than asked for.")
-        text = texts[position]
+    def _draft(
+        self, slot: int, replies: tuple[Reply, ...], position: int, limit: int, cost: Tokens, profile: TaskProfile
+    ) -> Draft | Judged:
+        if position >= len(replies):
+            return Judged(slot, Verdict.UNPARSABLE, f"The teacher sent {len(replies)} texts, fewer than asked for.")
+        reply = replies[position]
+        found = self._read(reply, profile)
+        if found is not None:
+            return Draft(slot, *found, answer_cost=cost)
+        what = "question with an answer" if self._spec.mode == "one_shot" else "question"
+        if not reply.whole:
+            return Judged(slot, unusable(reply), reply.problem(f"The teacher's {what}", limit))
+        return Judged(slot, Verdict.UNPARSABLE, f"No {what} in {_shown(reply.text)}.")
+
+    def _read(self, reply: Reply, profile: TaskProfile) -> tuple[str, str | None] | None:
+        """The question, in one-shot mode with its answer; None if they are not both there and whole."""
         if self._spec.mode == "one_shot":
-            pair = profile.parse_pair(text)
-            if pair is None:
-                return Judged(slot, Verdict.UNPARSABLE, f"No question with an answer in {_shown(text)}.")
-            return Draft(slot, pair[0], profile.clean_answer(pair[1]), answer_cost=cost)
-        question = profile.parse_question(text)
-        if question is None:
-            return Judged(slot, Verdict.UNPARSABLE, f"No question in {_shown(text)}.")
-        return Draft(slot, question, answer_cost=cost)
+            return profile.parse_pair(reply.settled)
+        question = profile.parse_question(reply.settled)
+        return None if question is None else (question, None)
 
     async def _answer_greedily(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Answered | Judged:
         request = image_question(
@@ -142,45 +155,26 @@ class Annotator:
             top_logprobs=self._top_k or None,
         )
         try:
-            response = (await self._teacher.chat(request, picture.rank)).response
+            heard = await hear(self._teacher, request, picture.rank, raise_by=profile.raise_limit_by)
         except RequestRefused as refusal:
             return draft.judged(Verdict.REFUSED, refusal.detail)
-        cost = Tokens.of(response)
-        draft = replace(draft, spent=draft.spent + cost)
-        text = first_text(response)
-        answer = profile.clean_answer(text)
+        draft = replace(draft, spent=draft.spent + heard.spent)
+        if not heard.first.whole:
+            return draft.judged(unusable(heard.first), heard.first.problem("The teacher's answer", heard.limit))
+        answer = profile.clean_answer(heard.first.text)
         if not answer:
-            return draft.judged(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(text)}.")
-        choice = response.choices[0]
+            return draft.judged(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(heard.first.text)}.")
+        if len(answer) > LONGEST_ANSWER:
+            reason = f"The teacher's text is too long for an answer, {len(answer)} characters: {_shown(answer)}."
+            return draft.judged(Verdict.UNPARSABLE, reason)
+        choice = heard.choices[0]
         top = top_alternatives(choice) if self._top_k else None
-        return Answered(draft.slot, draft.question, answer, mean_logprob(choice), top, draft.spent, cost)
+        return Answered(draft.slot, draft.question, answer, mean_logprob(choice), top, draft.spent, heard.spent)
 
 
-def first_text(response: ChatResponse) -> str:
-    """The first choice's text; "" if there is none."""
-    return (response.choices[0].message.content or "") if response.choices else ""
-
-
-def mean_logprob(choice: Choice) -> float | None:
-    """Mean token log-probability in nats, None if the server sent none."""
-    tokens = choice.logprobs.content if choice.logprobs is not None else None
-    if not tokens:
-        return None
-    mean = sum(token.logprob for token in tokens) / len(tokens)
-    return mean if math.isfinite(mean) else None
-
-
-def top_alternatives(choice: Choice) -> tuple[tuple[Alternative, ...], ...] | None:
-    """The likeliest tokens at each place of the answer, best first; None if the server sent none."""
-    tokens = choice.logprobs.content if choice.logprobs is not None else None
-    if not tokens or any(not token.top_logprobs for token in tokens):
-        return None
-    return tuple(_ranked(token.top_logprobs) for token in tokens)
-
-
-def _ranked(found: Sequence[TopLogprob]) -> tuple[Alternative, ...]:
-    known = [Alternative(entry.token, round(entry.logprob, 6)) for entry in found if math.isfinite(entry.logprob)]
-    return tuple(sorted(known, key=lambda entry: -entry.logprob))
+def unusable(reply: Reply) -> Verdict:
+    """The verdict on a pair whose text is not whole."""
+    return Verdict.REFUSED if reply.ending is Ending.WITHHELD else Verdict.UNPARSABLE
 
 
 def _without_duplicates(drafts: list[Draft | Judged], asked: Mapping[str, str]) -> list[Draft | Judged]:

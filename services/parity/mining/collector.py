@@ -32,7 +32,8 @@ REFUSED_IMAGES = 4
 class Models:
     """How to reach the two models. ``calls_in_flight`` limits the calls to each of them.
 
-    The shards of a worker process share its limiters. None: a shard has its own limiter.
+    The shards of a worker process share its limiters. None: a shard has its own limiter. ``reasoning_tokens``: what the
+    teacher may think in, on top of a task's limits.
     """
 
     teacher: ChatClient
@@ -41,6 +42,7 @@ class Models:
     patience: RetryPolicy | None = None
     teacher_calls: Limiter | None = None
     student_calls: Limiter | None = None
+    reasoning_tokens: int = 0
 
 
 class ShardCollector:
@@ -65,7 +67,9 @@ class ShardCollector:
         self.changed = changed or asyncio.Event()
         teacher_calls = models.teacher_calls or Limiter("teacher", models.calls_in_flight)
         student_calls = models.student_calls or Limiter("student", models.calls_in_flight)
-        self._teacher = Endpoint("teacher", models.teacher, teacher_calls, self.changed, models.patience)
+        self._teacher = Endpoint(
+            "teacher", models.teacher, teacher_calls, self.changed, models.patience, models.reasoning_tokens
+        )
         self._student = Endpoint("student", models.student, student_calls, self.changed, models.patience)
         self._plan = plan or RoundPlan(spec)
         self._annotator = Annotator(self._teacher, spec.annotator, self._plan.seed, spec.discrepancies.top_k)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture
-from services.parity.mining.annotator import first_text, mean_logprob
 from services.parity.mining.attention import AttentionMaps, AttentionMeter
+from services.parity.mining.hearing import hear, mean_logprob
 from services.parity.mining.pairs import NONE, Answered, Discrepancies, Tokens
 from shared.client import image_question
 from shared.concurrency import run_all
@@ -78,14 +78,14 @@ class GapMeter:
             logprobs=True,
         )
         try:
-            response = (await self._teacher.chat(request, picture.rank)).response
+            heard = await hear(self._teacher, request, picture.rank, raise_by=profile.raise_limit_by)
         except (RequestRefused, UpstreamError) as error:
             log.warning("A pair is kept without the teacher's rationale: %s", error.detail)
             return Rationale()
-        text = " ".join(first_text(response).split())
-        if not text or profile.is_refusal(text):
-            return Rationale(spent=Tokens.of(response))
-        return Rationale(text, mean_logprob(response.choices[0]), Tokens.of(response))
+        text = " ".join(heard.first.text.split())
+        if not heard.first.whole or profile.is_refusal(text):
+            return Rationale(spent=heard.spent)
+        return Rationale(text, mean_logprob(heard.choices[0]), heard.spent)
 
     async def _ask_student(
         self, pair: Answered, why: Rationale, picture: Picture, profile: TaskProfile

@@ -9,19 +9,23 @@ from dataclasses import dataclass, replace
 
 from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture, derive_seed
-from services.parity.mining.annotator import first_text, mean_logprob
+from services.parity.mining.hearing import RAISED, hear, mean_logprob
 from services.parity.mining.pairs import NONE, Answered, Judged, StudentAnswer, Tokens
 from shared.client import image_question
 from shared.concurrency import run_all
 from shared.contracts import IdentifierSpec, Verdict
 from shared.vqa.answers import match
+from shared.vqa.reading.replies import Ending, first_reply
 from shared.vqa.tasks import TaskProfile
 
 
 @dataclass(frozen=True)
 class _Votes:
+    """``answers``: "" for one that is not whole. ``problem``: what is wrong with the first, if none is whole."""
+
     answers: tuple[str, ...]
     spent: Tokens
+    problem: str = ""
 
 
 class Identifier:
@@ -66,6 +70,10 @@ class Identifier:
             spent += cost
             if doubt:
                 verdict, reason = Verdict.TEACHER_INCONSISTENT, doubt
+        if verdict is Verdict.DISPARITY and student.cut_off:
+            reason = "The student's answer was cut off."
+        if votes.problem:
+            verdict, reason = Verdict.UNPARSABLE, votes.problem
         judged = pair.judged(verdict, reason, student)
         return replace(judged, votes=votes.answers, vote_share=share, spent=spent)
 
@@ -96,28 +104,45 @@ class Identifier:
         request = image_question(
             self._teacher.client.model, picture.url, prompt, max_tokens=profile.max_answer_tokens, temperature=0.0
         )
-        response = (await self._teacher.chat(request, picture.rank)).response
-        said = first_text(response)
-        doubt = f"Asked whether its answer is right, the teacher says {said.strip()[:40]!r}."
-        return ("" if _says_yes(said) else doubt), Tokens.of(response)
+        heard = await hear(
+            self._teacher,
+            request,
+            picture.rank,
+            raise_by=profile.raise_limit_by,
+            usable=lambda reply: reply.ending is not Ending.THINKING,
+        )
+        said = heard.first.text.strip()
+        if not said:
+            return heard.first.problem("The teacher's check of its own answer", heard.limit), heard.spent
+        doubt = f"Asked whether its answer is right, the teacher says {said[:40]!r}."
+        return ("" if _says_yes(said) else doubt), heard.spent
 
     def _agrees(self, prediction: str, pair: Answered, profile: TaskProfile) -> bool:
         mode, rule = self._spec.match, profile.rule
         return match(prediction, pair.answer, mode=mode, rule=rule, question=pair.question)
 
     async def _ask_student(self, pair: Answered, picture: Picture, profile: TaskProfile) -> StudentAnswer:
+        """The student's answer as far as it goes: one that is cut off is what a user would get."""
         request = image_question(
             self._student.client.model,
             picture.url,
             profile.answer_prompt(pair.question),
-            max_tokens=profile.max_answer_tokens,
+            max_tokens=profile.answer_limit(pair.answer),
             temperature=0.0,
             logprobs=True,
         )
-        reply = await self._student.chat(request, picture.rank)
-        answer = profile.clean_answer(first_text(reply.response))
+        try:
+            reply = await self._student.chat(request, picture.rank)
+        except RequestRefused:
+            if request.max_tokens == profile.max_answer_tokens:
+                raise
+            # The student may allow no more than the task's own limit.
+            own = request.model_copy(update={"max_tokens": profile.max_answer_tokens})
+            reply = await self._student.chat(own, picture.rank)
+        said = first_reply(reply.response)
         logprob = mean_logprob(reply.response.choices[0]) if reply.response.choices else None
-        return StudentAnswer(answer, reply.checkpoint or reply.response.system_fingerprint, logprob)
+        version = reply.checkpoint or reply.response.system_fingerprint
+        return StudentAnswer(profile.clean_answer(said.text), version, logprob, said.ending in RAISED)
 
     async def _ask_teacher_again(self, pair: Answered, picture: Picture, profile: TaskProfile) -> _Votes:
         sampled = self._spec.vote_temperature > 0
@@ -126,13 +151,21 @@ class Identifier:
             picture.url,
             profile.answer_prompt(pair.question),
             n=self._spec.votes if sampled else 1,
-            max_tokens=profile.max_answer_tokens,
+            max_tokens=profile.answer_limit(pair.answer),
             temperature=self._spec.vote_temperature,
             seed=derive_seed(self._seed, picture.sha256, profile.name, "vote", pair.slot),
         )
-        response = (await self._teacher.chat(request, picture.rank)).response
-        answers = tuple(profile.clean_answer(choice.message.content or "") for choice in response.choices)
-        return _Votes(answers if sampled else answers * self._spec.votes, Tokens.of(response))
+        heard = await hear(
+            self._teacher,
+            request,
+            picture.rank,
+            raise_by=profile.raise_limit_by,
+            usable=lambda reply: reply.ending is not Ending.THINKING,
+        )
+        answers = tuple(profile.clean_answer(reply.text) if reply.whole else "" for reply in heard.replies)
+        whole = any(reply.whole for reply in heard.replies)
+        problem = "" if whole else heard.first.problem("Every further answer of the teacher", heard.limit)
+        return _Votes(answers if sampled else answers * self._spec.votes, heard.spent, problem)
 
 
 def vote_share(agreeing: Sequence[bool]) -> float:

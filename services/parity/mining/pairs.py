@@ -34,11 +34,15 @@ NONE = Tokens()
 
 @dataclass(frozen=True)
 class StudentAnswer:
-    """``version``: the checkpoint that answered. ``logprob``: mean token log-probability in nats, None if unknown."""
+    """``version``: the checkpoint that answered. ``logprob``: mean token log-probability in nats, None if unknown.
+
+    ``cut_off``: its tokens were used up before it ended.
+    """
 
     text: str
     version: str | None
     logprob: float | None
+    cut_off: bool = False
 
 
 @dataclass(frozen=True)

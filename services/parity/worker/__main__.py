@@ -78,7 +78,14 @@ async def open_models(settings: ParitySettings, metrics: WorkerMetrics) -> Async
             max_connections=calls,
         ) as student,
     ):
-        yield Models(teacher, student, calls, teacher_calls=teacher_calls, student_calls=student_calls)
+        yield Models(
+            teacher,
+            student,
+            calls,
+            teacher_calls=teacher_calls,
+            student_calls=student_calls,
+            reasoning_tokens=settings.teacher_reasoning_tokens,
+        )
 
 
 def candidate_student(settings: ParitySettings, job_id: str, version: str) -> CandidateStudent:

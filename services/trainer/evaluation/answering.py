@@ -18,6 +18,7 @@ from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling
+from shared.vqa.reading.replies import first_reply, read_reply
 from shared.vqa.tasks import TaskProfile
 
 logger = logging.getLogger(__name__)
@@ -28,16 +29,20 @@ _BACKOFF = Backoff(1.0, 60.0)
 
 @dataclass(frozen=True)
 class Question:
-    """``text`` about ``image``, whose file must have ``image_sha256`` where that is known."""
+    """``text`` about ``image``, whose file must have ``image_sha256`` where that is known.
+
+    ``expected``: the answer that the model's is compared with, which sets how long it may be; "" for the task's limit.
+    """
 
     image: str
     task: str
     text: str
     image_sha256: str | None = None
+    expected: str = ""
 
 
 def question_of(sample: Sample) -> Question:
-    return Question(sample.image, sample.task, sample.question, sample.image_sha256)
+    return Question(sample.image, sample.task, sample.question, sample.image_sha256, sample.answer)
 
 
 class Asker:
@@ -63,26 +68,37 @@ class Asker:
         return question_prompt(loaded, image, self.prompt(question))
 
     def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str]:
-        """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``."""
+        """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``.
+
+        An answer that is cut off counts as far as it goes, and reasoning that does not end is no answer ("").
+        """
         answers: list[str] = []
         for start in range(0, len(questions), batch_size):
             batch = questions[start : start + batch_size]
             prompts = [self.student_prompt(loaded, question) for question in batch]
-            samplings = [Sampling(max_tokens=self.profile(item.task).max_answer_tokens) for item in batch]
+            samplings = [Sampling(max_tokens=self.profile(q.task).answer_limit(q.expected)) for q in batch]
             made = generate(loaded, prompts, samplings)
-            answers += [self.profile(q.task).clean_answer(a.text) for q, a in zip(batch, made, strict=True)]
+            replies = [read_reply(answer.text, answer.finish_reason) for answer in made]
+            answers += [self.profile(q.task).clean_answer(r.text) for q, r in zip(batch, replies, strict=True)]
         return answers
 
-    async def teacher_answers(self, teacher: ChatClient, questions: Sequence[Question], calls: int) -> list[str] | None:
-        """The teacher's cleaned greedy answers, with at most ``calls`` at once; None if a call fails."""
+    async def teacher_answers(
+        self, teacher: ChatClient, questions: Sequence[Question], calls: int, reasoning_tokens: int = 0
+    ) -> list[str] | None:
+        """The teacher's cleaned greedy answers, with at most ``calls`` at once; None if a call fails.
+
+        ``reasoning_tokens``: what it may think in, on top of a task's limit.
+        """
         gate = asyncio.Semaphore(calls)
         try:
-            return list(await run_all(*(self._ask(teacher, question, gate) for question in questions)))
+            return list(
+                await run_all(*(self._ask(teacher, question, gate, reasoning_tokens) for question in questions))
+            )
         except MPAError as error:
             logger.warning("the teacher's accuracy is left out: %s", error.detail)
             return None
 
-    async def _ask(self, teacher: ChatClient, question: Question, gate: asyncio.Semaphore) -> str:
+    async def _ask(self, teacher: ChatClient, question: Question, gate: asyncio.Semaphore, reasoning: int) -> str:
         profile = self.profile(question.task)
         async with gate:
             data = await asyncio.to_thread(self.images.read, question.image, question.image_sha256)
@@ -91,12 +107,12 @@ class Asker:
                 to_data_url(data),
                 profile.answer_prompt(question.text),
                 temperature=0.0,
-                max_tokens=profile.max_answer_tokens,
+                max_tokens=profile.max_answer_tokens + reasoning,
             )
             for attempt in range(_TRIES):
                 try:
                     reply = await teacher.chat(request)
-                    return profile.clean_answer(reply.response.choices[0].message.content or "")
+                    return profile.clean_answer(first_reply(reply.response).text)
                 except (Unavailable, UpstreamError) as error:
                     if attempt == _TRIES - 1:
                         raise

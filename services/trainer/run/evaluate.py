@@ -50,4 +50,4 @@ async def _ask_teacher(config: RunConfig, asker: Asker, questions: Sequence[Ques
         timeout=config.call_timeout,
         max_connections=_TEACHER_CALLS,
     ) as teacher:
-        return await asker.teacher_answers(teacher, questions, _TEACHER_CALLS)
+        return await asker.teacher_answers(teacher, questions, _TEACHER_CALLS, settings.teacher_reasoning_tokens)

@@ -41,14 +41,22 @@ def asking_part(line: str) -> str | None:
 
     A question without a mark counts only in languages that need none, and there only by its own words.
     """
-    for pattern in (_MARKED, _GREEK, _ARMENIAN):
-        found = pattern.match(line)
-        if found is not None:
-            return found.group()
+    marked = marked_part(line)
+    if marked is not None:
+        return marked
     line = unwrapped(line)
     for pattern in _UNMARKED:
         if pattern is _CHINESE and _KANA.search(line):
             continue
+        found = pattern.match(line)
+        if found is not None:
+            return found.group()
+    return None
+
+
+def marked_part(line: str) -> str | None:
+    """The part of ``line`` up to its first question mark; None if it has none."""
+    for pattern in (_MARKED, _GREEK, _ARMENIAN):
         found = pattern.match(line)
         if found is not None:
             return found.group()

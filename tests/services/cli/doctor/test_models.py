@@ -35,6 +35,12 @@ from tests.services.cli.doctor.running_doctor import (
         (ScriptedModel(lambda _: ["a" * 40]), "teacher's answer", BROKEN, "repeats 'a'"),
         (ScriptedModel(lambda _: ["a\ufffd b"]), "teacher's answer", BROKEN, "not valid text"),
         (ScriptedModel(lambda _: ["a cat"]), "teacher's answer", BROKEN, "sees neither"),
+        (
+            ScriptedModel(lambda _: [{"content": None, "reasoning": "Okay", "finish_reason": "length"}]),
+            "teacher's answer",
+            BROKEN,
+            "still thinking after 24 tokens",
+        ),
         (ScriptedModel(wise_teacher, logprobs=False), "teacher's logprobs", WARNING, "without them"),
         (ScriptedModel(wise_teacher, failure=lambda _: 500), "teacher-answers", BROKEN, "500"),
         (ScriptedModel(wise_teacher, delay=2.5), "teacher-answers", BROKEN, "no answer within 1.2 s"),
