@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from shared.contracts.base import NAME_PATTERN, Contract, Stored
-from shared.contracts.sources import ImageSource
+from shared.contracts.sources import ImageSource, LeftOut
 
 
 class AnnotatorSpec(Contract):
@@ -263,3 +263,4 @@ class StoredSpec(Stored):
     idempotency_digest: str | None = Field(
         None, description="digest of the request with that key, which tells a repetition from another request"
     )
+    left_out: list[LeftOut] = Field([], description="files of the sources that are not images of the job, by reason")

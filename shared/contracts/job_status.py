@@ -10,6 +10,7 @@ from pydantic import Field
 from shared.contracts.base import Contract, Stored
 from shared.contracts.enums import JobState, Outcome, Split, Verdict
 from shared.contracts.job_spec import JobSpec
+from shared.contracts.sources import LeftOut
 from shared.contracts.training import Evaluation, TrainingProgress
 
 
@@ -108,6 +109,9 @@ class JobStatus(Contract):
     student: str
     tasks: list[str]
     images: StageCount
+    left_out: list[LeftOut] = Field(
+        default_factory=list, description="files of the sources that are not images of the job, by reason"
+    )
     shards: StageCount
     pairs: int = 0
     verdicts: dict[Verdict, int] = Field(default_factory=dict)

@@ -59,10 +59,19 @@ ImageSource = Annotated[
 ]
 
 
+class LeftOut(Contract):
+    """Files of a source that are not images of the job."""
+
+    reason: str = Field(description="why, in words")
+    files: int = Field(description="how many files")
+    example: str = Field(description="the first of them")
+
+
 class UploadReceipt(Contract):
     upload_id: str
     images: int
     bytes: int
+    left_out: list[LeftOut] = Field([], description="files that are not taken, by reason")
 
 
 class ManifestEntry(Contract):

@@ -51,6 +51,7 @@ def to_status(snapshot: Snapshot) -> JobStatus:
         student=stored.spec.student,
         tasks=sorted(set(stored.spec.tasks).union(*(source.tasks or () for source in stored.spec.images))),
         images=StageCount(done=done, total=stored.images),
+        left_out=stored.left_out,
         shards=StageCount(done=sum(s.status is WorkStatus.DONE for s in shards), total=stored.shards),
         pairs=sum(verdicts.values()),
         verdicts=verdicts,

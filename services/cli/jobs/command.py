@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.jobs.export import export_set
-from services.cli.jobs.render import job_panel, jobs_table, pairs_table
+from services.cli.jobs.render import job_panel, jobs_table, left_out_line, pairs_table
 from services.cli.jobs.watch import watch_to_end
 from services.cli.session import Exit, Json, ask_parity, err, fail, need, out, read_spec, show, show_json
 from shared.client import ParityClient
@@ -44,6 +44,8 @@ def submit(
         if images:
             body["images"] = [await _source_of(client, images)]
         job = await client.submit(body, idempotency_key)
+        if job.left_out and not as_json:
+            err.print(left_out_line(job.left_out), style="yellow", markup=False)
         if wait:
             err.print(f"job {job.id}")
             job = await watch_to_end(client, job, quiet=as_json)

@@ -12,6 +12,7 @@ from shared.contracts import (
     JobState,
     JobStatus,
     JobWarning,
+    LeftOut,
     Outcome,
     PairPage,
     RoundReport,
@@ -28,6 +29,8 @@ def job_panel(job: JobStatus) -> RenderableType:
     parts: list[RenderableType] = [_headline(job), _stage_line(job)]
     if not job.state.is_final:
         parts.append(_progress(job))
+    if job.left_out:
+        parts.append(Text(left_out_line(job.left_out), style="yellow"))
     if job.verdicts:
         parts.append(_funnel(job))
     if job.past_rounds:
@@ -43,6 +46,12 @@ def job_panel(job: JobStatus) -> RenderableType:
             parts.append(Text.assemble((f"{label}: ", colour), text))
     parts += [_warning(warning) for warning in job.warnings]
     return Group(*parts)
+
+
+def left_out_line(left_out: list[LeftOut]) -> str:
+    """What the sources hold besides images of the job."""
+    reasons = "; ".join(f"{one.files} × {one.reason}, such as {one.example}" for one in left_out)
+    return f"left out {sum(one.files for one in left_out)} files: {reasons}"
 
 
 def jobs_table(jobs: list[JobStatus]) -> Table:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import Forbidden, InvalidInput
-from shared.images.formats import IMAGE_SUFFIXES
 from shared.store import Store
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
@@ -54,8 +53,3 @@ def store_key(name: str, store: Store) -> str | None:
     if ".." in key.split("/"):
         raise InvalidInput(f"{name} contains '..': write the URL without it.")
     return key
-
-
-def is_image_name(name: str) -> bool:
-    path = Path(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")

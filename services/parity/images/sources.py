@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 from pathlib import Path
 
-from services.parity.images.access import UNWRITABLE, SourceRules, allowed, is_image_name, store_key
+from services.parity.images.access import UNWRITABLE, SourceRules, allowed, store_key
+from services.parity.images.leaving_out import LeftOutCount, printable
 from services.parity.images.manifests import read_list
 from services.parity.images.store_sources import images_below, images_like
 from services.parity.images.uploads import RECEIPT, upload_prefix
+from shared.compatibility import read_shown
 from shared.contracts import (
     FolderSource,
     GlobSource,
@@ -22,9 +24,10 @@ from shared.contracts import (
     ManifestEntry,
     ManifestSource,
     TrafficSource,
+    UploadReceipt,
     UploadSource,
 )
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, NotFound
 from shared.images.formats import IMAGE_SUFFIXES
 from shared.images.traffic import traffic_images
 from shared.store import Store
@@ -33,39 +36,53 @@ Found = tuple[str, Sequence[str]]
 
 
 def list_images(
-    sources: Iterable[ImageSource], tasks: Sequence[str], store: Store, rules: SourceRules, student: str
+    sources: Iterable[ImageSource],
+    tasks: Sequence[str],
+    store: Store,
+    rules: SourceRules,
+    student: str,
+    left_out: LeftOutCount | None = None,
 ) -> list[ManifestEntry]:
     """All images of all sources in order, each once, with the union of its tasks.
 
-    ``student``: the student whose traffic a source means if it names none. Raises InvalidInput for a source without
-    images, and Forbidden for an image outside the allowed folders and the store.
+    ``student``: the student whose traffic a source means if it names none. ``left_out`` counts the files that are not
+    taken. Raises InvalidInput for a source without images, and
+    Forbidden for an image outside the allowed folders and the store.
     """
     wanted: dict[str, dict[str, None]] = {}
+    left_out = LeftOutCount() if left_out is None else left_out
     for source in sources:
         found_any = False
-        for image, asked in _found(source, list(source.tasks or tasks), store, rules, student):
+        for image, asked in _found(source, list(source.tasks or tasks), store, rules, student, left_out):
+            if UNWRITABLE.search(image):  # a folder on the way to the source
+                raise InvalidInput(f"The path {printable(image)!r} is not UTF-8: rename its folder.")
             found_any = True
-            if UNWRITABLE.search(image):
-                raise InvalidInput(f"The file name {image!r} is not valid UTF-8: rename it, or leave it out.")
             wanted.setdefault(image, {}).update(dict.fromkeys(asked))
             if len(wanted) > rules.max_images:
                 raise InvalidInput(
                     f"The sources hold more than {rules.max_images} images (MPA_MAX_IMAGES_PER_JOB): split the job."
                 )
         if not found_any:
-            raise InvalidInput(f"The image source {_named(source)} holds no images: {_hint(source)}")
+            words = left_out.words()
+            others = f" Left out: {words}." if words else ""
+            raise InvalidInput(f"The image source {_named(source)} holds no images: {_hint(source)}{others}")
     return [ManifestEntry(index=i, image=image, tasks=list(asked)) for i, (image, asked) in enumerate(wanted.items())]
 
 
-def _found(source: ImageSource, tasks: list[str], store: Store, rules: SourceRules, student: str) -> Iterator[Found]:
+def _found(
+    source: ImageSource, tasks: list[str], store: Store, rules: SourceRules, student: str, left_out: LeftOutCount
+) -> Iterator[Found]:
     match source:
         case FolderSource():
             prefix = store_key(source.path, store)
-            found = _folder(source, rules) if prefix is None else images_below(store, prefix, source.recursive)
+            if prefix is None:
+                found = _folder(source, rules, left_out)
+            else:
+                found = images_below(store, prefix, source.recursive, left_out)
             yield from ((image, tasks) for image in found)
         case GlobSource():
             pattern = store_key(source.pattern, store)
-            found = _glob(source, rules) if pattern is None else images_like(store, pattern)
+            found = _glob(source, rules, left_out) if pattern is None else images_like(store, pattern, left_out)
             yield from ((image, tasks) for image in found)
         case ManifestSource():
             for image, task in read_list(source, store, rules):
@@ -75,21 +92,31 @@ def _found(source: ImageSource, tasks: list[str], store: Store, rules: SourceRul
             keys = traffic_images(store, source.student or student, since)
             yield from ((store.url_of(key), tasks) for key in keys)
         case UploadSource():
-            yield from ((image, tasks) for image in _upload(source, store))
+            yield from ((image, tasks) for image in _upload(source, store, left_out))
 
 
-def _folder(source: FolderSource, rules: SourceRules) -> Iterator[str]:
+def _folder(source: FolderSource, rules: SourceRules, left_out: LeftOutCount) -> Iterator[str]:
     folder = allowed(Path(source.path), rules.roots)
     if not folder.is_dir():
         raise InvalidInput(f"{source.path} is not a folder: name a folder, or use a glob or manifest source.")
-    for parent, folders, files in os.walk(folder):
+
+    def unread(error: OSError) -> None:
+        left_out.add("folder that cannot be read", str(error.filename))
+
+    for parent, folders, files in os.walk(folder, onerror=unread):
         folders.sort()
         if not source.recursive:
             folders.clear()
-        yield from (str(Path(parent, name)) for name in sorted(files) if is_image_name(name))
+        for name in folders:
+            if Path(parent, name).is_symlink():
+                left_out.add("link to a folder: name the folder as a source", str(Path(parent, name)))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if left_out.takes(path.relative_to(folder).as_posix()):
+                yield str(path)
 
 
-def _glob(source: GlobSource, rules: SourceRules) -> Iterator[str]:
+def _glob(source: GlobSource, rules: SourceRules, left_out: LeftOutCount) -> Iterator[str]:
     pattern = Path(source.pattern).absolute()
     if ".." in pattern.parts:
         raise InvalidInput(f"{source.pattern} contains '..': write the pattern without it.")
@@ -97,7 +124,9 @@ def _glob(source: GlobSource, rules: SourceRules) -> Iterator[str]:
     allowed(fixed, rules.roots)
     rest = str(pattern.relative_to(fixed))
     found = [fixed] if rest == "." else fixed.glob(rest)
-    yield from (str(path) for path in sorted(found) if is_image_name(path.name) and path.is_file())
+    for path in sorted(found):
+        if not path.is_dir() and left_out.takes(path.relative_to(fixed).as_posix() if path != fixed else path.name):
+            yield str(path)
 
 
 def _before_wildcard(pattern: Path) -> Iterator[str]:
@@ -107,12 +136,18 @@ def _before_wildcard(pattern: Path) -> Iterator[str]:
         yield part
 
 
-def _upload(source: UploadSource, store: Store) -> Iterator[str]:
+def _upload(source: UploadSource, store: Store, left_out: LeftOutCount) -> Iterator[str]:
     prefix = upload_prefix(source.upload_id)
-    if not store.exists(f"{prefix}/{RECEIPT}"):
-        raise InvalidInput(f"There is no upload {source.upload_id!r}: send the images to POST /v1/uploads first.")
+    try:
+        receipt = read_shown(UploadReceipt, store.read(f"{prefix}/{RECEIPT}"))
+    except NotFound:
+        raise InvalidInput(
+            f"There is no upload {source.upload_id!r}: send the images to POST /v1/uploads first."
+        ) from None
+    for one in receipt.left_out:
+        left_out.add(one.reason, one.example, one.files)
     for key in store.list(prefix):
-        if is_image_name(key):
+        if not key.endswith(f"/{RECEIPT}"):
             yield str(store.local_path(key) or store.url_of(key))
 
 

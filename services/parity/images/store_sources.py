@@ -12,23 +12,24 @@ from collections.abc import Iterator
 
 from fsspec.utils import glob_translate
 
-from services.parity.images.access import is_image_name
+from services.parity.images.leaving_out import LeftOutCount
 from shared.store import Store
 
 
-def images_below(store: Store, prefix: str, recursive: bool = True) -> Iterator[str]:
+def images_below(store: Store, prefix: str, recursive: bool, left_out: LeftOutCount) -> Iterator[str]:
     """URLs of the images below ``prefix`` in key order; without ``recursive``, only those directly in it."""
     start = len(prefix) + 1 if prefix else 0
     for key in store.list(prefix):
-        if is_image_name(key) and (recursive or "/" not in key[start:]):
+        if (recursive or "/" not in key[start:]) and left_out.takes(key[start:]):
             yield store.url_of(key)
 
 
-def images_like(store: Store, pattern: str) -> Iterator[str]:
+def images_like(store: Store, pattern: str, left_out: LeftOutCount) -> Iterator[str]:
     """URLs of the images whose keys match: ``*`` within a folder's name, ``**`` over any number of folders."""
     matches = re.compile(glob_translate(pattern)).match
-    for key in store.list(_folder_before_wildcard(pattern)):
-        if matches(key) and is_image_name(key):
+    folder = _folder_before_wildcard(pattern)
+    for key in store.list(folder):
+        if matches(key) and left_out.takes(key[len(folder) :].lstrip("/")):
             yield store.url_of(key)
 
 

@@ -6,6 +6,7 @@ Names inside a zip are never used as paths. Sizes are counted while unpacking, n
 from __future__ import annotations
 
 import secrets
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from services.parity.images.leaving_out import LeftOutCount
 from shared.contracts import UploadReceipt
 from shared.errors import InvalidInput, TooLarge
 from shared.images.formats import IMAGE_SUFFIXES
@@ -46,39 +48,46 @@ def store_upload(files: Iterable[tuple[str, BinaryIO]], store: Store, limits: Up
     with tempfile.TemporaryDirectory(prefix="mpa-upload-") as name:
         folder = Path(name)
         count = total = 0
-        for suffix, content, label in _images(files):
+        left_out = LeftOutCount()
+        for suffix, content, label in _images(files, left_out):
             if count >= limits.count:
                 raise TooLarge(f"The upload holds more than {limits.count} images (MPA_MAX_IMAGES_PER_JOB): split it.")
             left = limits.total - total
             total += _copy(content, folder / f"{count:07d}{suffix}", label, left, limits.image)
             count += 1
         if count == 0:
+            words = left_out.words()
             raise InvalidInput(
                 f"The upload holds no images: send a zip, or files that end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+                + (f" Left out: {words}." if words else "")
             )
-        receipt = UploadReceipt(upload_id=upload_id, images=count, bytes=total)
+        receipt = UploadReceipt(upload_id=upload_id, images=count, bytes=total, left_out=left_out.reasons())
         (folder / RECEIPT).write_text(receipt.model_dump_json())
         store.publish_dir(folder, upload_prefix(upload_id), last=RECEIPT)
     return receipt
 
 
-def _images(files: Iterable[tuple[str, BinaryIO]]) -> Iterator[tuple[str, BinaryIO, str]]:
-    for name, content in files:
+def _images(files: Iterable[tuple[str, BinaryIO]], left_out: LeftOutCount) -> Iterator[tuple[str, BinaryIO, str]]:
+    given = list(files)
+    for name, content in given:
         if zipfile.is_zipfile(content):
             content.seek(0)
-            yield from _members(name, content)
-        elif _suffix(name) in IMAGE_SUFFIXES:
+            yield from _members(name, content, left_out)
+        elif len(given) == 1 and _suffix(name) not in IMAGE_SUFFIXES:
+            raise InvalidInput(f"{name!r} is neither a zip nor an image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        elif left_out.takes(name):
             content.seek(0)
             yield _suffix(name), content, name
-        else:
-            raise InvalidInput(f"{name!r} is neither a zip nor an image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
 
 
-def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]]:
+def _members(name: str, content: BinaryIO, left_out: LeftOutCount) -> Iterator[tuple[str, BinaryIO, str]]:
     try:
         with zipfile.ZipFile(content) as archive:
             for member in sorted(archive.infolist(), key=lambda info: info.filename):
-                if member.is_dir() or _is_clutter(member.filename) or _suffix(member.filename) not in IMAGE_SUFFIXES:
+                if member.is_dir() or not left_out.takes(member.filename):
+                    continue
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    left_out.add("link in an archive", member.filename)
                     continue
                 if member.flag_bits & 0x1:
                     raise InvalidInput(f"{member.filename!r} in {name!r} is encrypted: send a zip without a password.")
@@ -86,11 +95,6 @@ def _members(name: str, content: BinaryIO) -> Iterator[tuple[str, BinaryIO, str]
                     yield _suffix(member.filename), file, f"{member.filename!r} in {name!r}"  # type: ignore[misc]
     except DAMAGE as error:
         raise InvalidInput(f"The zip {name!r} is damaged or not supported: {error}.") from error
-
-
-def _is_clutter(name: str) -> bool:
-    """Whether an operating system put the file into the zip, not the user."""
-    return any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
 
 
 def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -> int:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.parity.images.access import SourceRules, allowed
+from services.parity.images.leaving_out import LeftOutCount
 from services.parity.images.sources import list_images
 from services.parity.images.traffic import pin_traffic
 from shared.compatibility import read_shown, read_stored
@@ -72,7 +73,8 @@ class Submitter:
         known = read_spec(self.store, job_id)
         if known is not None:
             return known
-        entries = list_images(spec.images, spec.tasks, self.store, self.rules, spec.student)
+        left_out = LeftOutCount()
+        entries = list_images(spec.images, spec.tasks, self.store, self.rules, spec.student, left_out)
         self._check_tasks(sorted({task for entry in entries for task in entry.tasks}))
         entries = pin_traffic(self.store, job_id, entries)
         if not self.store.create(manifest_key(job_id), _manifest(entries)):
@@ -86,6 +88,7 @@ class Submitter:
             shards=math.ceil(len(entries) / spec.shard_size),
             idempotency_key=key,
             idempotency_digest=digest,
+            left_out=left_out.reasons(),
         )
         if self.store.create(spec_key(job_id), stored.model_dump_json(indent=1).encode()):
             return stored

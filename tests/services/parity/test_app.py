@@ -49,6 +49,23 @@ async def test_a_job_is_durable_before_it_is_accepted(api: ParityClient, store: 
     assert len(store.read(f"jobs/{job_id}/manifest.jsonl").splitlines()) == 20
 
 
+async def test_what_sources_leave_out_is_said_at_once_in_the_status_and_in_the_report(
+    api: ParityClient, work: ShardWork, store: Store, spec: Spec, pile: Path
+) -> None:
+    (pile / ".git").mkdir()
+    for name in (".git/x.png", "a.cr2", "b.CR2", "old.zip"):
+        (pile / name).write_bytes(b"x")
+    job = await api.submit(spec())
+    assert job.images.total == 20
+    assert [(one.reason, one.files, one.example) for one in job.left_out] == [
+        ("not an image format that is read (.cr2)", 2, "a.cr2"),
+        ("archive (.zip): unpack it", 1, "old.zip"),
+        ("hidden or a system's own (.git)", 1, ".git/x.png"),
+    ]
+    assert (await api.job(job.id)).left_out == (await api.report(job.id)).status.left_out == job.left_out
+    assert json.loads(store.read(f"jobs/{job.id}/spec.json"))["left_out"][0]["files"] == 2
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from services.cli.jobs.render import job_panel
-from shared.contracts import Evaluation, JobState, JobStatus, RoundReport, StageCount, TaskScore
+from services.cli.jobs.render import job_panel, left_out_line
+from shared.contracts import Evaluation, JobState, JobStatus, LeftOut, RoundReport, StageCount, TaskScore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -55,3 +55,11 @@ def test_each_round_is_a_line_with_its_rate_scores_and_reason() -> None:
 
 def test_a_job_of_one_round_shows_none_of_it() -> None:
     assert "round" not in shown([], 1)
+
+
+def test_what_was_left_out_is_one_line() -> None:
+    left_out = [
+        LeftOut(reason="hidden file", files=2, example=".a.png"),
+        LeftOut(reason="archive", files=1, example="b"),
+    ]
+    assert left_out_line(left_out) == "left out 3 files: 2 × hidden file, such as .a.png; 1 × archive, such as b"

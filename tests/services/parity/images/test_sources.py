@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.parity.images.access import SourceRules
+from services.parity.images.leaving_out import LeftOutCount
 from services.parity.images.sources import list_images
-from shared.contracts import FolderSource, GlobSource, ImageSource, ManifestSource
+from services.parity.images.uploads import UploadLimits, store_upload
+from shared.contracts import FolderSource, GlobSource, ImageSource, ManifestSource, UploadSource
 from shared.errors import Forbidden, InvalidInput
 from shared.store import Store
 
@@ -27,9 +30,11 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def images(root: Path, *sources: ImageSource, most: int = 100, urls: bool = False) -> list[tuple[str, list[str]]]:
+def images(
+    root: Path, *sources: ImageSource, most: int = 100, urls: bool = False, left_out: LeftOutCount | None = None
+) -> list[tuple[str, list[str]]]:
     store = Store((root.parent / "store").as_uri())
-    entries = list_images(sources, ["chart"], store, SourceRules([root], urls, most), "student")
+    entries = list_images(sources, ["chart"], store, SourceRules([root], urls, most), "student", left_out)
     assert [entry.index for entry in entries] == list(range(len(entries)))
     return [(Path(entry.image).name, entry.tasks) for entry in entries]
 
@@ -99,10 +104,58 @@ def test_wrong_lines_are_named(root: Path, line: object, words: str) -> None:
         images(root, manifest(root, {"image": "b.png"}, line))
 
 
-def test_a_file_whose_name_is_no_text_is_named(root: Path) -> None:
-    Path(os.fsdecode(os.fsencode(root) + b"/\xff.png")).write_bytes(b"x")
-    with pytest.raises(InvalidInput, match=r"udcff.png' is not valid UTF-8"):
-        images(root, FolderSource(path=str(root)))
+def test_a_bad_name_is_left_out_and_refuses_nothing(root: Path) -> None:
+    for name in (b"/\xff.png", b"/caf\xe9.jpg"):
+        Path(os.fsdecode(os.fsencode(root) + name)).write_bytes(b"x")
+    left_out = LeftOutCount()
+    assert len(images(root, FolderSource(path=str(root)), left_out=left_out)) == 3
+    assert {one.reason: (one.files, one.example) for one in left_out.reasons()} == {
+        "name is not UTF-8: rename it": (2, "caf\\udce9.jpg"),
+        "hidden file": (1, ".hidden.png"),
+        "not an image format that is read (.txt)": (1, "notes.txt"),
+    }
+
+
+def test_a_folder_leaves_out_what_its_zip_leaves_out(root: Path) -> None:
+    taken = ["a.JPG", "b.png", "c.webp", "d.jfif", "e.HEIC", "f.avif", "g.mpo"]
+    for name in (
+        *(
+            ".git/x.png",
+            ".thumbnails/x.png",
+            ".ipynb_checkpoints/x.png",
+            "deep/@eaDir/b.png/thumb.jpg",
+            "__MACOSX/b.png",
+        ),
+        *(".DS_Store", "Thumbs.db", "._b.png", "$RECYCLE.BIN/x.png", "lost+found/x.png", ".Trash-1000/x.png"),
+        *("#recycle/x.png", ".@__thumb/x.png", "old.zip", "old.tar.gz", "raw.CR2", "README", *taken[3:]),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in root.rglob("*"):
+            archive.write(path, path.relative_to(root))
+    store = Store((root.parent / "store").as_uri())
+    receipt = store_upload([("pile.zip", packed)], store, UploadLimits(10**6, 10**6, 100))
+    left_out = LeftOutCount()
+    assert sorted(name for name, _ in images(root, FolderSource(path=str(root)), left_out=left_out)) == taken
+    found = {one.reason: one.files for one in left_out.reasons()}
+    assert receipt.images == len(taken) and {one.reason: one.files for one in receipt.left_out} == found
+    assert sum(found.values()) == len([path for path in root.rglob("*") if path.is_file()]) - len(taken)
+    again = LeftOutCount()
+    assert len(images(root, UploadSource(upload_id=receipt.upload_id), left_out=again)) == len(taken)
+    assert again.reasons() == receipt.left_out
+
+
+def test_links_to_folders_and_the_reasons_for_an_empty_source_are_said(root: Path, tmp_path: Path) -> None:
+    bare = root / "bare"
+    bare.mkdir()
+    (bare / "a.cr2").write_bytes(b"x")
+    (bare / "link").symlink_to(tmp_path)
+    with pytest.raises(
+        InvalidInput, match=r"holds no images: .* Left out: .*link to a folder.*1 × not an image .*\.cr2"
+    ):
+        images(root, FolderSource(path=str(bare)))
 
 
 def test_limits_and_links_that_lead_out(root: Path, tmp_path: Path) -> None:
