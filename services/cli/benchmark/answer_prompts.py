@@ -132,12 +132,12 @@ def _choose(name: str, sources: Sequence[PromptSource], max_tokens: int | None) 
     for source in sources:
         if name in source.prompts:
             found = source.prompts[name]
-            return ChosenPrompt(found.prompt, max_tokens or found.max_tokens, f"{source.name}, task {name}")
+            return ChosenPrompt(found.prompt, max_tokens or found.max_tokens, source.name)
     surest = next((source for source in sources if source.prompts), None)
     alike = {(one.prompt, one.max_tokens) for one in surest.prompts.values()} if surest else set()
     if surest is not None and len(alike) == 1:
         prompt, tokens = alike.pop()
-        return ChosenPrompt(prompt, max_tokens or tokens, f"{surest.name}, all tasks")
+        return ChosenPrompt(prompt, max_tokens or tokens, surest.name)
     known = sorted({task for source in sources for task in source.prompts})
     raise InvalidInput(
         f"No task profile {name!r} is known, so it is not clear how the model wants to be asked. Name a task with "

@@ -82,8 +82,11 @@ def _of(scores: dict[str, Any]) -> str:
 
 
 def _prompt_lines(scores: dict[str, Any]) -> Iterator[str]:
-    for one in scores["prompts"].values():
-        yield f"asked with {one['prompt']!r} (at most {one['max_tokens']} tokens; from {one['source']})"
+    alike: dict[tuple[str, int, str], list[str]] = {}
+    for task, one in scores["prompts"].items():
+        alike.setdefault((one["prompt"], one["max_tokens"], one["source"]), []).append(task)
+    for (prompt, tokens, source), tasks in alike.items():
+        yield f"{', '.join(tasks)}: asked with {prompt!r} (at most {tokens} tokens; from {source})"
 
 
 def _warnings(scores: dict[str, Any]) -> Iterator[Text]:

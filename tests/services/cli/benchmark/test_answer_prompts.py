@@ -51,7 +51,7 @@ def test_the_surest_source_that_knows_the_task_wins() -> None:
     own = AnswerPrompt(task="chartqa", prompt="chart: {question}", max_tokens=5)
     chosen = choose_prompts("chartqa", [item(1)], [source("card", own), built_in_prompts()], task=None, max_tokens=None)
     assert chosen["1"].of("What {question} is it?") == "chart: What {question} is it?"
-    assert chosen["1"].max_tokens == 5 and chosen["1"].source == "card, task chartqa"
+    assert chosen["1"].max_tokens == 5 and chosen["1"].source == "card"
     plain = choose_prompts("chartqa", [item(1)], [source("card"), built_in_prompts()], task=None, max_tokens=99)
     assert "from the chart" in plain["1"].prompt and plain["1"].max_tokens == 99
 
@@ -70,7 +70,7 @@ def test_tasks_that_are_asked_alike_leave_no_choice() -> None:
     twin = BARE.model_copy(update={"task": "boards"})
     sources = [source("card", BARE, twin), built_in_prompts()]
     chosen = choose_prompts("jsonl", [item(1)], sources, task=None, max_tokens=None)
-    assert chosen["1"].prompt == "{question}" and chosen["1"].source == "card, all tasks"
+    assert chosen["1"].prompt == "{question}" and chosen["1"].source == "card"
 
 
 def test_without_a_profile_nothing_is_asked() -> None:
