@@ -18,21 +18,26 @@ from services.cli.session import err
 METRICS = {"vqa": "VQA accuracy", "anls": "ANLS", "relaxed": "relaxed accuracy", "exact": "exact match"}
 LINE_EVERY_SECONDS = 10.0
 CERTAIN = 0.05
+MOST_ROWS = 20
 
 
 def scores_table(scores: dict[str, Any]) -> RenderableType:
     """The scores of a run in percent, over all questions and by type, with the prompts they were asked with."""
     metric = METRICS[scores["metric"]]
     table = Table(box=None, pad_edge=False, title_justify="left", title=f"{scores['benchmark']}: {_of(scores)}")
-    table.add_column("type")
+    table.add_column("")
     for column in ("questions", metric, "95 % interval", "containment"):
         table.add_column(column, justify="right")
     rows = {"all questions": scores["overall"]}
-    rows |= scores["types"] if len(scores["types"]) > 1 else {}
+    for kind in ("tasks", "types"):
+        rows |= scores[kind] if 1 < len(scores[kind]) <= MOST_ROWS else {}
     for name, row in rows.items():
         low, high = (f"{100 * bound:.1f}" for bound in row["interval95"])
         shares = f"{100 * row['official']:.1f}", f"{low} to {high}", f"{100 * row['containment']:.1f}"
         table.add_row(name, str(row["questions"]), *shares, style="bold" if name == "all questions" else "")
+    if len(scores["types"]) > MOST_ROWS:
+        table.caption = f"{len(scores['types'])} types: --json shows each"
+        table.caption_justify = "left"
     return Group(table, *(Text(line, style="dim") for line in _prompt_lines(scores)), *_warnings(scores))
 
 
@@ -46,7 +51,7 @@ def comparison_table(found: dict[str, Any]) -> RenderableType:
         run = found["runs"][name]
         table.add_row(name, _of(run), f"{100 * run['official']:.1f}")
     difference, p = 100 * found["difference"], found["p_value"]
-    sure = f"p = {p:.4f}: {'not chance' if p < CERTAIN else 'may be chance'}"
+    sure = f"p = {p:.4f}: {'unlikely to be' if p < CERTAIN else 'may be'} chance"
     verdict = f"second - first = {difference:+.1f} points over {found['questions']} questions, {sure}"
     notes = [Text(f"Note: {note}", style="yellow") for note in found["notes"]]
     return Group(table, Text(verdict, style="bold"), *notes)

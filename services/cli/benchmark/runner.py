@@ -11,7 +11,7 @@ import asyncio
 import base64
 import json
 import mimetypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,16 +150,16 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
 
 
 def score(name: str, items: Sequence[BenchmarkItem], predictions: dict[str, str]) -> dict[str, Any]:
-    """Official metric with its interval, the paper's containment accuracy, both overall and by type."""
+    """Official metric with its interval, the paper's containment accuracy, both overall, by task and by type."""
     metric = metric_for(OFFICIAL_METRIC[name])
     official = {i.id: metric(predictions[i.id], list(i.answers)) for i in items}
     paper = {i.id: _contained(predictions[i.id], i.answers) for i in items}
-    groups = {kind: [i.id for i in items if i.type == kind] for kind in sorted({i.type for i in items})}
     return {
         "benchmark": name,
         "metric": OFFICIAL_METRIC[name],
         "overall": _summary([i.id for i in items], official, paper),
-        "types": {kind: _summary(ids, official, paper) for kind, ids in groups.items()},
+        "tasks": {task: _summary(ids, official, paper) for task, ids in _grouped(items, lambda item: item.task)},
+        "types": {kind: _summary(ids, official, paper) for kind, ids in _grouped(items, lambda item: item.type)},
         "by_question": official,
     }
 
@@ -210,6 +210,11 @@ def _other_files(first: dict[str, Any], second: dict[str, Any]) -> str:
 def submission(predictions: dict[str, str], items: Sequence[BenchmarkItem]) -> list[dict[str, Any]]:
     """What the benchmark's server accepts: a list of ``{"question_id", "answer"}``."""
     return [{"question_id": int(i.id) if i.id.isdigit() else i.id, "answer": predictions[i.id]} for i in items]
+
+
+def _grouped(items: Sequence[BenchmarkItem], key: Callable[[BenchmarkItem], str]) -> Iterator[tuple[str, list[str]]]:
+    for name in sorted({key(item) for item in items if key(item)}):
+        yield name, [item.id for item in items if key(item) == name]
 
 
 def _summary(ids: list[str], official: dict[str, float], paper: dict[str, float]) -> dict[str, Any]:
