@@ -64,8 +64,9 @@ _REASONS = {
         "could not be read from the teacher's text",
         "The teacher's texts were cut off by a token limit, it was still thinking, or it does not keep to the form "
         "that the prompts ask for.",
-        "Raise max_question_tokens and max_answer_tokens of the task (a reasoning model needs many more), use "
-        "annotator.mode: two_step, or a teacher that supports JSON schemas (annotator.structured: auto).",
+        "Raise max_question_tokens and max_answer_tokens of the task, and MPA_TEACHER_REASONING_TOKENS for a teacher "
+        "that reasons. Or use annotator.mode: two_step, or a teacher that supports JSON schemas "
+        "(annotator.structured: auto).",
     ),
     Verdict.DUPLICATE: _Reason(
         "mostly_duplicate",
