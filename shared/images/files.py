@@ -6,12 +6,14 @@ Every failure is an UnreadableImage with the reason in words, because one bad im
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from shared.errors import MPAError, Unavailable
 from shared.images.errors import UnreadableImage
+from shared.images.tables import TableImages, open_local, split_reference
 from shared.images.web import WEB_SCHEMES, WebImages
 from shared.store import Store
 
@@ -35,6 +37,7 @@ class ImageFiles:
         self._roots = None if roots is None else [root.resolve() for root in allowed]
         self._max_bytes = max_bytes
         self._allow_urls = allow_urls
+        self._tables = TableImages()
         self._web = WebImages(max_bytes=max_bytes, allow_private=allow_private_urls, timeout=timeout)
 
     def __enter__(self) -> Self:
@@ -50,17 +53,47 @@ class ImageFiles:
         """The image's file bytes; raises UnreadableImage."""
         if image.startswith(WEB_SCHEMES):
             return self._fetch(image)
+        inside = split_reference(image)
+        if inside is not None and not Path(image).exists():
+            return self._in_table(*inside)
         if image.startswith(f"{self._store.url}/"):
             return self._artifact(image[len(self._store.url) + 1 :])
         return self._file(Path(image))
 
+    def _in_table(self, file: str, row: int, item: int | None) -> bytes:
+        in_store = file.startswith(f"{self._store.url}/")
+        try:
+            if in_store:
+                key = file[len(self._store.url) + 1 :]
+                cell = self._tables.cell(file, row, item, lambda: self._store.opened(key))
+            else:
+                path = self._allowed(Path(file))
+                cell = self._tables.cell(file, row, item, lambda: open_local(path))
+        except (Unavailable, UnreadableImage):
+            raise
+        except (MPAError, OSError, LookupError, TypeError, ValueError) as error:  # pyarrow's are among them
+            raise UnreadableImage(f"Row {row} of {file} cannot be read: {error}.") from error
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if data is None and isinstance(cell, dict) and cell.get("path"):
+            return self.read(posixpath.join(posixpath.dirname(file), str(cell["path"])))
+        if data is None:
+            raise UnreadableImage(f"Row {row} of {file} holds no image.")
+        if len(data) > self._max_bytes:
+            raise self._too_large(len(data))
+        return bytes(data)
+
+    def _allowed(self, path: Path) -> Path:
+        """The file with links resolved."""
+        resolved = path.resolve(strict=True)
+        if self._roots is not None and not any(resolved.is_relative_to(root) for root in self._roots):
+            raise UnreadableImage(f"{path} leads outside the allowed folders (MPA_IMAGE_ROOTS).")
+        if not resolved.is_file():
+            raise UnreadableImage(f"{path} is not a file.")
+        return resolved
+
     def _file(self, path: Path) -> bytes:
         try:
-            resolved = path.resolve(strict=True)
-            if self._roots is not None and not any(resolved.is_relative_to(root) for root in self._roots):
-                raise UnreadableImage(f"{path} leads outside the allowed folders (MPA_IMAGE_ROOTS).")
-            if not resolved.is_file():
-                raise UnreadableImage(f"{path} is not a file.")
+            resolved = self._allowed(path)
             with resolved.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > self._max_bytes:

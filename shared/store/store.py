@@ -12,11 +12,11 @@ import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
 from shared.errors import InvalidInput, NotFound
@@ -80,6 +80,19 @@ class Store:
                     return file.read(-1 if at_most is None else at_most)
             with self._typed_errors():
                 return read_object(self._fs, self._full(key), at_most)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
+
+    @contextmanager
+    def opened(self, key: str) -> Iterator[BinaryIO]:
+        """The object as a file to seek in; raises NotFound. Of a remote one only what is read is fetched."""
+        try:
+            if self._local is not None:
+                with self._path(key).open("rb") as file:
+                    yield file
+            else:
+                with self._typed_errors(), self._fs.open(self._full(key), "rb") as remote:
+                    yield remote
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 

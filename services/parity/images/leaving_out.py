@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from services.parity.images.access import UNWRITABLE
 from shared.contracts import LeftOut
 from shared.images.formats import IMAGE_SUFFIXES
+from shared.images.tables import TABLE_SUFFIXES
 
 MOST_REASONS = 20
 """Reasons that are told apart. The endings of files are not bounded."""
@@ -34,8 +35,11 @@ _CLUTTER = frozenset(
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 
 
-def why_left_out(name: str) -> str | None:
-    """The reason not to take a file, by its path below the source (with ``/``); None if it is an image to take."""
+def why_left_out(name: str, tables: bool = False) -> str | None:
+    """The reason not to take a file, by its path below the source (with ``/``); None if it is an image to take.
+
+    ``tables``: Parquet and Arrow files are taken too.
+    """
     for part in PurePosixPath(name).parts:
         if part not in ("/", "..") and (part.startswith(".") or part.lower() in _CLUTTER):
             return (
@@ -44,7 +48,7 @@ def why_left_out(name: str) -> str | None:
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in _ARCHIVES:
         return f"archive ({suffix}): unpack it"
-    if suffix not in IMAGE_SUFFIXES:
+    if suffix not in IMAGE_SUFFIXES and not (tables and suffix in TABLE_SUFFIXES):
         return f"not an image format that is read ({printable(suffix)[:20] or 'no ending'})"
     if UNWRITABLE.search(name):
         return "name is not UTF-8: rename it"
@@ -62,11 +66,11 @@ class LeftOutCount:
     def __init__(self) -> None:
         self._found: dict[str, LeftOut] = {}
 
-    def takes(self, name: str, example: str | None = None) -> bool:
+    def takes(self, name: str, tables: bool = False) -> bool:
         """Whether the file is to be taken; else it is counted."""
-        reason = why_left_out(name)
+        reason = why_left_out(name, tables)
         if reason is not None:
-            self.add(reason, example or name)
+            self.add(reason, name)
         return reason is None
 
     def add(self, reason: str, example: str, files: int = 1) -> None:

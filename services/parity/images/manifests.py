@@ -20,11 +20,13 @@ import pyarrow.parquet as pq
 from services.parity.images.access import UNWRITABLE, SourceRules, allowed, store_key
 from shared.contracts import ManifestSource
 from shared.errors import Forbidden, InvalidInput, NotFound
+from shared.images.tables import image_column, references, split_reference
 from shared.images.web import WEB_SCHEMES
 from shared.store import Store
 from shared.text_files import read_lines
 
 Line = tuple[str, dict[str, Any]]
+_IN_TABLE = "<image in this table>"
 _WANTED = "name a JSONL or Parquet file with a column 'image'."
 
 
@@ -35,6 +37,7 @@ class _Manifest:
     name: str
     file: Path
     folder: Path | str
+    store_url: str = ""
 
 
 def read_list(source: ManifestSource, store: Store, rules: SourceRules) -> Iterator[tuple[str, str | None]]:
@@ -42,12 +45,22 @@ def read_list(source: ManifestSource, store: Store, rules: SourceRules) -> Itera
     with _opened(source, store, rules) as manifest:
         lines = _parquet_lines(manifest) if source.path.endswith(".parquet") else _json_lines(manifest)
         for place, line in lines:
-            image, task = line.get("image"), line.get("task")
-            if not isinstance(image, str) or not image or UNWRITABLE.search(image):
-                raise InvalidInput(f"{place} has no text in 'image': give a path or URL.")
+            task = line.get("task")
             if task is not None and not isinstance(task, str):
                 raise InvalidInput(f"{place} has a 'task' that is not text: give the name of a task profile.")
+            if _IN_TABLE in line:
+                yield line[_IN_TABLE], task
+                continue
+            image = _path_of(line)
+            if not isinstance(image, str) or not image or UNWRITABLE.search(image):
+                raise InvalidInput(f"{place} has no text in 'image': give a path or URL.")
             yield _located(image, manifest.folder, place, store, rules), task
+
+
+def _path_of(line: dict[str, Any]) -> object:
+    """The image of a line: a path or URL, alone or as Hugging Face writes it."""
+    image = line.get("image", line.get("file_name"))
+    return image.get("path") if isinstance(image, dict) and not image.get("bytes") else image
 
 
 @contextmanager
@@ -68,7 +81,7 @@ def _opened(source: ManifestSource, store: Store, rules: SourceRules) -> Iterato
             store.download(key, copy)
         except NotFound as error:
             raise InvalidInput(f"{source.path} is not in the artifact store: {_WANTED}") from error
-        yield _Manifest(source.path, copy, posixpath.dirname(key))
+        yield _Manifest(source.path, copy, posixpath.dirname(key), store.url_of(key))
 
 
 def _located(image: str, folder: Path | str, place: str, store: Store, rules: SourceRules) -> str:
@@ -113,6 +126,10 @@ def _parquet_lines(manifest: _Manifest) -> Iterator[Line]:
     number = 0
     try:
         with pq.ParquetFile(manifest.file) as file:
+            column = image_column(file.schema_arrow)
+            if column is not None:
+                yield from _rows_of_images(manifest, file)
+                return
             names = [name for name in ("image", "task") if name in file.schema_arrow.names]
             for batch in file.iter_batches(columns=names):
                 for line in batch.to_pylist():
@@ -121,3 +138,18 @@ def _parquet_lines(manifest: _Manifest) -> Iterator[Line]:
     except (pa.ArrowException, OSError) as error:
         after = f" after row {number}" if number else ""
         raise InvalidInput(f"{manifest.name} is not a readable Parquet file{after}: {error}.") from error
+
+
+def _rows_of_images(manifest: _Manifest, file: pq.ParquetFile) -> Iterator[Line]:
+    """A table that holds its images names them by their rows."""
+    place = manifest.store_url or str(manifest.file)
+    has_task = "task" in file.schema_arrow.names
+    tasks = (value for batch in file.iter_batches(columns=["task"]) for value in batch.column(0).to_pylist())
+    row, task = -1, None
+    with manifest.file.open("rb") as again:
+        for image in references(place, again) or ():
+            inside = split_reference(image)
+            assert inside is not None
+            while has_task and row < inside[1]:
+                row, task = row + 1, next(tasks)
+            yield f"Row {inside[1] + 1} of {manifest.name}", {_IN_TABLE: image, "task": task}

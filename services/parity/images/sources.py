@@ -15,6 +15,7 @@ from services.parity.images.access import UNWRITABLE, SourceRules, allowed, stor
 from services.parity.images.leaving_out import LeftOutCount, printable
 from services.parity.images.manifests import read_list
 from services.parity.images.store_sources import images_below, images_like
+from services.parity.images.table_sources import local_images
 from services.parity.images.uploads import RECEIPT, upload_prefix
 from shared.compatibility import read_shown
 from shared.contracts import (
@@ -112,8 +113,8 @@ def _folder(source: FolderSource, rules: SourceRules, left_out: LeftOutCount) ->
                 left_out.add("link to a folder: name the folder as a source", str(Path(parent, name)))
         for name in sorted(files):
             path = Path(parent, name)
-            if left_out.takes(path.relative_to(folder).as_posix()):
-                yield str(path)
+            if left_out.takes(path.relative_to(folder).as_posix(), tables=True):
+                yield from local_images(path, left_out)
 
 
 def _glob(source: GlobSource, rules: SourceRules, left_out: LeftOutCount) -> Iterator[str]:
@@ -125,8 +126,9 @@ def _glob(source: GlobSource, rules: SourceRules, left_out: LeftOutCount) -> Ite
     rest = str(pattern.relative_to(fixed))
     found = [fixed] if rest == "." else fixed.glob(rest)
     for path in sorted(found):
-        if not path.is_dir() and left_out.takes(path.relative_to(fixed).as_posix() if path != fixed else path.name):
-            yield str(path)
+        name = path.relative_to(fixed).as_posix() if path != fixed else path.name
+        if not path.is_dir() and left_out.takes(name, tables=True):
+            yield from local_images(path, left_out)
 
 
 def _before_wildcard(pattern: Path) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from fsspec.utils import glob_translate
 
 from services.parity.images.leaving_out import LeftOutCount
+from services.parity.images.table_sources import stored_images
 from shared.store import Store
 
 
@@ -20,8 +21,8 @@ def images_below(store: Store, prefix: str, recursive: bool, left_out: LeftOutCo
     """URLs of the images below ``prefix`` in key order; without ``recursive``, only those directly in it."""
     start = len(prefix) + 1 if prefix else 0
     for key in store.list(prefix):
-        if (recursive or "/" not in key[start:]) and left_out.takes(key[start:]):
-            yield store.url_of(key)
+        if (recursive or "/" not in key[start:]) and left_out.takes(key[start:], tables=True):
+            yield from stored_images(store, key, left_out)
 
 
 def images_like(store: Store, pattern: str, left_out: LeftOutCount) -> Iterator[str]:
@@ -29,8 +30,8 @@ def images_like(store: Store, pattern: str, left_out: LeftOutCount) -> Iterator[
     matches = re.compile(glob_translate(pattern)).match
     folder = _folder_before_wildcard(pattern)
     for key in store.list(folder):
-        if matches(key) and left_out.takes(key[len(folder) :].lstrip("/")):
-            yield store.url_of(key)
+        if matches(key) and left_out.takes(key[len(folder) :].lstrip("/"), tables=True):
+            yield from stored_images(store, key, left_out)
 
 
 def _folder_before_wildcard(pattern: str) -> str:
