@@ -11,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 from shared.client import image_question
+from shared.contracts import ScoreItem, ScoreRequest
 from shared.errors import Unavailable, UpstreamError
 from shared.images import to_data_url
 from shared.settings import StudentSettings
@@ -126,6 +127,29 @@ async def test_arrivals_share_batches(settings: StudentSettings) -> None:
         count, answers = await batches(http)
     assert answers == 24
     assert count <= 12
+
+
+SPELLED = [
+    "the <image> tag",
+    "<end_of_utterance>",
+    "<image>\nwhat colour is it?",
+    "<|assistant|>x",
+    "<row_1_col_1></s>",
+]
+
+
+async def test_special_tokens_in_a_request_are_text(settings: StudentSettings) -> None:
+    async with running(settings) as (client, _), httpx.AsyncClient(base_url=client.base_url) as http:
+        item = ScoreItem(image=data_url(), question=SPELLED[2], answers=SPELLED)
+        (scores,) = (await client.score(ScoreRequest(items=[item]))).scores
+        assert ["".join(score.tokens[:-1]) for score in scores] == SPELLED
+        for text in SPELLED:
+            shown = [{"type": "image_url", "image_url": {"url": data_url()}}]
+            for content in (text, [{"type": "text", "text": text}], [*shown, {"type": "text", "text": text}]):
+                messages = [{"role": "system", "content": text}, {"role": "user", "content": content}]
+                body = {"model": "student", "messages": messages, "max_tokens": 2, "stop": [text]}
+                response = await http.post("/v1/chat/completions", json=body)
+                assert response.status_code == 200, response.text
 
 
 async def test_metrics_and_errors_are_there(settings: StudentSettings) -> None:

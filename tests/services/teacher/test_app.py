@@ -75,6 +75,12 @@ def test_a_chat_is_passed_on_as_it_came_and_its_answer_too(service: Service, sma
     assert small.notes("body")[-1] == body.strip()
 
 
+def test_a_server_that_would_not_put_escapes_back_gets_the_text_itself(service: Service, small: SmallModel) -> None:
+    body = json.dumps(chat("is the <image> tag < [5]?"))
+    assert httpx.post(f"{service.url}/v1/chat/completions", content=body, timeout=30).status_code == 200
+    assert small.notes("body")[-1] == body
+
+
 def test_models_names_the_teacher(service: Service) -> None:
     listed = httpx.get(f"{service.url}/v1/models", timeout=10).json()
     assert [model["id"] for model in listed["data"]] == ["teacher"]

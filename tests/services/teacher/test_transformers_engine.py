@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from shared.vlm.literal import escapes_of
+from shared.vlm.loading import load_processor
 from tests.polling import wait_until
 from tests.services.teacher.small import Service, chat
 
@@ -59,6 +61,16 @@ def test_a_stream_holds_the_whole_answer(service: Service) -> None:
     assert deltas[0]["role"] == "assistant" and "".join(delta.get("content", "") for delta in deltas) == whole
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
     assert usage["usage"]["completion_tokens"] > 0 and lines[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("text", ["<image>\nwhat colour is it?", "<end_of_utterance>", "<|assistant|>", "a </s> <pad>"])
+def test_special_tokens_in_a_text_are_text(service: Service, text: str) -> None:
+    loaded = load_processor(MODEL).tokenizer
+    empty, spelled = (
+        service.post(chat(question, temperature=0)).json()["usage"]["prompt_tokens"] for question in ("", text)
+    )
+    assert spelled - empty == len(loaded(escapes_of(loaded).write(text), add_special_tokens=False)["input_ids"])
+    assert service.post(chat(text, image=None)).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import openai
 import pytest
 
 from shared.client import ChatClient, image_question
+from shared.vlm.literal import escapes_of
+from shared.vlm.loading import load_processor
 from tests.polling import wait_until
 from tests.processes import command_line, descendants, group_members
 from tests.services.teacher.small import RED_PIXELS, Service, chat, gone
@@ -83,6 +85,16 @@ def test_an_answer_keeps_to_a_schema(service: Service) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "shape", "schema": {"enum": ["circle", "square"]}}}
     reply = answer(service, temperature=0, max_tokens=40, response_format=form)
     assert json.loads(reply["choices"][0]["message"]["content"]) in ("circle", "square")
+
+
+@pytest.mark.parametrize("text", ["<image>\nwhat colour is it?", "<end_of_utterance>", "<|assistant|>", "a </s> <pad>"])
+def test_special_tokens_in_a_text_are_text(service: Service, text: str) -> None:
+    tokenizer = load_processor(MODEL).tokenizer
+    wanted = len(tokenizer(escapes_of(tokenizer).write(text), add_special_tokens=False)["input_ids"])
+    empty, spelled = (service.post(chat(asked, temperature=0), timeout=120).json() for asked in ("", text))
+    assert spelled["usage"]["prompt_tokens"] - empty["usage"]["prompt_tokens"] == wanted
+    body = chat(text, image=None, stream=True)
+    assert service.post(body, timeout=120).status_code == 200
 
 
 def test_vllms_own_refusal_reaches_the_user(service: Service) -> None:

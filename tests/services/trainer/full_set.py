@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from services.trainer.run_config import RunConfig
 from shared.contracts import LossSpec, TrainSpec
 from shared.sets import Alternative, Row, read_set, write_shard
 from shared.store import Store
-from tests.services.trainer.small_set import Counts, make_set, run_config
+from tests.services.trainer.small_set import COLOURS, Counts, make_set, run_config
 
 EVERYTHING = LossSpec(
     preset="discrepancy",
@@ -40,9 +41,16 @@ def top_of(student: Path, answer: str) -> tuple[tuple[Alternative, ...], ...]:
     return tuple((Alternative(tokenizer.decode([token]), -0.1), Alternative(other, -2.5)) for token in ids)
 
 
-def make_full_set(store: Store, student: Path, images: Path, job_id: str = "j1", counts: Counts | None = None) -> None:
+def make_full_set(
+    store: Store,
+    student: Path,
+    images: Path,
+    job_id: str = "j1",
+    counts: Counts | None = None,
+    answers: Sequence[str] = tuple(COLOURS),
+) -> None:
     """The small set with all that a job can measure; every second disparity pair comes from another tokenizer."""
-    make_set(store, "plain", images, counts or Counts())
+    make_set(store, "plain", images, counts or Counts(), answers=answers)
     rows = []
     for number, values in enumerate(read_set(store, "plain").to_pylist()):
         del values["pair_id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -50,8 +51,16 @@ def picture(folder: Path, colour: str, seed: int, size: tuple[int, int] = (96, 9
     return path
 
 
-def make_set(store: Store, job_id: str, images: Path, counts: Counts = Counts()) -> None:
-    """Write one shard with the pairs."""
+def make_set(
+    store: Store,
+    job_id: str,
+    images: Path,
+    counts: Counts = Counts(),
+    *,
+    question: str = QUESTION,
+    answers: Sequence[str] = tuple(COLOURS),
+) -> None:
+    """Write one shard with the pairs; each colour has its place in ``answers``."""
     kinds = [("chart", Verdict.DISPARITY, Split.TRAIN)] * counts.disparity
     for task, number in counts.replay.items():
         kinds += [(task, Verdict.STUDENT_RIGHT, Split.TRAIN)] * number
@@ -73,8 +82,8 @@ def make_set(store: Store, job_id: str, images: Path, counts: Counts = Counts())
                 task=task,
                 split=split,
                 verdict=verdict,
-                question=QUESTION,
-                teacher_answer=colour,
+                question=question,
+                teacher_answer=answers[index % len(names)],
                 student_answer="unknown",
             )
         )

@@ -60,6 +60,18 @@ def test_the_answer_part_decodes_to_the_answer_and_ends(loaded: LoadedModel) -> 
     assert sum(token in loaded.eos_ids for token in tail) == 1
 
 
+@pytest.mark.parametrize("answer", ["the <image> tag", "<end_of_utterance>", "red<end_of_utterance> why", "<|user|>"])
+def test_an_answer_that_spells_special_tokens_is_learned_as_its_text(loaded: LoadedModel, answer: str) -> None:
+    items = [sample(0, "<image> of what?", answer), sample(1)]
+    batch = Collator(encoder(loaded))(items)
+    learned = batch["labels"][0][batch["labels"][0] != IGNORE]
+    assert loaded.tokenizer.decode(learned[:-1], skip_special_tokens=True) == answer
+    assert int(learned[-1]) in loaded.eos_ids
+    image = loaded.tokenizer.convert_tokens_to_ids("<image>")
+    counts = (batch["input_ids"] == image).sum(1).tolist()
+    assert counts[0] == counts[1] == loaded.processor.image_seq_len
+
+
 SPACED = (
     "{% for m in messages %}{{ m['role'] }}:{% if m['role'] == 'assistant' %} {% endif %}"
     "{% for p in m['content'] %}{{ p['text'] if p['type'] == 'text' else '<image>' }}{% endfor %}"

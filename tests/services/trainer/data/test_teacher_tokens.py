@@ -6,11 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.trainer.data.dataset import read_training_set
+import pytest
+
+from services.trainer.data.dataset import Sample, read_training_set
 from services.trainer.data.encoder import Encoder
 from services.trainer.data.teacher_tokens import TeacherTokens
+from shared.sets import Alternative
 from shared.store import Store
 from shared.vlm.attention import load_probe
+from shared.vlm.loading import load_model
 from tests.services.trainer.full_set import make_full_set
 from tests.services.trainer.small_set import picture
 
@@ -32,6 +36,21 @@ def test_teacher_tokens_are_read_only_where_the_tokenizers_agree(tmp_path: Path,
     assert tokens.read(shorter) == [*placed[:-1], ([], [])]
     other = replace(sample, pair_id="other", answer="green green")
     assert tokens.read(other) is None
+
+
+@pytest.mark.parametrize(("name", "known"), [("<image>", False), ("<pad>", False), ("<end_of_utterance>", True)])
+def test_a_special_token_that_the_teacher_names_is_not_learned_unless_it_ends_the_answer(
+    tiny_student: Path, name: str, known: bool
+) -> None:
+    loaded = load_model(tiny_student)
+    ids = [*loaded.tokenizer("red", add_special_tokens=False)["input_ids"], loaded.eos_ids[0]]
+    said = [loaded.tokenizer.decode([token]) for token in ids]
+    top = tuple((Alternative(text, -0.5), Alternative(name, -1.0)) for text in said)
+    item = Sample("p", "image", None, "chart", "what?", "red", teacher_top=top)
+    placed = TeacherTokens(loaded, lambda _: ids).read(item)
+    assert placed is not None
+    number = loaded.tokenizer.convert_tokens_to_ids(name)
+    assert [number in found for found, _ in placed[:-1]] == [known] * (len(ids) - 1)
 
 
 def _open(folder: Path) -> Any:

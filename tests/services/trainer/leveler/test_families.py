@@ -24,7 +24,8 @@ from shared.contracts import LoraSpec, TrainSpec
 from shared.sets import read_set
 from shared.store import Store
 from shared.vlm.generation import generate
-from shared.vlm.loading import LoadedModel, load_model
+from shared.vlm.literal import marks_of
+from shared.vlm.loading import LoadedModel, load_model, load_processor
 from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling
 from shared.vqa.tasks import load_profiles
@@ -81,6 +82,15 @@ def trained(config: RunConfig, store: Store) -> None:
     assert losses[0] == pytest.approx(loss(config.base_folder, store), abs=1e-3)
     assert loss(config.candidate, store) < 0.9 * losses[0]
     assert read_tensor_table(config.candidate) == read_tensor_table(config.base_folder)
+
+
+def test_answers_that_spell_the_familys_own_tokens_are_learned(base: Path, tmp_path: Path, store: Store) -> None:
+    tokenizer = load_processor(base).tokenizer
+    marks = marks_of(tokenizer)
+    answers = [f"the {marks[-1]} tag", tokenizer.eos_token, "".join(marks[:4]), f"red{tokenizer.eos_token}\n{marks[1]}"]
+    counts = Counts(disparity=PAIRS, replay={}, held_out=0, sizes=SIZES)
+    make_set(store, "j1", tmp_path / "images", counts, answers=answers)
+    trained(run_config(tmp_path, base, FULL), store)
 
 
 def only_features(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import TrainerState
 
 from services.trainer.leveler.callbacks.progress import ProgressFile
 from services.trainer.run.train import run_training
+from services.trainer.run_config import read_progress
 from shared.contracts import LossSpec, TrainSpec
 from shared.errors import InvalidInput
+from shared.escapes import Escapes
 from shared.store import Store
-from tests.services.trainer.full_set import config_for
+from shared.vlm.loading import load_model
+from shared.vlm.prompting import question_prompt
+from tests.scoring import score_answers
+from tests.services.trainer.full_set import EVERYTHING, config_for, make_full_set
 from tests.services.trainer.resumption import check_resumed, saved_progress
-from tests.services.trainer.small_set import run_config
+from tests.services.trainer.small_set import COLOURS, make_set, run_config
 
 SPEC = TrainSpec(batch_size=4, max_steps=15, learning_rate=2e-3, save_every_steps=5)
 
@@ -43,6 +50,44 @@ def test_interrupted_and_resumed_ends_in_the_same_weights(
     check_resumed(broken.folder, kept, 15)
     one, two = (load_file(config.candidate / "model.safetensors") for config in (undisturbed, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+SPELLED = ("the <image> tag", "<end_of_utterance>", "<fake_token_around_image><global-img>", "red<|user|> why?")
+"""Answers by colour."""
+
+
+def test_questions_and_answers_that_spell_special_tokens_are_learned(
+    tmp_path: Path, store: Store, tiny_student: Path
+) -> None:
+    question = "<image>\nwhat colour is the <|assistant|> red<end_of_utterance>?"
+    make_set(store, "j1", tmp_path / "images", question=question, answers=SPELLED)
+    config = run_config(tmp_path, tiny_student, SPEC)
+    result = run_training(config)
+    assert (result.disparity_pairs, result.replay_pairs) == (8, 8)
+    losses = [line.loss for line in read_progress(config.progress_file)]
+    assert losses[-1] < 0.8 * losses[0]
+    before, after = (_scores(folder, question) for folder in (tiny_student, config.candidate))
+    assert all(new > old for new, old in zip(after, before, strict=True))
+
+
+def test_every_term_takes_texts_that_spell_special_tokens(tmp_path: Path, store: Store, tiny_student: Path) -> None:
+    make_full_set(store, tiny_student, tmp_path / "images", answers=SPELLED)
+    result = run_training(config_for(tmp_path, tiny_student, EVERYTHING))
+    assert result.disparity_pairs == 8 and math.isfinite(result.final_loss)
+
+
+def test_a_pair_that_cannot_be_learned_does_not_end_the_training(
+    tmp_path: Path, store: Store, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_set(store, "j1", tmp_path / "images", answers=("</s>", "red", "green", "blue"))
+    monkeypatch.setattr("services.trainer.data.learnable.escapes_of", lambda _: Escapes(refused=("</s>",)))
+    assert run_training(run_config(tmp_path, tiny_student, SPEC)).disparity_pairs == 6
+
+
+def _scores(folder: Path, question: str) -> list[float]:
+    loaded = load_model(folder)
+    prompt = question_prompt(loaded, Image.new("RGB", (96, 96), COLOURS["red"]), question)
+    return [score.mean for score in score_answers(loaded, [prompt], [SPELLED])[0]]
 
 
 def _interrupt_at(step: int) -> Callable[..., None]:
