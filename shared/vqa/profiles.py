@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.vqa.agreement import AgreementRule, usual_rule
-from shared.vqa.metrics import MetricName, plain
+from shared.vqa.metrics import MetricName
 from shared.vqa.parsing import ParserKind, clean_answer, parse_pair, parse_question
+from shared.vqa.reading.refusals import BUILT_IN, declines
 
 PAIR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -17,28 +18,7 @@ PAIR_SCHEMA: dict[str, Any] = {
     "required": ["question", "answer"],
     "additionalProperties": False,
 }
-REFUSALS = (
-    "unanswerable",
-    "unknown",
-    "none of the above",
-    "not answerable",
-    "cannot be determined",
-    "can't be determined",
-    "cannot determine",
-    "not enough information",
-    "not possible to",
-    "it is not possible to",
-    "i cannot",
-    "i can't",
-    "i am unable",
-    "i'm unable",
-    "unable to",
-    "i am sorry",
-    "i'm sorry",
-    "i do not know",
-    "i don't know",
-    "as an ai",
-)
+REFUSALS = (BUILT_IN,)
 
 
 @dataclass(frozen=True)
@@ -144,9 +124,8 @@ class TaskProfile:
         return clean_answer(text)
 
     def is_refusal(self, answer: str) -> bool:
-        """Whether the answer declines: it begins with a refusal of several words, or is a one-word refusal."""
-        said = plain(answer.replace("’", "'"))
-        return any(_declines(said, plain(refusal)) for refusal in self.refusals)
+        """Whether the answer declines, by the profile's ``refusals`` (see shared/vqa/reading/refusals.py)."""
+        return declines(answer, self.refusals)
 
 
 def _filled(prompt: str, question: str, answer: str) -> str:
@@ -158,9 +137,3 @@ def _filled(prompt: str, question: str, answer: str) -> str:
 def _with_example(prompt: str, example: str) -> str:
     """Braces in ``example`` are not placeholders."""
     return prompt.replace("{example}", f' Ask something like: "{example}"' if example else "")
-
-
-def _declines(said: str, refusal: str) -> bool:
-    if " " not in refusal:
-        return said == refusal or re.match(rf"{re.escape(refusal)}\s*[.,;:(–-]", said) is not None
-    return re.match(rf"(?:sorry\W+(?:but )?)?{re.escape(refusal)}(?!\w)", said) is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.contracts import NAME_PATTERN
@@ -16,6 +16,7 @@ from shared.text_files import read_text
 from shared.vqa.agreement import AgreementRule
 from shared.vqa.metrics import METRIC_NAMES
 from shared.vqa.profiles import PAIR_SCHEMA, REFUSALS, Prompts, TaskProfile
+from shared.vqa.reading.refusals import check_refusal
 
 LARGEST_FILE = 1_000_000
 MOST_TOKENS = 4096
@@ -54,7 +55,7 @@ class _Task(_Strict):
     max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
     max_rationale_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     raise_limit_by: int = Field(4, ge=1, le=16)
-    refusals: list[Text] = list(REFUSALS)
+    refusals: list[Annotated[Text, AfterValidator(check_refusal)]] = list(REFUSALS)
     structured: bool | None = None
     json_schema: dict[str, Any] | None = None
 
