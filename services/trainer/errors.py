@@ -17,7 +17,13 @@ class TrainingCrashed(MPAError):
     status, slug, title = 500, "training-crashed", "The training process died"
 
 
-_FINAL = (TrainingDiverged, BadCheckpoint, InvalidInput)
+class NothingTrained(MPAError):
+    """All weights are stored as before the training."""
+
+    status, slug, title = 422, "nothing-trained", "The training changed nothing"
+
+
+_FINAL = (NothingTrained, TrainingDiverged, BadCheckpoint, InvalidInput)
 
 
 def can_be_retried(error: Exception) -> bool:

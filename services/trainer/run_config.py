@@ -109,6 +109,8 @@ class TrainResult:
     """Replay pairs in the training set."""
     loss_weights: dict[str, float] = field(default_factory=dict)
     """λ of each term of the loss that was on, by name."""
+    changed_tensors: int | None = None
+    """Tensors whose stored values differ from the base's; None in the results of earlier releases."""
 
 
 @dataclass(frozen=True)

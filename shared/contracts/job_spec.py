@@ -151,7 +151,10 @@ class TrainSpec(Contract):
     epochs: float = Field(3.0, gt=0, le=1000, description="passes over the disparity pairs")
     max_steps: int | None = Field(None, ge=1, description="optimiser steps; null: as many as epochs needs")
     warmup_fraction: float = Field(
-        0.05, ge=0, le=1, description="share of the steps in which the learning rate rises from 0 to its peak"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the steps in which the rate rises to its peak; no step has rate 0, and one the peak",
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decay of the weights")
     max_grad_norm: float = Field(1.0, gt=0, description="a gradient with a larger L2 norm is scaled down to this one")

@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from services.trainer.launch.ranks import ALONE, Ranks
+from services.trainer.leveler.rates import warmup_steps
 from shared.contracts import TrainSpec
 
 _CURVE_POINTS = 2000
@@ -66,8 +67,8 @@ def training_arguments(
         # Some towers have weights that no forward pass touches; a decoder has none.
         ddp_find_unused_parameters=spec.method == "full" and not spec.freeze_vision,
         learning_rate=spec.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(steps * spec.warmup_fraction),
+        lr_scheduler_type="cosine",  # the Leveler makes it, without the rate of 0 that the library begins with
+        warmup_steps=warmup_steps(steps, spec.warmup_fraction),
         weight_decay=spec.weight_decay,
         max_grad_norm=spec.max_grad_norm,
         optim="adamw_torch_fused",

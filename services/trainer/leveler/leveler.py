@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -17,6 +20,7 @@ from services.trainer.data.sampler import PlanSampler, plan_loader
 from services.trainer.leveler.attention import StudentMaps
 from services.trainer.leveler.callbacks.measures import StepMeasures
 from services.trainer.leveler.distributed import check_sharding, wrap_repeated_layers
+from services.trainer.leveler.rates import rate_factor
 from services.trainer.losses import IGNORE, PLAIN, Predictions, Term, TopTokens, alignment_loss
 
 _FOR_THE_LOSS = (
@@ -60,6 +64,16 @@ class Leveler(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         return plan_loader(self._data, self._sampler, self.data_collator, self.args.device)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
+        """The rates of `rate_factor`, once."""
+        if self.lr_scheduler is None:
+            factor = partial(rate_factor, warmup=int(self.args.warmup_steps), steps=num_training_steps)
+            chosen = optimizer or self.optimizer
+            assert chosen is not None
+            self.lr_scheduler = LambdaLR(chosen, factor)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def compute_loss(
         self,

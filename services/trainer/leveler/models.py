@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from transformers import GenerationConfig
 
 from services.trainer.leveler.adapter import save_adapter
 from services.trainer.leveler.stored_weights import write_like
@@ -26,6 +30,8 @@ from shared.contracts import LoraSpec, TrainSpec
 from shared.errors import BadCheckpoint, InvalidInput
 
 logger = logging.getLogger(__name__)
+
+_GENERATION_CONFIG: Any = GenerationConfig  # untyped
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -57,11 +63,19 @@ def add_lora(model: Any, spec: LoraSpec, seed: int) -> PeftModel:
         raise InvalidInput(f"{type(model).__name__} has no linear layer for LoRA: set train.method to 'full'.")
     config = LoraConfig(r=spec.rank, lora_dropout=spec.dropout, target_modules=targets, bias="none")
     config.lora_alpha = spec.alpha  # type: ignore[assignment]  # peft takes any number
+    shared = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
     torch.manual_seed(seed)
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError as error:
         raise InvalidInput(f"train.lora.target_modules {targets} cannot be used: {error}") from error
+    for name, module in adapted.named_modules():
+        if name.endswith(".base_layer") and shared[id(module.weight)] > 1:
+            raise InvalidInput(
+                f"train.lora.target_modules names {name.removesuffix('.base_layer')}, whose weight is tied to another "
+                "layer's: merging the adapter would change both. Leave it out, or set train.method to 'full'."
+            )
+    return adapted
 
 
 def save_candidate(model: Any, base: Path, folder: Path) -> list[str]:
@@ -79,12 +93,24 @@ def save_candidate(model: Any, base: Path, folder: Path) -> list[str]:
         save_adapter(model, folder)
     merged: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-weights-") as scratch:
-        merged.save_pretrained(scratch, safe_serialization=True)
+        with _without_generation_config(merged):
+            merged.save_pretrained(scratch, safe_serialization=True)
         changed = write_like(merged, Path(scratch), base, folder)
     difference = describe_difference(read_tensor_table(base), verify_loadable(folder))
     if difference:
         raise BadCheckpoint(f"The trained checkpoint does not match its base {base}: {difference}.")
     return changed
+
+
+@contextmanager
+def _without_generation_config(model: Any) -> Iterator[None]:
+    """The library refuses to save a model whose generation config is invalid; candidates get the base's own file."""
+    kept = getattr(model, "generation_config", None)
+    model.generation_config = _GENERATION_CONFIG()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
 
 
 def _copy_all_but_weights(base: Path, folder: Path) -> None:

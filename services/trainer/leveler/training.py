@@ -89,8 +89,9 @@ def train(
         logger.info("the training resumes from %s", last.name)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     whole = whole_model(trainer, lambda: adapted(reload()))
+    changed = None
     if whole is not None:
-        save_candidate(whole, folders.base, folders.candidate)
+        changed = save_candidate(whole, folders.base, folders.candidate)
         shelf.clear()
     trainer.accelerator.wait_for_everyone()
     return TrainResult(
@@ -100,6 +101,7 @@ def train(
         disparity_pairs=data.disparity,
         replay_pairs=data.replay,
         loss_weights={term.name: term.weight for term in terms_of(alignment)},
+        changed_tensors=None if changed is None else len(changed),
     )
 
 

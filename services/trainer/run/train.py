@@ -14,6 +14,7 @@ from services.trainer.leveler import train
 from services.trainer.leveler.arguments import TrainFolders, TrainPlace
 from services.trainer.leveler.models import training_dtype
 from services.trainer.losses import TargetKind
+from services.trainer.run.base_check import check_files, check_saving, prepare
 from services.trainer.run.inputs import load_checkpoint, open_asker, open_store
 from services.trainer.run_config import RunConfig, TrainResult
 from shared.errors import InvalidInput
@@ -33,9 +34,14 @@ def run_training(config: RunConfig, ranks: Ranks = ALONE) -> TrainResult:
     if data.disparity == 0:
         raise InvalidInput("The set has no disparity pair to train on.")
     check_images(data.samples)
+    check_files(config.base_folder)
     dtype = training_dtype(config.base_folder, config.spec.train)
     with open_asker(config, store) as asker:
         loaded = _load_trainable(config, ranks, dtype)
+        prepare(loaded)
+        if ranks.is_first:
+            prompt = asker.student_prompt(loaded, question_of(data.samples[0]))
+            check_saving(loaded, config.base_folder, config.folder, prompt)
         data = leave_out_unlearnable(data, loaded)
         if data.disparity == 0:
             raise InvalidInput("The student's tokenizer can learn no answer of the set's disparity pairs as text.")

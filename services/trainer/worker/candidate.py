@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from services.trainer.errors import NothingTrained
 from services.trainer.launch.child import run_phase
 from services.trainer.launch.rendezvous import Together
 from services.trainer.metrics import TrainerMetrics
@@ -54,7 +55,7 @@ class CandidateMaker:
         before: str | None = None,
     ) -> tuple[str, EvaluationResult]:
         """Train from version ``start``, compare with ``before`` (None: the same) and publish; the candidate's version
-        and scores.
+        and scores. Raises NothingTrained if that changed no weight.
         """
         workspace = Workspace(self._store, held.lease.job_id, round_)
         config = await asyncio.to_thread(self._config, workspace, registry, start, held.lease.job_id, spec)
@@ -62,6 +63,8 @@ class CandidateMaker:
             config = replace(config, round=round_, before_folder=await asyncio.to_thread(registry.local, before))
         trained = await self._trained(held, workspace, config)
         await asyncio.to_thread(workspace.publish_curves, config.curves)
+        if trained.changed_tensors == 0:
+            raise NothingTrained(_unchanged(trained, spec))
         await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
         measured = await self._measured(held, config)
         version = await asyncio.to_thread(publish, registry, config, trained, measured)
@@ -147,6 +150,14 @@ def _must_load_training(path: Path) -> TrainResult:
     if result is None:
         raise NotFound(f"The training left no result in {path}.")
     return result
+
+
+def _unchanged(trained: TrainResult, spec: JobSpec) -> str:
+    return (
+        f"The training changed no weight in {trained.steps} optimiser step(s) with train.learning_rate "
+        f"{spec.train.learning_rate:g}: the changes are smaller than the dtype of the stored weights can hold. Raise "
+        "train.learning_rate, train.epochs or train.max_steps, or take a base that is stored in float32."
+    )
 
 
 async def _nothing() -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.trainer.data.dataset import read_training_set
-from services.trainer.errors import can_be_retried
+from services.trainer.errors import NothingTrained, can_be_retried
 from services.trainer.evaluation.benchmark import read_benchmark
 from services.trainer.launch.command import check_batch, check_fit, check_reporters, read_launch
 from services.trainer.launch.rendezvous import Together
@@ -157,7 +157,12 @@ class TrainingFlow:
         if not found.worth_training:
             return found.report
         before = past[0].student if past else None
-        version, measured = await self._maker.made(held, registry, spec, student, number, before)
+        try:
+            version, measured = await self._maker.made(held, registry, spec, student, number, before)
+        except NothingTrained as error:
+            if not past:
+                raise
+            return found.report.model_copy(update={"reason": error.detail})
         return trained(spec, found.report, past, version, measured)
 
     async def _first_student(self, held: HeldTraining, registry: CheckpointRegistry) -> str:

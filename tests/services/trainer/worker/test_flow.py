@@ -9,6 +9,7 @@ import pytest
 
 import services.trainer.worker.promotion
 from services.student.app import build_app
+from services.trainer.run_config import TrainResult, save
 from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry, verify_folder
 from shared.client import StudentClient, image_question
@@ -107,6 +108,19 @@ async def test_not_better_is_kept_but_can_be_promoted_by_hand(
     assert student.asked == []
     assert registry.active().version == "base"
     assert registry.versions() == ["base", "job-j1"]
+
+
+async def test_a_training_that_changed_nothing_fails_in_words_and_publishes_nothing(
+    job: PlayedJob, small_set: Store, registry: CheckpointRegistry, student: ScriptedStudent
+) -> None:
+    job.measured(0.25, 0.75)
+    result = Workspace(small_set, "j1").folder() / "result.json"
+    save(result, TrainResult(1, 0.5, 100.0, 8, 8, {"answer": 1.0}, changed_tensors=0))
+    await job.submit(job_spec(TRAIN))
+    status = await job.run()
+    assert status.state is JobState.FAILED
+    assert "changed no weight in 1 optimiser step" in (status.last_error or "")
+    assert registry.versions() == ["base"] and student.asked == []
 
 
 async def test_promotion_can_be_switched_off(job: PlayedJob, small_set: Store, registry: CheckpointRegistry) -> None:
