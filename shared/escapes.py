@@ -3,7 +3,7 @@
 Templates and processors work on text: in a rendered prompt, an ``<image>`` that a user typed looks like one that stands
 for an image. So every character of a text from outside that can open a special token is replaced by a private character
 that stands for it. The tokenizer first looks for special tokens, and then puts the characters back
-(shared/vlm/literal.py): the model reads the text exactly as it came.
+(shared/literal.py): the model reads the text exactly as it came.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""vLLM's server, with tokenizers that read text from outside literally (shared/vlm/literal.py).
+"""vLLM's server, with tokenizers that read text from outside literally (shared/literal.py).
 
 ``python literal_server.py MODULE ARGUMENTS…`` runs ``MODULE`` as ``python -m`` does. It is run by its path, because the
 interpreter that has vLLM need not know this package. vLLM applies the chat template and the processor in its own
@@ -20,7 +20,7 @@ if ROOT not in sys.path:
 
 from transformers import PreTrainedTokenizerBase  # noqa: E402
 
-from shared.vlm.literal import escapes_of  # noqa: E402
+from shared.literal import escapes_of  # noqa: E402
 
 
 def teach_tokenizers() -> None:

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.checkpoints.code import named_code
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
-from shared.vlm.literal import escapes_of
+from shared.literal import escapes_of
 from shared.vlm.processors import image_processor_of
 
 _NOT_THE_PROCESSORS = ("config.json", "generation_config.json", "model.safetensors.index.json", "mpa_card.json")

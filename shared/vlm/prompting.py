@@ -12,7 +12,7 @@ from PIL import Image
 from shared.contracts import ChatMessage, ImagePart
 from shared.errors import InvalidInput
 from shared.escapes import Escapes, write_messages
-from shared.vlm.literal import escapes_of
+from shared.literal import escapes_of
 from shared.vlm.loading import LoadedModel
 
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 
 from services.trainer.data.dataset import Sample, TrainingSet
-from shared.vlm.literal import escapes_of
+from shared.literal import escapes_of
 from shared.vlm.loading import LoadedModel
 
 logger = logging.getLogger(__name__)

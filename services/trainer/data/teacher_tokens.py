@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from services.trainer.data.dataset import Sample
-from shared.vlm.literal import marks_of
+from shared.literal import marks_of
 from shared.vlm.loading import LoadedModel
 
 Placed = list[tuple[list[int], list[float]]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.vlm.literal import escapes_of
+from shared.literal import escapes_of
 from shared.vlm.loading import load_processor
 from tests.polling import wait_until
 from tests.services.teacher.small import Service, chat

@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from shared.client import ChatClient, image_question
-from shared.vlm.literal import escapes_of
+from shared.literal import escapes_of
 from shared.vlm.loading import load_processor
 from tests.polling import wait_until
 from tests.processes import command_line, descendants, group_members

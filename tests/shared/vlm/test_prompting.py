@@ -18,9 +18,9 @@ from PIL import Image
 
 from shared.contracts import ChatMessage, ImagePart, ImageURL, TextPart
 from shared.errors import InvalidInput
+from shared.literal import marks_of
 from shared.vlm.attention import image_attention, load_probe
 from shared.vlm.generation import generate
-from shared.vlm.literal import marks_of
 from shared.vlm.loading import LoadedModel, load_model, load_processor
 from shared.vlm.processors import image_processor_of
 from shared.vlm.prompting import Prompt, answer_ids, encode, question_prompt, render, render_with

@@ -15,10 +15,10 @@ from services.student.engines.vllm.server import VllmChild
 from services.student.engines.vllm.wire import Growing, chat_body, read_answer, read_score, score_body
 from shared.concurrency import run_all
 from shared.escapes import Escapes, write_messages
+from shared.literal import escapes_of, marks_of
 from shared.serving.work import StreamPiece
 from shared.settings import StudentSettings
 from shared.vlm.generation import Generated
-from shared.vlm.literal import escapes_of, marks_of
 from shared.vlm.prompting import completion_ids, render_with
 from shared.vlm.sampling import Sampling
 from shared.vlm.scoring import Score

@@ -21,10 +21,10 @@ from services.trainer.run.train import run_training
 from services.trainer.run_config import RunConfig, read_progress
 from shared.checkpoints import read_tensor_table
 from shared.contracts import LoraSpec, TrainSpec
+from shared.literal import marks_of
 from shared.sets import read_set
 from shared.store import Store
 from shared.vlm.generation import generate
-from shared.vlm.literal import marks_of
 from shared.vlm.loading import LoadedModel, load_model, load_processor
 from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling

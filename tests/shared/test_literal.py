@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from shared.errors import InvalidInput
-from shared.vlm.literal import escapes_of, marks_of
+from shared.literal import escapes_of, marks_of
 from tests.tiny_tokenizers import ADDED_WORDS, BASICS, KINDS, LOSSLESS, MARKS, NOT_SPECIAL, build_tokenizer
 
 ALL = [*BASICS, *MARKS, *NOT_SPECIAL]
