@@ -31,7 +31,8 @@ def test_a_pile_is_the_same_each_time_and_another_seed_gives_another() -> None:
 
 def test_a_longer_pile_begins_with_the_shorter_one() -> None:
     short, long = list(pile(4, 3, Split.DEV)), list(pile(8, 3, Split.DEV))
-    assert all(np.array_equal(one.pixels, two.pixels) for one, two in zip(short, long, strict=False))
+    assert len(short) == 4
+    assert all(np.array_equal(one.pixels, two.pixels) for one, two in zip(short, long[:4], strict=True))
 
 
 def test_families_take_turns_and_shapes_are_as_documented(pictures: list[Picture]) -> None:

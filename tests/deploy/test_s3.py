@@ -48,7 +48,7 @@ def settings_of(objects: Objects) -> dict[str, str]:
     return found["data"]
 
 
-def test_whoever_had_the_claim_has_the_keys_and_no_claim_is_left(objects: Objects, users: set[str]) -> None:
+def test_pods_that_had_the_claim_have_the_keys_and_no_claim_is_left(objects: Objects, users: set[str]) -> None:
     assert len(users) == 7
     having = set()
     for item in workloads(objects):
@@ -68,7 +68,7 @@ def test_whoever_had_the_claim_has_the_keys_and_no_claim_is_left(objects: Object
     assert not [item for item in objects if item["kind"] == "PersistentVolumeClaim"]
 
 
-def test_whoever_uses_the_bucket_may_go_there(objects: Objects, users: set[str]) -> None:
+def test_pods_that_use_the_bucket_may_connect_to_it(objects: Objects, users: set[str]) -> None:
     pods = {item["metadata"]["name"]: pod_of(item)["metadata"]["labels"][NAME] for item in workloads(objects)}
     (policy,) = [i["spec"] for i in of_kind(objects, "NetworkPolicy") if i["metadata"]["name"] == "s3"]
     (expression,) = policy["podSelector"]["matchExpressions"]

@@ -57,7 +57,7 @@ def test_a_lock_is_held_until_the_last_process_that_inherited_it_ends(tmp_path: 
             [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[descriptor]
         )
         assert child.stdout is not None and child.stdout.readline() == b"held\n"
-    with pytest.raises(RuntimeError), locked(path, 0, refusal):
+    with pytest.raises(RuntimeError, match="works here"), locked(path, 0, refusal):
         pass
     child.communicate()
     with locked(path, 10, refusal):

@@ -1,4 +1,4 @@
-"""The API as a process: it ends soon when told to, whoever still listens."""
+"""The API as a process: SIGTERM ends it soon, even while clients listen to events."""
 
 from __future__ import annotations
 

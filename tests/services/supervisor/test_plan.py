@@ -1,4 +1,4 @@
-"""Which processes run, where, and what they are told."""
+"""Which processes run, where, and with what settings."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.services.teacher.small import Service, chat
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "teacher"
-READY_SECONDS = 300.0  # importing torch takes minutes on a machine that trains models beside the tests
+READY_SECONDS = 300.0  # importing torch takes minutes on a machine that trains models at the same time
 
 
 @pytest.fixture(scope="module")

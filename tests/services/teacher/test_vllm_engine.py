@@ -25,7 +25,7 @@ from tests.services.teacher.small import RED_PIXELS, Service, chat, gone
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MODEL = Path(__file__).parents[3] / "demo" / "models" / "teacher"
-READY_SECONDS = 600.0  # a machine that trains models beside the tests is slow
+READY_SECONDS = 600.0  # slow on a machine that trains models at the same time
 SERVER = "vllm.entrypoints.openai.api_server"
 
 

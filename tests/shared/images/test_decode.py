@@ -226,7 +226,15 @@ def test_data_urls_round_trip(data: bytes) -> None:
     assert from_data_url(to_data_url(data)) == data
 
 
-@pytest.mark.parametrize("url", ["http://x/y.png", "data:image/png,raw", "data:image/png;base64,%%%", "data:"])
-def test_bad_data_urls_say_what_is_wrong(url: str) -> None:
-    with pytest.raises(InvalidInput):
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://x/y.png", "'http://x/y.png'… is not a data URL"),
+        ("data:", "'data:'… is not a data URL"),
+        ("data:image/png,raw", "only ;base64 data URLs are read"),
+        ("data:image/png;base64,%%%", "not valid base64"),
+    ],
+)
+def test_bad_data_urls_say_what_is_wrong(url: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
         from_data_url(url)

@@ -135,7 +135,7 @@ def test_promotions_at_the_same_moment_all_happen_one_after_another(url: str, tm
     in_order = ["base", *(p.version for p in sorted(pointers, key=lambda pointer: pointer.generation))]
     assert all(pointer.previous == in_order[pointer.generation - 1] for pointer in pointers)
     assert CheckpointRegistry(Store(url), "student").active().version == in_order[-1]
-    # The copy for readers may be any of them: whoever was slow wrote it last. The way back is whole all the same.
+    # The copy for readers may name any of them, because the slowest wrote it last. All can be rolled back.
     assert [registry.rollback("test").version for _ in range(CREATORS)] == in_order[-2::-1]
 
 

@@ -98,7 +98,7 @@ def test_open_local_of_nothing_is_not_found(store: Store) -> None:
 
 @pytest.mark.parametrize("key", ["/etc/passwd", "a/../../b", "..", "a\x00b", ""])
 def test_keys_cannot_leave_the_store(store: Store, key: str) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match="is not a valid artifact key"):
         store.write(key, b"x")
 
 

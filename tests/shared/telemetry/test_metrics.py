@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import httpx
 import pytest
 from prometheus_client import Counter
@@ -23,4 +25,7 @@ def test_a_worker_s_metrics_are_served_until_it_stops(free_port: int) -> None:
 
 
 def test_without_a_port_nothing_is_served() -> None:
-    serve_metrics(make_registry(), "127.0.0.1", None)()
+    before = threading.enumerate()
+    stop = serve_metrics(make_registry(), "127.0.0.1", None)
+    assert threading.enumerate() == before
+    stop()

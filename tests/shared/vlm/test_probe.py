@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.errors import InvalidInput
+from shared.errors import BadCheckpoint
 from shared.vlm.probe import AttentionProbe
 from tests.polling import async_wait_until
 from tests.tiny_models import build_tiny_idefics3
@@ -65,7 +65,7 @@ async def test_requests_take_turns_and_a_wrong_one_harms_no_other(folders: list[
 
 async def test_a_folder_that_does_not_load_is_named(tmp_path: Path) -> None:
     probing = probe(lambda: ("a", tmp_path))
-    with pytest.raises(Exception, match=str(tmp_path)) as error:
+    with pytest.raises(BadCheckpoint, match=str(tmp_path)):
         await probing.measure([ITEM], 4)
-    assert not isinstance(error.value, InvalidInput) and not probing.loaded
+    assert not probing.loaded
     await probing.aclose()

@@ -12,7 +12,7 @@ from services.parity.worker.shard import ShardWork
 from shared.checkpoints.canaries import CanaryRegistry, owner_of
 from shared.client import ParityClient
 from shared.contracts import CanaryRequest, CanaryState, JobState, Verdict
-from shared.errors import UpstreamError
+from shared.errors import Unavailable, UpstreamError
 from shared.sets import read_set
 from shared.state import JobStore
 from shared.store import Store
@@ -130,7 +130,7 @@ async def test_another_version_than_the_candidate_is_not_believed(work: ShardWor
         server.url, student="student", version="job-1", job_id="j", api_key=None, timeout=5, calls=2
     ) as candidate:
         candidate._check("job-1")
-        with pytest.raises(Exception, match="student@job-1 was asked, but base answered"):
+        with pytest.raises(Unavailable, match="student@job-1 was asked, but base answered"):
             candidate._check("base")
     assert model.canaries == []
 

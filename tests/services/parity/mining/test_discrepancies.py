@@ -105,4 +105,4 @@ async def test_a_loss_switches_on_what_it_needs(
     loss = {"preset": "replay", "rationale": 0.5, "consistency": 0.3}
     rows = await rows_of(api, work, store, spec(train={"loss": loss}))
     kept = [row for row in rows if row["verdict"] == Verdict.DISPARITY]
-    assert all(row["rationale"] and row["teacher_top"] for row in kept)
+    assert kept and all(row["rationale"] and row["teacher_top"] for row in kept)

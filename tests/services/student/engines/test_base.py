@@ -153,6 +153,7 @@ async def test_special_tokens_in_a_question_are_text(engine: Engine, cases: list
 
 async def test_alternatives_come_with_their_log_probabilities(engine: Engine, cases: list[Case]) -> None:
     (answer,) = (await engine.answer(cases[0].question, [Sampling(max_tokens=4, top_logprobs=3)])).answers
+    assert answer.tokens
     for token in answer.tokens:
         assert len(token.top) == 3 and token.top[0].logprob == pytest.approx(token.logprob, abs=1e-5)
         assert [a.logprob for a in token.top] == sorted((a.logprob for a in token.top), reverse=True)

@@ -1,4 +1,4 @@
-"""Reasoning is told from what a model says, with the markers of public models."""
+"""Reasoning is told apart from the answer by the markers of public models."""
 
 from __future__ import annotations
 

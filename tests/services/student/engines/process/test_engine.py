@@ -18,7 +18,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from services.student.engines.base import Watcher
+from services.student.engines.base import Watcher, WeightsLost
 from services.student.engines.process import engine as engine_module
 from services.student.engines.process.child import ModelChild
 from services.student.engines.process.engine import ProcessEngine
@@ -177,7 +177,7 @@ async def test_bad_requests_and_checkpoints_leave_the_process_alone(
         await engine.answer(question("word " * 3000), [Sampling(8)])
     with pytest.raises(BadCheckpoint, match="smoke question"):
         await engine.swap("job-b", other, WRONG)
-    with pytest.raises(MPAError):
+    with pytest.raises(MPAError, match=str(tmp_path / "nothing")):
         await engine.swap("nothing", tmp_path / "nothing", None)
     assert (await said(engine))[0] == "base" and engine._child.pid == pid
 
@@ -199,7 +199,7 @@ async def test_weights_lost_in_place_need_a_new_process(
         await engine.swap("base", folder, None)
         assert await said(engine) == before
         (folder / "model.safetensors").rename(tmp_path / "away")
-        with pytest.raises(MPAError):
+        with pytest.raises(WeightsLost):
             await engine.swap("job-b", other, WRONG)
         with pytest.raises(Unavailable):
             await said(engine)

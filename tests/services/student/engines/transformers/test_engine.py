@@ -217,7 +217,7 @@ def test_no_input_makes_the_engine_die(
     stop: list[str],
     max_tokens: int,
 ) -> None:
-    """Whatever is asked beside it, a plain question gets the answer that it always gets."""
+    """A plain question gets the same answer, whatever other requests are in its batch."""
     odd = question(text, [picture(n, *size) for n, size in enumerate(sides)])
     sampling = Sampling(max_tokens, temperature, top_p, 1, tuple(stop), 2)
 

@@ -58,7 +58,7 @@ async def test_a_swap_answers_as_a_fresh_load_and_goes_back(settings: StudentSet
         await engine.swap(version, folder, None)
         assert await said(engine) == (version, truth[version])
     assert engine._model.serving.loaded.model is model
-    assert not await engine.switch_back("base"), "nothing is held beside the serving weights"
+    assert not await engine.switch_back("base"), "only the serving weights are in memory"
     await engine.close()
 
 

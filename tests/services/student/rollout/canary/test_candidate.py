@@ -1,4 +1,4 @@
-"""A candidate that is served beside the active version to nobody but those who ask for it by name."""
+"""A private candidate answers only requests that name it; the active version answers all others."""
 
 from __future__ import annotations
 
