@@ -19,7 +19,7 @@ from shared.vqa.agreement.meanings import Meaning, meanings
 from shared.vqa.agreement.rule import AS_WRITTEN, AgreementRule
 from shared.vqa.agreement.units import units_named
 
-LONGEST = 1000
+LONGEST = 500
 """Characters. A longer text is compared as a whole, by its spelling alone."""
 YEARS = range(1500, 2101)
 COUNTS = range(100)
@@ -91,18 +91,22 @@ class _Asked:
         return isinstance(item, Word) and (item.text in self._words or item.text.removesuffix("s") in self._words)
 
     def _same_items(self, ones: Sequence[Meaning], others: Sequence[Meaning]) -> bool:
-        """Whether the items of two lists can be paired."""
+        """Whether the items of two lists can be paired: a bipartite matching by augmenting paths."""
         if len(ones) != len(others) or not 1 < len(ones) <= MOST_ITEMS:
             return False
-        return self._pair_up(ones, others)
+        fits = [[at for at, other in enumerate(others) if self._same_sequence(one, other)] for one in ones]
+        partner: dict[int, int] = {}
 
-    def _pair_up(self, ones: Sequence[Meaning], others: Sequence[Meaning]) -> bool:
-        if not ones:
-            return True
-        return any(
-            self._same_sequence(ones[0], other) and self._pair_up(ones[1:], [*others[:index], *others[index + 1 :]])
-            for index, other in enumerate(others)
-        )
+        def place(one: int, tried: set[int]) -> bool:
+            for other in fits[one]:
+                if other not in tried:
+                    tried.add(other)
+                    if other not in partner or place(partner[other], tried):
+                        partner[other] = one
+                        return True
+            return False
+
+        return all(place(one, set()) for one in range(len(ones)))
 
     def _same_sequence(self, one: Meaning, other: Meaning) -> bool:
         if len(one) != len(other):

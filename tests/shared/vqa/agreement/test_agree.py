@@ -305,6 +305,14 @@ def test_the_order_of_a_list_matters_unless_the_task_says_otherwise(a: str, b: s
     assert not agree(a, b)
 
 
+def test_a_list_of_equal_items_is_paired_without_trying_every_order() -> None:
+    rule = AgreementRule(tolerance=0.05, any_order=True)
+    many = ", ".join(["red"] * 11)
+    assert agree(f"{many}, blue", f"blue, {many}", rule) and not agree(f"{many}, blue", f"{many}, green", rule)
+    assert agree("100, 104, 108", "108, 100, 104", rule)
+    assert agree("100, 104", "101, 97", rule), "104 agrees with 101 alone, so 100 has to take 97"
+
+
 def test_charts_are_what_the_relaxed_metric_is_for() -> None:
     assert usual_rule("relaxed") == OFF_A_CHART
     assert {usual_rule(metric) for metric in ("vqa", "anls", "exact")} == {AS_WRITTEN}
