@@ -112,6 +112,9 @@ class JobStatus(Contract):
     left_out: list[LeftOut] = Field(
         default_factory=list, description="files of the sources that are not images of the job, by reason"
     )
+    image_notes: dict[str, int] = Field(
+        default_factory=dict, description="images of which only a part is read, by what that part is"
+    )
     shards: StageCount
     pairs: int = 0
     verdicts: dict[Verdict, int] = Field(default_factory=dict)
@@ -181,6 +184,9 @@ class Pair(Contract):
     confidence_gap: float | None = None
     reasoning_gap: float | None = None
     attention_gap: float | None = None
+    image_note: str | None = Field(
+        None, description="what was left out of the file's picture, such as the further pages of a TIFF"
+    )
 
 
 class PairPage(Contract):

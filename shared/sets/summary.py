@@ -25,6 +25,7 @@ def summarise(table: pa.Table) -> ShardResult:
         completion_tokens=int(pc.sum(table["completion_tokens"]).as_py() or 0),
         saved_tokens=int(pc.sum(table["saved_tokens"]).as_py() or 0),
         train_disparity=int(pc.sum(kept).as_py() or 0),
+        notes=_notes(zip(table["image_index"].to_pylist(), table["image_note"].to_pylist(), strict=True)),
         gaps=_gaps({name: table[f"{name}_gap"].to_pylist() for name in NAMES}),
     )
 
@@ -39,8 +40,14 @@ def tally(rows: Iterable[Row]) -> ShardResult:
         completion_tokens=sum(row.completion_tokens for row in chosen),
         saved_tokens=sum(row.saved_tokens for row in chosen),
         train_disparity=sum(row.verdict is Verdict.DISPARITY and row.split is Split.TRAIN for row in chosen),
+        notes=_notes((row.image_index, row.image_note) for row in chosen),
         gaps=_gaps({name: [getattr(row, f"{name}_gap") for row in chosen] for name in NAMES}),
     )
+
+
+def _notes(rows: Iterable[tuple[int, str | None]]) -> dict[str, int]:
+    """Images by their note."""
+    return dict(sorted(Counter(note for _, note in set(rows) if note).items()))
 
 
 def _gaps(columns: Mapping[str, Iterable[float | None]]) -> dict[str, Histogram]:

@@ -136,7 +136,7 @@ class Work(Record):
 class ShardResult(BaseModel):
     """Sums over the rows of a shard. ``train_disparity``: disparity pairs outside the held-out images.
 
-    ``gaps``: the discrepancies of its pairs by name.
+    ``gaps``: the discrepancies of its pairs by name. ``notes``: its images by their note.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -148,6 +148,7 @@ class ShardResult(BaseModel):
     saved_tokens: int = 0
     train_disparity: int = 0
     gaps: dict[str, Histogram] = {}
+    notes: dict[str, int] = {}
 
 
 class ShardRecord(Work):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from shared.contracts import (
@@ -52,6 +54,7 @@ def to_status(snapshot: Snapshot) -> JobStatus:
         tasks=sorted(set(stored.spec.tasks).union(*(source.tasks or () for source in stored.spec.images))),
         images=StageCount(done=done, total=stored.images),
         left_out=stored.left_out,
+        image_notes=_notes(_count(shard) for shard in shards),
         shards=StageCount(done=sum(s.status is WorkStatus.DONE for s in shards), total=stored.shards),
         pairs=sum(verdicts.values()),
         verdicts=verdicts,
@@ -122,6 +125,13 @@ def shards_done(snapshot: Snapshot) -> bool:
 
 def _count(shard: ShardRecord) -> ShardResult:
     return shard.result or shard.progress or ZERO
+
+
+def _notes(counts: Iterable[ShardResult]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for count in counts:
+        found.update(count.notes)
+    return dict(sorted(found.items()))
 
 
 def _rate(snapshot: Snapshot, done: int) -> float | None:

@@ -128,7 +128,7 @@ class ShardCollector:
         self, entry: ManifestEntry, drafts: list[Draft | Judged], picture: Picture, profile: TaskProfile
     ) -> list[Row]:
         pairs = await run_all(*(self._judge(draft, picture, profile) for draft in drafts))
-        return [self._row(entry, picture.sha256, profile.name, pair) for pair in pairs]
+        return [self._row(entry, picture.sha256, profile.name, pair, picture.note) for pair in pairs]
 
     async def _judge(self, draft: Draft | Judged, picture: Picture, profile: TaskProfile) -> Judged:
         with span("pair", {"mpa.task": profile.name, "mpa.slot": draft.slot}) as traced:
@@ -154,7 +154,7 @@ class ShardCollector:
             for slot in slots[task]
         ]
 
-    def _row(self, entry: ManifestEntry, sha256: str | None, task: str, pair: Judged) -> Row:
+    def _row(self, entry: ManifestEntry, sha256: str | None, task: str, pair: Judged, note: str = "") -> Row:
         student, measures = pair.student, pair.measures
         spent = pair.spent + measures.spent
         return Row(
@@ -191,6 +191,7 @@ class ShardCollector:
             completion_tokens=spent.completion,
             saved_tokens=pair.saved_tokens,
             round=self._plan.number,
+            image_note=note or None,
         )
 
     def _add(self, rows: list[Row]) -> None:

@@ -54,6 +54,18 @@ async def test_bad_images_end_with_reasons_and_the_job_goes_on(
     assert (await work.jobs.get(job_id)).pairs == 2 * (20 + len(reasons))
 
 
+async def test_a_tiff_with_pages_is_collected_and_what_was_read_of_it_is_said(
+    work: ShardWork, store: Store, submit: Submit, spec: Spec, pile: Path
+) -> None:
+    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    pages[0].save(pile / "scan.tif", save_all=True, append_images=pages[1:])
+    job_id = await submit(spec())
+    await collect(work, job_id)
+    notes = {Path(row["image"]).name: row["image_note"] for row in read_set(store, job_id).to_pylist()}
+    assert {name: note for name, note in notes.items() if note} == {"scan.tif": "the first page of a TIFF with several"}
+    assert (await work.jobs.get(job_id)).image_notes == {"the first page of a TIFF with several": 1}
+
+
 def _encoded(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind)
