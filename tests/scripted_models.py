@@ -47,6 +47,8 @@ class ScriptedModel:
     scores: Callable[[str, str], float] | None = None
     """Mean log-probability of (question, answer); None: the service has no scores."""
     logprobs: bool = True
+    text_script: Script = field(default=lambda _: ["yes"])
+    """What it says where it is asked without an image."""
     beside: set[str] = field(default_factory=set)
     """Versions that are served beside, to those who ask for ``name@version``."""
     canaries: list[Body] = field(default_factory=list)
@@ -87,7 +89,7 @@ class ScriptedModel:
             finally:
                 self.in_flight -= 1
             without_image = isinstance(body["messages"][-1]["content"], str)
-            texts = ["yes"] if without_image else self.script(body)
+            texts = self.text_script(body) if without_image else self.script(body)
             made = completion(texts, top=body.get("top_logprobs") or 0, logprobs=self.logprobs)
             return JSONResponse(made, headers={"X-MPA-Checkpoint": version})
 

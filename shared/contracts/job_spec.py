@@ -55,6 +55,12 @@ class IdentifierSpec(Contract):
     cross_check: bool = Field(
         False, description="ask the teacher in a second question whether its answer is right; needs the task's `check`"
     )
+    refusal_check: bool = Field(
+        True,
+        exclude_if=bool,  # specs of earlier releases have the same digest as before
+        description="ask the teacher, about each pair that would be kept, whether its answer only says that there is "
+        "none; for tasks with the prompt `answerable`",
+    )
 
 
 class DiscrepancySpec(Contract):

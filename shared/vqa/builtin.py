@@ -19,6 +19,11 @@ _CHECK = (
     "{question}\nSomebody answered: {answer}\nLook at the image again. Is that answer right? Answer with yes or no, "
     "and nothing else."
 )
+_ANSWERABLE = (
+    "Somebody was asked this about an image: {question}\nThey replied: {answer}\nDoes that reply give an answer, be it "
+    "right or wrong? Say no only if it declines, for example because something is unknown or cannot be seen. Answer "
+    "with yes or no, and nothing else."
+)
 _EXAMPLE = "{example}"
 _LINE = "Write the question alone, on one line, ending in a question mark."
 _LINE_JSON = 'Write one JSON object and nothing else: {"question": "<your question>"}'
@@ -54,6 +59,7 @@ def _profile(
             ask_and_answer_json=f"{both}{_EXAMPLE} {_LAYOUT_JSON}",
             explain=_EXPLAIN,
             check=_CHECK,
+            answerable=_ANSWERABLE,
         ),
         max_answer_tokens=max_answer_tokens,
         description=description,

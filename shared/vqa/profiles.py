@@ -28,7 +28,8 @@ class Prompts:
     The ``ask…`` prompts may have the placeholder ``{example}``, which becomes " Ask something like: …" or nothing. The
     ``_json`` prompts are used if the server can enforce a JSON schema; if they are empty, the plain ones are used.
     ``explain`` asks for one sentence on why ``{answer}`` is the answer to ``{question}``, and ``check`` asks whether it
-    is, yes or no; if one is empty, the task has no such question.
+    is, yes or no. ``answerable`` asks, without the image, whether ``{answer}`` answers ``{question}`` at all: an answer
+    "no" makes it a refusal. If one is empty, the task has no such question.
     """
 
     ask: str
@@ -38,6 +39,7 @@ class Prompts:
     ask_and_answer_json: str = ""
     explain: str = ""
     check: str = ""
+    answerable: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class TaskProfile:
     def check_prompt(self, question: str, answer: str) -> str:
         """Asks whether ``answer`` is right; "" if the task has no such question."""
         return _filled(self.prompts.check, question, answer)
+
+    def answerable_prompt(self, question: str, answer: str) -> str:
+        """Asks whether ``answer`` is an answer at all; "" if the task has no such question."""
+        return _filled(self.prompts.answerable, question, answer)
 
     def parse_question(self, text: str) -> str | None:
         """The question the teacher wrote, None if there is none."""

@@ -36,6 +36,7 @@ class _Prompts(_Strict):
     ask_and_answer_json: Text | Literal[""] = ""
     explain: _OfPair | Literal[""] = ""
     check: _OfPair | Literal[""] = ""
+    answerable: _OfPair | Literal[""] = ""
 
 
 class _Agreement(_Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from services.parity.mining.hearing import RAISED, hear, mean_logprob
 from services.parity.mining.pairs import NONE, Answered, Judged, StudentAnswer, Tokens
 from shared.client import image_question
 from shared.concurrency import run_all
-from shared.contracts import IdentifierSpec, Verdict
+from shared.contracts import ChatMessage, ChatRequest, IdentifierSpec, Verdict
 from shared.vqa.answers import match
-from shared.vqa.reading.replies import Ending, first_reply
+from shared.vqa.reading.replies import SHOWN, Ending, first_reply
 from shared.vqa.tasks import TaskProfile
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Identifier:
         share = vote_share([self._agrees(vote, pair, profile) for vote in votes.answers])
         verdict, reason = self._verdict(pair, student, share, len(votes.answers), profile)
         spent = pair.spent + votes.spent
+        if verdict is Verdict.DISPARITY and self._spec.refusal_check:
+            refusal, cost = await self._check_refusal(pair, picture, profile)
+            spent += cost
+            if refusal:
+                verdict, reason = Verdict.REFUSED, refusal
         if verdict is Verdict.DISPARITY and self._spec.cross_check:
             doubt, cost = await self._cross_check(pair, picture, profile)
             spent += cost
@@ -95,6 +103,30 @@ class Identifier:
             return ""
         least = self._spec.min_confidence
         return f"The teacher gives its own answer {math.exp(pair.logprob):.0%}, less than {least:.0%}."
+
+    async def _check_refusal(self, pair: Answered, picture: Picture, profile: TaskProfile) -> tuple[str, Tokens]:
+        """Asks the teacher, without the image, if its answer declines. Returns "" if it does not, otherwise the reason.
+
+        A refusal wins all votes and every student is wrong about it, whatever its words: no list can hold them all.
+        Only a clear "no" counts, so that a teacher that cannot answer this loses no pairs.
+        """
+        prompt = profile.answerable_prompt(pair.question, pair.answer)
+        if not prompt:
+            return "", NONE
+        request = ChatRequest(
+            model=self._teacher.client.model,
+            messages=[ChatMessage(role="user", content=prompt)],
+            max_tokens=profile.max_answer_tokens,
+            temperature=0.0,
+        )
+        try:
+            heard = await hear(self._teacher, request, picture.rank)
+        except RequestRefused as refusal:
+            log.debug("A pair is kept without a check for a refusal: %s", refusal.detail)
+            return "", NONE
+        declines = re.match(r"\W*no\b", heard.first.text.lower()) is not None
+        shown = repr(pair.answer[:SHOWN])
+        return (f"Asked whether {shown} is an answer at all, the teacher says no." if declines else ""), heard.spent
 
     async def _cross_check(self, pair: Answered, picture: Picture, profile: TaskProfile) -> tuple[str, Tokens]:
         """Asks the teacher in a separate question if its answer is right. Returns "" if it is, otherwise the reason."""
