@@ -54,7 +54,7 @@ class ImageFiles:
         if image.startswith(WEB_SCHEMES):
             return self._fetch(image)
         inside = split_reference(image)
-        if inside is not None and not Path(image).exists():
+        if inside is not None:
             return self._in_table(*inside)
         if image.startswith(f"{self._store.url}/"):
             return self._artifact(image[len(self._store.url) + 1 :])
@@ -71,11 +71,14 @@ class ImageFiles:
                 cell = self._tables.cell(file, row, item, lambda: open_local(path))
         except (Unavailable, UnreadableImage):
             raise
-        except (MPAError, OSError, LookupError, TypeError, ValueError) as error:  # pyarrow's are among them
+        except Exception as error:  # damaged tables raise anything
             raise UnreadableImage(f"Row {row} of {file} cannot be read: {error}.") from error
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if data is None and isinstance(cell, dict) and cell.get("path"):
-            return self.read(posixpath.join(posixpath.dirname(file), str(cell["path"])))
+            beside = posixpath.join(posixpath.dirname(file), str(cell["path"]))
+            if split_reference(beside) is not None:
+                raise UnreadableImage(f"Row {row} of {file} names a row of a table instead of an image.")
+            return self.read(beside)
         if data is None:
             raise UnreadableImage(f"Row {row} of {file} holds no image.")
         if len(data) > self._max_bytes:

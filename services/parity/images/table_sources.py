@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.parity.images.leaving_out import LeftOutCount
+from shared.errors import MPAError
 from shared.images.tables import TABLE_SUFFIXES, open_local, references
 from shared.store import Store
 
@@ -39,7 +40,9 @@ def _inside(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]], l
                 left_out.add("table without a column of images as bytes", name)
             else:
                 yield from found
-    except (OSError, ValueError) as error:  # pyarrow's errors are among them
+    except MPAError:  # an outage of the store says nothing about the table
+        raise
+    except Exception as error:  # damaged tables raise anything
         left_out.add(f"table that cannot be read ({type(error).__name__})", name)
 
 

@@ -117,23 +117,25 @@ def test_tables_in_the_store_are_read_in_place(root: Path, url: str) -> None:
 def test_rows_that_hold_no_bytes_name_a_file_beside_the_table_or_nothing(root: Path) -> None:
     (root / "a.png").write_bytes(png(1))
     (root.parent / "out.png").write_bytes(png(2))
-    cells = [
-        {"bytes": None, "path": "a.png"},
-        {"bytes": None, "path": "../out.png"},
-        {"bytes": None, "path": None},
-        None,
-    ]
+    paths = ["a.png", "../out.png", None, "t.parquet#3"]
+    cells = [*({"bytes": None, "path": path} for path in paths), None]
     pq.write_table(pa.table({"image": pa.array(cells, IMAGE)}), root / "t.parquet")
+    (root / "broken.parquet").write_bytes(b"PAR1")
+    bad = {
+        "t.parquet#1": "outside the allowed",
+        "t.parquet#2": "holds no image",
+        "t.parquet#3": "instead of an image",
+        "t.parquet#4": "holds no image",
+        "t.parquet#9": "cannot be read",
+        "broken.parquet#0": "cannot be read",
+        "none.parquet#0": "cannot be read",
+        f"{'n' * 5000}.parquet#0": "cannot be read",
+    }
     with ImageFiles(Store((root / "s").as_uri()), roots=[root], max_bytes=10**6, allow_urls=False) as files:
         assert files.read(f"{root}/t.parquet#0") == png(1)
-        for row, words in (
-            (1, "outside the allowed"),
-            (2, "holds no image"),
-            (3, "holds no image"),
-            (9, "cannot be read"),
-        ):
+        for name, words in bad.items():
             with pytest.raises(UnreadableImage, match=words):
-                files.read(f"{root}/t.parquet#{row}")
+                files.read(f"{root}/{name}")
 
 
 def test_lists_in_hugging_faces_layout_name_paths(root: Path) -> None:
