@@ -61,16 +61,16 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         rf"(?:the (?:\w+ ){{1,6}}?|it |this |that )(?:is not|isn't|are not|aren't|was not) (?:\w+ly )?(?:{_SHOWN}|possible){_END}",
         rf"not (?:\w+ly )?{_SHOWN}(?:$|[.,;:(]| (?:in|on|from|here|enough|at|by|what|which|who|if|whether))",
         r"too (?:blurry|small|dark|blurred|far away|unclear) to ",
-        rf"there (?:is|are|was|were)(?: no|n't| not)(?: any| a| an| enough| sufficient)? (?:[\w-]+ ){{0,6}}?"
+        rf"there(?:'s| is| are| was| were)(?: no|n't| not)(?: any| a| an| enough| sufficient)? (?:[\w-]+ ){{0,6}}?"
         rf"(?:(?:in|on|within) (?:the|this) (?:\w+ )?{_PICTURE}|visible|shown|legible|readable|enough information|information"
         rf"|discernible)",
-        rf"there (?:is|are)(?: no|n't| not)(?: any| enough)? (?:visible |readable |legible |clear )?{_TEXT}"
+        rf"there(?:'s| is| are)(?: no|n't| not)(?: any| enough)? (?:visible |readable |legible |clear )?{_TEXT}"
         rf"(?:$|[.,]| (?:in|on|to|visible|that))",
         rf"(?:no|no visible|no legible|no readable|no clear|no discernible|no specific|no enough|nothing) ?(?:{_TEXT})?"
         rf"(?: is| are)?(?: clearly)? (?:visible|shown|legible|readable|discernible|in (?:the|this) {_PICTURE})",
         r"no (?:visible |legible |readable |clear )?(?:text|writing|information)$",
         rf"no (?:[\w-]+ ){{1,3}}(?:is |are )?(?:visible|in (?:the|this) {_PICTURE}|can be (?:seen|read))",
-        rf"(?:the|this) (?:provided |given )?(?:{_PICTURE}|question|text|caption|context|information) (?:does not|doesn't|do not"
+        rf"(?:the|this) (?:provided |given )?(?:{_PICTURE}|question|text|caption|context|information)(?: provided)? (?:does not|doesn't|do not"
         r"|did not|has no|contains no|shows no|provides no|gives no|lacks|is too (?:blurry|small|dark|low|blurred|unclear)|is "
         r"not clear|isn't clear|is unclear|can ?not be|can't be|cannot|is unanswerable|is not answerable)",
         r"(?:insufficient|not enough|inadequate|lack of) (?:information|context|data|details?|evidence|resolution)",
@@ -78,7 +78,13 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         r"as an? (?:ai|artificial|language model|large language|text-based|virtual|assistant)",
         rf"please (?:provide|upload|share|send|give)(?: me)?(?: with)?(?: the| a| an| more| another)?(?: \w+)? ?"
         rf"(?:{_PICTURE}|context|information|details)",
-        r"i'?m sorry$|i am sorry$",
+        r"i'?m sorry$|i am sorry$|i have no (?:idea|information|way)|i (?:was|were) (?:unable|not able) to |unanswerable question",
+        r"(?:[\w-]+ ){1,3}(?:is |are )?not (?:\w+ly )?(?:visible|legible|readable|discernible|decipherable)(?:$|[.,;(]| in | here)",
+        r"(?:answer|information|data|text|number|name|date|brand) (?:is |are )?not (?:found|available|provided|given|shown|specified|mentioned|stated|included|in (?:the|this) )",
+        r"no (?:relevant|sufficient|such|specific|explicit|further) (?:text|information|data|answer|details?)(?:$|[.,;]| (?:in|is|was|on) )",
+        r"none of the (?:text|words|letters|numbers|writing|details) (?:is|are|can) ",
+        rf"not available in (?:the|this) {_PICTURE}|that information is not |it (?:doesn't|does not) say$",
+        r"i(?:'m| am) (?:just |only )?an? (?:ai|artificial|language model|large language|text-based|virtual)",
         r"without (?:more|additional|further|seeing)",
     ),
     "de": (
@@ -201,7 +207,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     "ko": (
         r".{0,40}?(?:수 없|수가 없|모르겠|불가능|불가|보이지 않|않습니다|알기 어렵|판단하기 어렵)",
-        r"(?:알 수 없음|불명|불분명|미상|모름|모릅니다|없음\(|해당 없음|답변 불가|정보(?:가)? (?:부족|없)|텍스트(?:가)? 없|글자(?:가)? 없|명확하지 않|확실하지 않)",
+        r"(?:알 수 없음|불명|불분명|미상|모름|모릅니다|없음\(|해당 없음|답변 불가|(?:해당 )?정보(?:가)? (?:부족|없)|텍스트(?:가)? 없|글자(?:가)? 없|명확하지 않|확실하지 않)",
         r"(?:이 )?(?:이미지|사진|그림|차트|그래프|영상|질문)(?:에|에는|에서|에서는|는|은|가)? .{0,30}?(?:없|않|못)",
     ),
     "vi": (
