@@ -223,6 +223,12 @@ class GateSpec(Contract):
     min_gain: float = Field(
         0.0, ge=0, le=1, description="least growth of agreement over all tasks; equal agreement is never enough"
     )
+    min_questions: int | None = Field(
+        None,
+        ge=1,
+        description="from this many held-out questions on, a gain is enough even if its 95 % interval contains 0; "
+        "null: the interval must lie above 0",
+    )
     tolerance: float = Field(0.02, ge=0, le=1, description="agreement that a single task may lose")
     promote: bool = Field(True, description="False: train and evaluate, but never touch the running student")
 

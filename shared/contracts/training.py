@@ -34,6 +34,11 @@ class TaskScore(Contract):
         None, description="share that the version before answers as the teacher does"
     )
     agreement_after: float | None = Field(None, description="share that the candidate answers as the teacher does")
+    gain_interval: tuple[float, float] | None = Field(
+        None,
+        description="exact 95 % interval of the gain in agreement, from the questions whose agreement changed; null in "
+        "the scores of earlier releases",
+    )
     benchmark_questions: int = Field(0, description="questions of the benchmark")
     accuracy_before: float | None = Field(None, description="score of the version before, by the task's metric")
     accuracy_after: float | None = Field(None, description="score of the candidate, by the task's metric")

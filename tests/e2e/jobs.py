@@ -25,7 +25,7 @@ def small_job(pile: Path, **changes: Any) -> dict[str, Any]:
         "annotator": {"questions_per_image": 2},
         "identifier": {"votes": 3, "threshold": 0.66},
         "train": {"max_steps": 12, "batch_size": 16, "learning_rate": 5e-4, "save_every_steps": 4},
-        "gate": {"held_out_fraction": 0.25, "tolerance": 1.0},
+        "gate": {"held_out_fraction": 0.25, "tolerance": 1.0, "min_questions": 1},
         "shard_size": 8,
         "seed": 5,
     }

@@ -29,7 +29,7 @@ async def test_a_job_ends_with_a_better_checkpoint_serving(
     async with StudentClient(system.endpoints["student"], model="student") as student:
         before = (await student.checkpoints()).active
     async with ParityClient(system.endpoints["parity"]) as client:
-        gate = {"held_out_fraction": 0.25, "tolerance": 1.0, "min_gain": 0.0}
+        gate = {"held_out_fraction": 0.25, "tolerance": 1.0, "min_gain": 0.0, "min_questions": 1}
         train = {"max_steps": 60, "batch_size": 24, "learning_rate": 1e-3, "save_every_steps": 30}
         job = await client.submit(small_job(pile, gate=gate, train=train, benchmark=str(labelled / "benchmark.jsonl")))
         assert job.state in (JobState.QUEUED, JobState.COLLECTING)

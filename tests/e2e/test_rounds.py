@@ -69,7 +69,7 @@ async def test_the_second_round_asks_the_first_ones_candidate(
         pile,
         images={"kind": "manifest", "path": str(near_copies)},
         train={"max_steps": 40, "batch_size": 24, "learning_rate": 1e-3, "save_every_steps": 40},
-        gate={"held_out_fraction": 0.25, "tolerance": 1.0, "promote": False},
+        gate={"held_out_fraction": 0.25, "tolerance": 1.0, "promote": False, "min_questions": 1},
         rounds={"max": 2, "min_gain": 0.0, "min_disparity": 0.0, "steer": True},
     )
     async with StudentClient(system.endpoints["student"], model="student") as student:

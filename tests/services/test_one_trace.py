@@ -161,7 +161,7 @@ def spec(folder: Path) -> dict[str, Any]:
         "tasks": ["colour"],
         "annotator": {"questions_per_image": 1},
         "identifier": {"votes": 2, "threshold": 1.0},
-        "gate": {"held_out_fraction": 0.3},
+        "gate": {"held_out_fraction": 0.3, "min_questions": 1},
         "train": {"max_steps": 30, "batch_size": 8, "learning_rate": 3e-3},
         "benchmark": str(folder / "labelled.jsonl"),
         "shard_size": 8,

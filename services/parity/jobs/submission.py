@@ -143,7 +143,9 @@ def _digest(spec: JobSpec) -> str:
     preset = LossSpec(preset=loss.preset)
     unset = {name: None for name in PRESET_FIELDS if getattr(loss, name) == getattr(preset, name)}
     train = spec.train.model_copy(update={"loss": loss.model_copy(update=unset)})
-    given = spec.model_copy(update={"train": train}).model_dump_json(warnings=False)
+    # As if fields did not exist that earlier releases did not have, unless they are given.
+    new = {"gate": {"min_questions"}} if spec.gate.min_questions is None else None
+    given = spec.model_copy(update={"train": train}).model_dump_json(warnings=False, exclude=new)
     return hashlib.sha256(given.encode()).hexdigest()
 
 

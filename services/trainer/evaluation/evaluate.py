@@ -21,6 +21,7 @@ from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel
 from shared.vlm.sampling import Sampling
 from shared.vqa.answers import match
+from shared.vqa.intervals import gain_interval
 from shared.vqa.metrics import metric_for
 
 Load = Callable[[], LoadedModel]
@@ -36,9 +37,13 @@ class Scores:
     def add(self, task: str, value: float) -> None:
         self.by_task.setdefault(task, []).append(value)
 
+    def values(self, task: str | None = None) -> list[float]:
+        """Of one task, or of all, task by task."""
+        return [value for name, values in self.by_task.items() if task in (None, name) for value in values]
+
     def mean(self, task: str | None = None) -> float | None:
         """Over the questions of one task, or over all; None where there are none."""
-        chosen = [v for t, values in self.by_task.items() if task in (None, t) for v in values]
+        chosen = self.values(task)
         return sum(chosen) / len(chosen) if chosen else None
 
     def count(self, task: str | None = None) -> int:
@@ -118,11 +123,21 @@ def _score(agreement: Sequence[Scores], accuracy: Sequence[Scores], teacher: Sco
         questions=agreement[0].count(task),
         agreement_before=agreement[0].mean(task),
         agreement_after=agreement[1].mean(task),
+        gain_interval=_interval(agreement[0].values(task), agreement[1].values(task)),
         benchmark_questions=accuracy[0].count(task),
         accuracy_before=accuracy[0].mean(task),
         accuracy_after=accuracy[1].mean(task),
         accuracy_teacher=teacher.mean(task),
     )
+
+
+def _interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float] | None:
+    """Of the gain in agreement, from what each question said before and after; None without questions."""
+    if not before:
+        return None
+    pairs = list(zip(before, after, strict=True))
+    gained, lost = sum(b < a for b, a in pairs), sum(b > a for b, a in pairs)
+    return gain_interval(gained, lost, len(pairs))
 
 
 def _smoke(asker: Asker, loaded: LoadedModel, question: Question) -> SmokeAnswer:

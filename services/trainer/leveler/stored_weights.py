@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.checkpoints import read_tensor_table
+from shared.checkpoints.stored_names import find_places
 from shared.checkpoints.weights import weight_files
 from shared.errors import BadCheckpoint
-from shared.vlm.stored_names import find_places
 
 Read = Callable[[], Tensor]
 

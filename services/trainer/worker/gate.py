@@ -19,7 +19,7 @@ class GateDecision:
 
 def decide(evaluation: Evaluation, spec: GateSpec) -> GateDecision:
     """Promote iff held-out agreement with the teacher grew, by at least ``min_gain``, and no task lost more than
-    ``tolerance``.
+    ``tolerance``. Where the interval of the gain contains 0, there must be ``min_questions`` of them.
     """
     overall = evaluation.overall
     before, after = overall.agreement_before, overall.agreement_after
@@ -32,10 +32,20 @@ def decide(evaluation: Evaluation, spec: GateSpec) -> GateDecision:
     measured = (
         f"agreement with the teacher on {overall.questions} held-out questions went from {before:.1%} to {after:.1%}"
     )
+    interval = overall.gain_interval
+    if interval is not None:
+        measured += f" (95 % interval of the gain: {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points)"
     if gain <= _ROUNDING:
         return GateDecision(False, f"Not better than the active version: {measured}.")
     if gain < spec.min_gain - _ROUNDING:
         return GateDecision(False, f"The gain is below gate.min_gain ({spec.min_gain:.1%}): {measured}.")
+    enough = spec.min_questions is not None and overall.questions >= spec.min_questions
+    if interval is not None and interval[0] <= 0 and not enough:
+        return GateDecision(
+            False,
+            f"Too few held-out questions to tell the gain from chance: {measured}. Submit more images or a larger "
+            "gate.held_out_fraction, or set gate.min_questions to promote on fewer.",
+        )
     worse = _losses(evaluation, spec.tolerance)
     if worse:
         listed = ", ".join(f"{task} ({before:.1%} to {after:.1%})" for task, before, after in worse)

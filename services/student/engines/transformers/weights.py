@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from services.student.engines.checkpoint import STORED, check_finite, essence, read_chunks
+from shared.checkpoints.stored_names import StoredNames, find_places
 from shared.checkpoints.weights import read_tensor_table
 from shared.errors import BadCheckpoint
-from shared.vlm.stored_names import StoredNames, find_places
 
 
 def check_fits(model: Any, serving: Path, folder: Path) -> None:

@@ -38,7 +38,7 @@ async def test_a_set_becomes_a_checkpoint_that_the_real_student_serves(
     serves = StudentSettings(data_dir=tmp_path, store=small_set.url, student_model=str(tiny_student))
     async with serving(build_app(serves)) as url, StudentClient(url, model="student") as served:
         urls = {"teacher_url": "http://127.0.0.1:1", "student_url": served.base_url}
-        await job.submit(job_spec(TRAIN, benchmark=str(labels)))
+        await job.submit(job_spec(TRAIN, gate=GateSpec(min_questions=1), benchmark=str(labels)))
         job.settings = job.settings.model_copy(update=urls)
         status = await job.run()
         question = image_question("student", to_data_url(image.read_bytes()), QUESTION, temperature=0.0, max_tokens=8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.worker.gate import decide
 from shared.contracts import Evaluation, GateSpec, TaskScore
+from shared.vqa.intervals import gain_interval
 
 share = st.floats(0, 1)
 scores = st.builds(
@@ -80,3 +82,21 @@ def test_the_task_that_lost_is_named_with_its_numbers() -> None:
 def test_a_loss_of_exactly_the_tolerance_is_allowed() -> None:
     tasks = {"chart": score(0.4, 0.8), "know": score(0.90, 0.88)}
     assert decide(Evaluation(overall=score(0.6, 0.8), tasks=tasks), GateSpec(tolerance=0.02)).promote
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "questions", "promoted"),
+    [(1, 0, 1, False), (4, 0, 4, False), (5, 0, 100, False), (6, 0, 6, True), (7, 3, 50, False), (40, 10, 100, True)],
+)
+def test_a_gain_that_chance_explains_keeps_the_old_version(
+    gained: int, lost: int, questions: int, promoted: bool
+) -> None:
+    after = 0.3 + (gained - lost) / questions * 0.5
+    overall = score(0.3, after, questions).model_copy(update={"gain_interval": gain_interval(gained, lost, questions)})
+    evaluation = Evaluation(overall=overall, tasks={})
+    decision = decide(evaluation, GateSpec())
+    assert decision.promote is promoted
+    assert "95 % interval of the gain" in decision.reason
+    assert ("Too few held-out questions" in decision.reason) is not promoted
+    assert decide(evaluation, GateSpec(min_questions=questions)).promote
+    assert decide(evaluation, GateSpec(min_questions=questions + 1)).promote is promoted

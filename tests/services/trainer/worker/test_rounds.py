@@ -209,7 +209,9 @@ async def test_two_rounds_with_real_gradients(
 ) -> None:
     """The second round trains the first one's candidate on pairs of both, and measures on the first one's held-out."""
     train = TrainSpec(batch_size=8, max_steps=40, learning_rate=3e-3, save_every_steps=50)
-    spec = job_spec(train, gate=GateSpec(promote=False)).model_copy(update={"rounds": RoundsSpec(max=2, min_gain=0)})
+    spec = job_spec(train, gate=GateSpec(promote=False, min_questions=1)).model_copy(
+        update={"rounds": RoundsSpec(max=2, min_gain=0)}
+    )
     await job.submit(spec)
     make_set(store, "j1", tmp_path / "images")
     status = await job.run()
