@@ -19,7 +19,6 @@ from shared.contracts import (
     ActivateRequest,
     AttentionRequest,
     AttentionResponse,
-    ChatRequest,
     ChatResponse,
     CheckpointList,
     ModelInfo,
@@ -31,6 +30,7 @@ from shared.contracts import (
 from shared.http import create_app
 from shared.images import ImageLimits
 from shared.serving.answers import build_response, stream_events
+from shared.serving.chat_request import AskedChatDep
 from shared.settings import StudentSettings
 from shared.sse import MEDIA_TYPE
 from shared.vlm.attention_route import answer_attention
@@ -63,8 +63,9 @@ def build_app(settings: StudentSettings) -> FastAPI:
     limit = settings.student_request_timeout.total_seconds()
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: ChatRequest, request: Request, router: RouterDep) -> Response | ChatResponse:
+    async def chat(asked: AskedChatDep, request: Request, router: RouterDep) -> Response | ChatResponse:
         """OpenAI chat completions with images."""
+        body = asked.request
         samplings = read_samplings(body, settings)
         version = wanted_version(body.model)
         answering = router if version is None else router.engine_for(version)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 
 from fastapi import FastAPI, Request, Response
-from pydantic import ValidationError
 
 from services.teacher.components import engine_metrics, lifespan, readiness
 from services.teacher.engine import TeacherEngine
@@ -19,9 +18,10 @@ from shared.contracts import (
     ModelList,
 )
 from shared.errors import Forbidden, NotFound
-from shared.http import create_app, invalid_fields
+from shared.http import create_app
 from shared.http.disconnects import unless_gone
 from shared.images import ImageLimits
+from shared.serving.chat_request import AskedChatDep
 from shared.settings import TeacherSettings
 
 
@@ -37,10 +37,9 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
     )
 
     @app.post("/v1/chat/completions", tags=["chat"])
-    async def chat(request: Request) -> Response:
+    async def chat(given: AskedChatDep, request: Request) -> Response:
         """Answer a chat that may hold images, as data URLs or, where the settings allow that, as web addresses."""
-        body = await request.body()
-        asked = parse_chat(body)
+        asked, body = given.request, given.body
         if asked.model != settings.teacher_name:
             raise NotFound(f"There is no model {asked.model!r} here: ask {settings.teacher_name!r}.")
         messages, _ = await request.app.state.images.read_aside(asked.messages)
@@ -65,14 +64,6 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
         return ModelList(data=[ModelInfo(id=settings.teacher_name)])
 
     return app
-
-
-def parse_chat(body: bytes) -> ChatRequest:
-    """Raises InvalidInput naming the fields that are wrong."""
-    try:
-        return ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
 
 
 def _with_messages(asked: ChatRequest, body: bytes, messages: Sequence[ChatMessage]) -> tuple[ChatRequest, bytes]:

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from shared.compatibility import RELEASE, SCHEMA
 from shared.contracts import Alive, Health
 from shared.errors import MPAError
-from shared.http.errors import OPENAI_PATHS, add_error_handlers, add_outage_handlers, openai_response, problem_response
+from shared.http.errors import add_error_handlers, add_outage_handlers, openai_response, problem_response, speaks_openai
 from shared.http.gate import Gate
 from shared.settings import HttpSettings
 from shared.telemetry.metrics import make_registry
@@ -38,8 +38,9 @@ def create_app(
     """A service's app with everything that all four services share; the caller adds the routes.
 
     ``ready`` tells whether the service can do real work now. ``openai_errors`` uses OpenAI's error format on the chat
-    routes. ``outages`` maps an exception type to the name of what is unavailable when a route raises it: the answer is
-    a 503. ``more_metrics`` adds to the service's own metrics in ``/metrics``, in Prometheus' text format.
+    routes, and for paths under ``/v1`` that the service does not have. ``outages`` maps an exception type to the name
+    of what is unavailable when a route raises it: the answer is a 503. ``more_metrics`` adds to the service's own
+    metrics in ``/metrics``, in Prometheus' text format.
     """
     traces = open_traces(service, settings)
     app = FastAPI(title=f"MPA {service}", version="1", lifespan=_traced(lifespan, traces))
@@ -47,7 +48,7 @@ def create_app(
     app.state.metrics_registry = registry
 
     def respond(request: Request, error: MPAError) -> JSONResponse:
-        as_openai = openai_errors and request.url.path.startswith(OPENAI_PATHS)
+        as_openai = openai_errors and speaks_openai(request.scope)
         return openai_response(error) if as_openai else problem_response(error)
 
     add_error_handlers(app, respond)

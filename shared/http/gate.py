@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import MPAError, TooLarge, Unauthorized
-from shared.http.errors import OPENAI_PATHS, openai_response, problem_response
+from shared.http.errors import openai_response, problem_response, speaks_openai
 from shared.settings import HttpSettings
 from shared.telemetry import log_fields
 from shared.telemetry.tracing import HEADER, Traces
@@ -81,7 +81,7 @@ class Gate:
         try:
             error = self._refusal(scope["path"], headers)
             if error is not None:
-                as_openai = self._openai_errors and scope["path"].startswith(OPENAI_PATHS)
+                as_openai = self._openai_errors and speaks_openai(scope)
                 response = openai_response(error) if as_openai else problem_response(error)
                 await response(scope, receive, send_marked)
             else:

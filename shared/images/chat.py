@@ -59,7 +59,8 @@ class ChatImages:
         total = len(_images(messages))
         if total > self._max_images:
             raise InvalidInput(
-                f"The request has {total} images; at most {self._max_images} are read ({self._setting})."
+                f"The request has {total} images; at most {self._max_images} are read ({self._setting}).",
+                param="messages",
             )
         images: list[Image.Image] = []
         read = []
@@ -88,7 +89,7 @@ class ChatImages:
                 )
             return self._checked(self._web.fetch(url))
         except (UnreadableImage, InvalidInput) as error:
-            found = InvalidInput(f"{place}: {error.detail}")
+            found = InvalidInput(f"{place}: {error.detail}", param="messages")
             if isinstance(error, ImageTimeout):
                 found.slug = error.slug
             raise found from error

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from shared.errors import InvalidInput
 from shared.images.errors import UnreadableImage
@@ -18,6 +19,7 @@ from shared.settings import ImageSettings
 
 _MAIN_FIRST = ("MPO", "JPEG", "HEIF")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 262, 339, 2
 """Tags of a TIFF. Pillow inverts what counts from white with 8 bits only."""
 
@@ -153,13 +155,18 @@ def to_data_url(data: bytes) -> str:
 
 
 def from_data_url(url: str) -> bytes:
-    """The bytes of a base64 data URL; raises InvalidInput with what is wrong."""
-    head, comma, body = url.partition(",")
-    if not head.startswith("data:") or not comma:
+    """The bytes of a base64 data URL; raises InvalidInput with what is wrong.
+
+    As tools write base64: with line breaks or without padding, in the alphabet for URLs, or percent-encoded.
+    """
+    head, comma, body = url.strip().partition(",")
+    scheme, *parameters = [word.strip().lower() for word in head.replace(":", ";", 1).split(";")]
+    if scheme != "data" or not comma:
         raise InvalidInput(f"The image URL {url[:40]!r}… is not a data URL: send data:image/png;base64,…")
-    if not head.endswith(";base64"):
+    if "base64" not in parameters:
         raise InvalidInput(f"The image's data URL starts with {head[:60]!r}: only ;base64 data URLs are read.")
+    plain = "".join((unquote(body) if "%" in body else body).split()).translate(_STANDARD_ALPHABET).rstrip("=")
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInput(f"The image's data URL is not valid base64: {error}.") from error

@@ -39,21 +39,26 @@ def read_samplings(
     ``plain_text_only`` is the refusal of another ``response_format``. Raises InvalidInput.
     """
     if request.response_format is not None and request.response_format.get("type") != "text":
-        raise InvalidInput(f"response_format: {plain_text_only}")
+        raise InvalidInput(f"response_format: {plain_text_only}", param="response_format")
     if request.top_logprobs and not request.logprobs:
-        raise InvalidInput("top_logprobs needs logprobs: true.")
+        raise InvalidInput("top_logprobs needs logprobs: true.", param="top_logprobs")
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     return [
         Sampling(
             max_tokens=request.max_completion_tokens or request.max_tokens or default_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
-            seed=None if request.seed is None else request.seed + choice,
+            seed=None if request.seed is None else _wrap(request.seed + choice),
             stop=stop,
             top_logprobs=request.top_logprobs or 0,
         )
         for choice in range(request.n)
     ]
+
+
+def _wrap(seed: int) -> int:
+    """``seed`` in 64 bits, which is what vLLM takes."""
+    return (seed + 2**63) % 2**64 - 2**63
 
 
 def build_response(request: ChatRequest, answers: Sequence[Generated], version: str = "") -> ChatResponse:

@@ -29,8 +29,10 @@ def read_samplings(request: ChatRequest, settings: StudentSettings) -> list[Samp
         raise NotFound(f"The model {request.model!r} does not exist here: use {settings.student_name!r}.")
     wanted = request.max_completion_tokens or request.max_tokens
     if wanted is not None and wanted > settings.student_max_tokens:
+        name = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
         raise InvalidInput(
-            f"max_tokens is {wanted}; at most {settings.student_max_tokens} are generated (MPA_STUDENT_MAX_TOKENS)."
+            f"{name} is {wanted}; at most {settings.student_max_tokens} are generated (MPA_STUDENT_MAX_TOKENS).",
+            param=name,
         )
     return answers.read_samplings(
         request,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from shared.literal import escapes_of
 from shared.vlm.loading import load_processor
+from tests.openai_rows import ALL_ROWS, Row, check_routes, check_rows
 from tests.polling import wait_until
 from tests.services.teacher.small import Service, chat
 
@@ -34,6 +35,15 @@ def test_an_image_is_answered_with_logprobs(service: Service) -> None:
     tokens = reply["choices"][0]["logprobs"]["content"]
     assert tokens and all(t["logprob"] == pytest.approx(t["top_logprobs"][0]["logprob"]) for t in tokens)
     assert reply["usage"]["prompt_tokens"] > 10
+
+
+@pytest.mark.parametrize("rows", ALL_ROWS)
+def test_openais_dialect(service: Service, rows: Sequence[Row]) -> None:
+    check_rows(service.url, "teacher", rows)
+
+
+def test_paths_and_methods_that_openai_has_and_we_do_not(service: Service) -> None:
+    check_routes(service.url)
 
 
 def test_samples_differ_by_choice_and_repeat_by_seed(service: Service) -> None:

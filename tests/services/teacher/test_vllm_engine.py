@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from shared.client import ChatClient, image_question
 from shared.literal import escapes_of
 from shared.vlm.loading import load_processor
+from tests.openai_rows import ALL_ROWS, Row, check_routes, check_rows
 from tests.polling import wait_until
 from tests.processes import command_line, descendants, group_members
 from tests.services.teacher.small import RED_PIXELS, Service, chat, gone
@@ -100,6 +101,15 @@ def test_special_tokens_in_a_text_are_text(service: Service, text: str) -> None:
 def test_vllms_own_refusal_reaches_the_user(service: Service) -> None:
     response = service.post(chat("long " * 3000), timeout=120)
     assert response.status_code == 400 and "1024" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("rows", ALL_ROWS)
+def test_openais_dialect(service: Service, rows: Sequence[Row]) -> None:
+    check_rows(service.url, "teacher", rows)
+
+
+def test_paths_and_methods_that_openai_has_and_we_do_not(service: Service) -> None:
+    check_routes(service.url)
 
 
 def test_the_openai_client(service: Service) -> None:

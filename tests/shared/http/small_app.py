@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated, Literal
 
 import httpx
 from fastapi import FastAPI
+from pydantic import Field
 
 from shared.contracts import Contract, Health
 from shared.errors import Busy, NotFound
@@ -14,8 +16,20 @@ from shared.http import create_app
 from shared.settings import HttpSettings
 
 
+class Cat(Contract):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(Contract):
+    kind: Literal["dog"]
+    name: str
+
+
 class Body(Contract):
     count: int
+    names: str | list[str] = ""
+    pets: list[Annotated[Cat | Dog, Field(discriminator="kind")]] = Field(default_factory=list)
 
 
 @asynccontextmanager
@@ -39,6 +53,10 @@ def make_app(settings: HttpSettings | None = None, *, ready: bool = True, openai
 
     @app.post("/v1/echo")
     async def echo(body: Body) -> Body:
+        return body
+
+    @app.put("/v1/echo")
+    async def put(body: Body) -> Body:
         return body
 
     @app.get("/v1/models")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Callable
+from random import Random
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -224,6 +227,24 @@ def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
 @given(st.binary(min_size=1, max_size=500))
 def test_data_urls_round_trip(data: bytes) -> None:
     assert from_data_url(to_data_url(data)) == data
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda data: "data:image/png;base64," + base64.encodebytes(data).decode(),
+        lambda data: "data:image/png;base64, " + base64.b64encode(data).decode().replace("A", "A\r\n\t "),
+        lambda data: "data:image/png;base64," + base64.b64encode(data).decode().rstrip("="),
+        lambda data: "data:image/png;base64," + base64.urlsafe_b64encode(data).decode(),
+        lambda data: "data:image/png;base64," + quote(base64.b64encode(data).decode(), safe=""),
+        lambda data: "data:image/png;charset=utf-8;name=a.png;BASE64," + base64.b64encode(data).decode(),
+        lambda data: " DATA:;base64," + base64.b64encode(data).decode() + "\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_base64_as_tools_write_it(write: Callable[[bytes], str], size: int) -> None:
+    data = Random(size).randbytes(size)
+    assert from_data_url(write(data)) == data
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse, Response
 from PIL import Image
 
+from services.student.app import build_app
 from shared.checkpoints import CheckpointRegistry
 from shared.settings import StudentSettings
 from shared.store import Store
+from tests.openai_rows import ALL_ROWS, Row, check_routes, check_rows
 from tests.polling import async_wait_until
 from tests.quick_server import ServerThread
 from tests.services.student.small_replica import Running, png, publish, running
@@ -54,6 +56,24 @@ def web() -> Iterator[str]:
     server = ServerThread(app)
     yield server.url
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[str]:
+    """The address of a student that serves until the module's end."""
+    settings = StudentSettings(data_dir=tmp_path_factory.mktemp("student"), student_model=str(base), redis_url="")
+    server = ServerThread(build_app(settings))
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.parametrize("rows", ALL_ROWS)
+def test_openais_dialect(student: str, rows: Sequence[Row]) -> None:
+    check_rows(student, "student", rows)
+
+
+def test_paths_and_methods_that_openai_has_and_we_do_not(student: str) -> None:
+    check_routes(student)
 
 
 def data_url(data: bytes) -> str:
@@ -97,11 +117,10 @@ async def test_a_model_name_may_ask_for_one_version(
         assert (await client.chat.completions.create(**body(model="student@job-b"))).system_fingerprint == "job-b"
 
 
-async def test_unknown_parameters_are_refused_as_openai_does(replica: Running) -> None:
-    error = await refused(replica, body(frequency_penalty=1.0))
-    assert (error["type"], error["param"], error["code"]) == (
-        "invalid_request_error", "frequency_penalty", "unknown_parameter",
-    )  # fmt: skip
+async def test_parameters_that_are_not_honoured_are_refused_as_openai_does(replica: Running) -> None:
+    for fields, code in (({"frequency_penalty": 1.0}, "unsupported_value"), ({"tempratur": 1}, "unknown_parameter")):
+        error = await refused(replica, body(**fields))
+        assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", next(iter(fields)), code)
     assert (await refused(replica, body(max_tokens=0)))["param"] == "max_tokens"
     assert (await refused(replica, {**body(), "messages": []}))["param"] == "messages"
 

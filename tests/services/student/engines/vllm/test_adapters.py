@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from shared.errors import BadCheckpoint, Unavailable, UpstreamError
 from shared.settings import StudentSettings
 from shared.vlm.loading import load_model
 from shared.vlm.prompting import question_prompt
+from tests.openai_rows import ALL_ROWS, Row, check_routes, check_rows
 from tests.polling import async_wait_until
 from tests.processes import find_descendant
 from tests.scoring import score_answers
@@ -80,6 +81,15 @@ async def test_an_adapter_answers_as_the_merged_weights(replica: Running, engine
         assert answered.version == "first" and answer.text == wanted.text
         assert [t.id for t in answer.tokens] == [t.id for t in wanted.tokens]
         assert [t.logprob for t in answer.tokens] == pytest.approx([t.logprob for t in wanted.tokens], abs=1e-4)
+
+
+@pytest.mark.parametrize("rows", ALL_ROWS)
+async def test_openais_dialect(replica: Running, rows: Sequence[Row]) -> None:
+    await asyncio.to_thread(check_rows, replica.client.base_url, "student", rows)
+
+
+async def test_paths_and_methods_that_openai_has_and_we_do_not(replica: Running) -> None:
+    await asyncio.to_thread(check_routes, replica.client.base_url)
 
 
 async def test_metrics_say_how_long_requests_wait_in_vllm(replica: Running, engine: VllmEngine, world: World) -> None:
