@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from shared.checkpoints import CheckpointRegistry
+from shared.errors import BadCheckpoint
+from shared.store import Store
 from shared.vlm.loading import load_model
 from tests.tiny_models import build_tiny_idefics3
 
@@ -56,3 +60,36 @@ def test_a_processor_is_shared_between_checkpoints_with_the_same_files(folder: P
     other = load_model(changed, like=first)
     assert other.processor is not first.processor
     assert other.processor.chat_template != first.processor.chat_template
+
+
+OWN_CODE = """
+from transformers import Idefics3Config, Idefics3ForConditionalGeneration
+
+class OwnConfig(Idefics3Config):
+    model_type = "own_idefics3"
+
+class OwnModel(Idefics3ForConditionalGeneration):
+    config_class = OwnConfig
+"""
+OWN_CLASSES = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForImageTextToText": "modeling_own.OwnModel"}
+
+
+def test_a_registered_base_with_code_of_its_own_loads_only_where_code_is_trusted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    own = shutil.copytree(folder, tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    config |= {"model_type": "own_idefics3", "architectures": ["OwnModel"], "auto_map": OWN_CLASSES}
+    (own / "config.json").write_text(json.dumps(config))
+    (own / "modeling_own.py").write_text(OWN_CODE)
+    registry = CheckpointRegistry(Store((tmp_path / "store").as_uri()), "student")
+    registered = registry.local(registry.register_base(own))
+    with pytest.raises(BadCheckpoint, match="MPA_TRUST_REMOTE_CODE"):
+        load_model(registered)
+    loaded = load_model(registered, trust_remote_code=True)
+    assert type(loaded.model).__name__ == "OwnModel"
+    plain = load_model(folder)
+    pairs = zip(loaded.model.parameters(), plain.model.parameters(), strict=True)
+    same = [torch.equal(one, other) for one, other in pairs]
+    assert same and all(same)
