@@ -186,7 +186,7 @@ def test_every_route_is_documented_and_every_documented_route_exists() -> None:
     for file in (*ROOT.glob("services/*/app.py"), *ROOT.glob("services/*/api/*.py"), *ROOT.glob("shared/http/*.py")):
         code = file.read_text(encoding="utf-8")
         prefix = match[1] if (match := re.search(r'APIRouter\(.*?prefix="([^"]*)"', code, re.DOTALL)) else ""
-        for verb, path in re.findall(r'@(?:app|router)\.(get|post|put|patch|delete)\("([^"]*)"', code):
+        for verb, path in re.findall(r'@(?:app|router)\.(get|post|put|patch|delete)\(\s*"([^"]*)"', code):
             routes.add((verb.upper(), _without_names(prefix + path)))
     for page in PAGES:
         named = {(verb, _without_names(path)) for verb, path in _ROUTE.findall("\n".join(code_of(page)))}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from services.parity.components import Components, lifespan, ready
@@ -25,7 +25,7 @@ from shared.contracts import (
     UploadReceipt,
     Verdict,
 )
-from shared.http import create_app
+from shared.http import create_app, errors, sse
 from shared.settings import ParitySettings
 from shared.sse import MEDIA_TYPE, write_comment, write_event
 from shared.state import REDIS_OUTAGES
@@ -48,16 +48,43 @@ def _components(request: Request) -> Components:
 
 
 ComponentsOf = Annotated[Components, Depends(_components)]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+JobId = Annotated[str, Path(description="id of the job")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="longest page")]
+Cursor = Annotated[str | None, Query(description="next_cursor of the page before; left out: the first page")]
+_EVENT = 'id: 7\nevent: status\ndata: {"version": 7, "status": {"id": "job-1", "state": "collecting"}}\n\n'
+_ETAG = {"ETag": {"description": "version of the status", "schema": {"type": "string"}}}
+_FILES = {
+    "type": "object",
+    "title": "Upload",
+    "required": ["files"],
+    "properties": {
+        "files": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
+            "description": "images, or zip files of images",
+        }
+    },
+}
 
 
 def _add_job_routes(app: FastAPI) -> None:
-    @app.post("/v1/jobs", status_code=202, tags=["jobs"])
+    @app.post(
+        "/v1/jobs",
+        status_code=202,
+        tags=["jobs"],
+        responses={
+            202: {"headers": {"Location": {"description": "path of the job", "schema": {"type": "string"}}}},
+            **errors(403, 404, 409, 502),
+        },
+    )
     async def submit(
         spec: JobSpec,
         response: Response,
         components: ComponentsOf,
-        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+        idempotency_key: Annotated[
+            str | None, Header(max_length=255, description="the same key means the same job")
+        ] = None,
     ) -> JobStatus:
         """Accept a job. The same ``Idempotency-Key`` with the same body returns the same job."""
         job_id, _ = await components.submitter.submit(spec, idempotency_key)
@@ -66,17 +93,25 @@ def _add_job_routes(app: FastAPI) -> None:
         return await components.status(job_id)
 
     @app.get("/v1/jobs", tags=["jobs"])
-    async def list_jobs(components: ComponentsOf, cursor: str | None = None, limit: Limit = 50) -> JobList:
+    async def list_jobs(components: ComponentsOf, cursor: Cursor = None, limit: Limit = 50) -> JobList:
         """All jobs, newest first."""
         jobs, next_cursor = await components.jobs.page(cursor, limit)
         return JobList(jobs=jobs, next_cursor=next_cursor)
 
-    @app.get("/v1/jobs/{job_id}", tags=["jobs"], response_model=JobStatus)
+    @app.get(
+        "/v1/jobs/{job_id}",
+        tags=["jobs"],
+        response_model=JobStatus,
+        responses={
+            200: {"headers": _ETAG},
+            304: {"description": "The status is the one that is known.", "headers": _ETAG},
+        },
+    )
     async def get_job(
-        job_id: str,
+        job_id: JobId,
         components: ComponentsOf,
         wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for a change")] = 0.0,
-        if_none_match: Annotated[str | None, Header()] = None,
+        if_none_match: Annotated[str | None, Header(description="ETag of the status that is known")] = None,
     ) -> Response:
         """The status. With ``wait`` and ``If-None-Match`` it is sent when the version changes; 304 if it does not."""
         known = components.version_in(if_none_match)
@@ -89,33 +124,38 @@ def _add_job_routes(app: FastAPI) -> None:
             return Response(status_code=304, headers=headers)
         return Response(status.model_dump_json(), headers=headers, media_type="application/json")
 
-    @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"])
-    async def cancel(job_id: str, components: ComponentsOf) -> JobStatus:
+    @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"], responses=errors(409))
+    async def cancel(job_id: JobId, components: ComponentsOf) -> JobStatus:
         """Stop a job. What it has collected stays."""
         await components.cancel(job_id)
         return await components.status(job_id)
 
-    @app.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"])
-    async def retry(job_id: str, components: ComponentsOf) -> JobStatus:
+    @app.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"], responses=errors(409))
+    async def retry(job_id: JobId, components: ComponentsOf) -> JobStatus:
         """Restart a failed or cancelled job. Its finished shards are kept."""
         await components.retry(job_id)
         return await components.status(job_id)
 
-    @app.get("/v1/jobs/{job_id}/events", tags=["jobs"])
-    async def events(job_id: str, components: ComponentsOf) -> StreamingResponse:
+    @app.get(
+        "/v1/jobs/{job_id}/events",
+        tags=["jobs"],
+        response_class=StreamingResponse,
+        responses={200: {"content": sse("events of type status, whose data is a JobEvent", _EVENT)}},
+    )
+    async def events(job_id: JobId, components: ComponentsOf) -> StreamingResponse:
         """Server-sent events: the status now and at every change, until the job is final."""
         first = await components.status(job_id)
         return StreamingResponse(_sse(components.changes(first)), media_type=MEDIA_TYPE)
 
 
 def _add_result_routes(app: FastAPI) -> None:
-    @app.get("/v1/jobs/{job_id}/pairs", tags=["results"])
+    @app.get("/v1/jobs/{job_id}/pairs", tags=["results"], responses=errors(409))
     async def pairs(
-        job_id: str,
+        job_id: JobId,
         components: ComponentsOf,
-        verdict: Annotated[list[Verdict] | None, Query()] = None,
-        task: str | None = None,
-        cursor: str | None = None,
+        verdict: Annotated[list[Verdict] | None, Query(description="only pairs with one of these")] = None,
+        task: Annotated[str | None, Query(description="only pairs of this task")] = None,
+        cursor: Cursor = None,
         limit: Limit = 100,
     ) -> PairPage:
         """The pairs of the finished shards, in manifest order."""
@@ -123,15 +163,20 @@ def _add_result_routes(app: FastAPI) -> None:
         query: dict[str, Any] = {"verdicts": verdict or [], "task": task, "cursor": cursor, "limit": limit}
         return await asyncio.to_thread(read_pairs, components.store, job_id, **query)
 
-    @app.get("/v1/jobs/{job_id}/report", tags=["results"])
-    async def report(job_id: str, components: ComponentsOf) -> JobReport:
+    @app.get("/v1/jobs/{job_id}/report", tags=["results"], responses=errors(409))
+    async def report(job_id: JobId, components: ComponentsOf) -> JobReport:
         """The final status (the current one while the job runs) and what is needed to reproduce the run."""
         await components.status(job_id)
         return await make_report(components.jobs, components.store, job_id)
 
 
 def _add_input_routes(app: FastAPI) -> None:
-    @app.post("/v1/uploads", status_code=201, tags=["inputs"])
+    @app.post(
+        "/v1/uploads",
+        status_code=201,
+        tags=["inputs"],
+        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILES}}}},
+    )
     async def upload(request: Request, components: ComponentsOf) -> UploadReceipt:
         """Send a zip or images as multipart field ``files``; name the upload in a job's ``images``."""
         return await receive_upload(request, components.store, components.upload_limits)

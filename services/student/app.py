@@ -27,10 +27,10 @@ from shared.contracts import (
     ScoreResponse,
     SwapResult,
 )
-from shared.http import create_app
+from shared.http import OPENAI_TAG, create_app, errors
 from shared.images import ImageLimits
 from shared.serving.answers import build_response, stream_events
-from shared.serving.chat_request import AskedChatDep
+from shared.serving.chat_request import CHAT_BODY, CHAT_RESPONSES, AskedChatDep
 from shared.settings import StudentSettings
 from shared.sse import MEDIA_TYPE
 from shared.vlm.attention_route import answer_attention
@@ -62,8 +62,14 @@ def build_app(settings: StudentSettings) -> FastAPI:
     )
     limit = settings.student_request_timeout.total_seconds()
 
-    @app.post("/v1/chat/completions", response_model=None)
-    async def chat(asked: AskedChatDep, request: Request, router: RouterDep) -> Response | ChatResponse:
+    @app.post(
+        "/v1/chat/completions",
+        tags=[OPENAI_TAG],
+        response_model=ChatResponse,
+        responses=CHAT_RESPONSES,
+        openapi_extra=CHAT_BODY,
+    )
+    async def chat(asked: AskedChatDep, request: Request, router: RouterDep) -> Response:
         """OpenAI chat completions with images."""
         body = asked.request
         samplings = read_samplings(body, settings)
@@ -82,7 +88,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         headers = {CHECKPOINT_HEADER: answered.version}
         return Response(response.model_dump_json(), media_type="application/json", headers=headers)
 
-    @app.post("/v1/score", response_model=ScoreResponse)
+    @app.post("/v1/score", response_model=ScoreResponse, responses=errors(404, 429, 502, 503))
     async def score(
         body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep, router: RouterDep
     ) -> ScoreResponse:
@@ -93,7 +99,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
 
-    @app.post("/v1/attention")
+    @app.post("/v1/attention", responses=errors(403, 404, 503))
     async def attention(body: AttentionRequest, request: Request, router: RouterDep) -> AttentionResponse:
         """Where the serving checkpoint looks while it gives answers."""
         version = wanted_version(body.model)
@@ -101,7 +107,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         source = None if served is None else (served, request.app.state.registry.local(served))
         return await answer_attention(request.app.state.probe, body, ImageLimits.from_settings(settings), source)
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", tags=[OPENAI_TAG], responses=errors(503))
     async def models(rollout: RolloutDep) -> ModelList:
         """The student with the checkpoint it runs, and all versions that it could run."""
         serving, name = rollout.engine.version, settings.student_name
@@ -111,17 +117,17 @@ def build_app(settings: StudentSettings) -> FastAPI:
         ]
         return ModelList(data=[ModelInfo(id=name, checkpoint=serving, active=True), *versions])
 
-    @app.get("/v1/checkpoints")
+    @app.get("/v1/checkpoints", responses=errors(409, 503))
     async def checkpoints(rollout: RolloutDep) -> CheckpointList:
         """All versions in the registry."""
         return await rollout.checkpoints()
 
-    @app.put("/v1/checkpoints/active")
+    @app.put("/v1/checkpoints/active", responses=errors(404, 409, 503))
     async def activate(body: ActivateRequest, rollout: RolloutDep) -> SwapResult:
         """Swap to another version. Answers when that version serves."""
         return await rollout.activate(body.version, body.by, body.deadline_seconds)
 
-    @app.post("/v1/checkpoints/rollback")
+    @app.post("/v1/checkpoints/rollback", responses=errors(404, 409, 422, 503))
     async def rollback(rollout: RolloutDep) -> SwapResult:
         """Swap back to the version that was active before."""
         return await rollout.rollback("api")

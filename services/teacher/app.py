@@ -14,14 +14,15 @@ from shared.contracts import (
     AttentionResponse,
     ChatMessage,
     ChatRequest,
+    ChatResponse,
     ModelInfo,
     ModelList,
 )
 from shared.errors import Forbidden, NotFound
-from shared.http import create_app
+from shared.http import OPENAI_TAG, create_app, errors
 from shared.http.disconnects import unless_gone
 from shared.images import ImageLimits
-from shared.serving.chat_request import AskedChatDep
+from shared.serving.chat_request import CHAT_BODY, CHAT_RESPONSES, AskedChatDep
 from shared.settings import TeacherSettings
 
 
@@ -36,7 +37,13 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
         more_metrics=engine_metrics,
     )
 
-    @app.post("/v1/chat/completions", tags=["chat"])
+    @app.post(
+        "/v1/chat/completions",
+        tags=[OPENAI_TAG],
+        response_model=ChatResponse,
+        responses=CHAT_RESPONSES,
+        openapi_extra=CHAT_BODY,
+    )
     async def chat(given: AskedChatDep, request: Request) -> Response:
         """Answer a chat that may hold images, as data URLs or, where the settings allow that, as web addresses."""
         asked, body = given.request, given.body
@@ -48,7 +55,7 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
         running: TeacherEngine = app.state.engine
         return await unless_gone(request, running.answer(asked, body))
 
-    @app.post("/v1/attention", tags=["probe"])
+    @app.post("/v1/attention", tags=["probe"], responses=errors(403, 404, 503))
     async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
         """Where the teacher looks while it gives answers, measured on a transformers copy of it."""
         probe = request.app.state.probe
@@ -58,7 +65,7 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
 
         return await answer_attention(probe, body, ImageLimits.from_settings(settings))
 
-    @app.get("/v1/models", tags=["chat"])
+    @app.get("/v1/models", tags=[OPENAI_TAG])
     async def models() -> ModelList:
         """The one model."""
         return ModelList(data=[ModelInfo(id=settings.teacher_name)])

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Request
 from redis.exceptions import RedisError
 
 from services.trainer.trainings import Trainings
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import CheckpointCard, CheckpointList, Health, TrainingInfo, TrainingList
-from shared.http import create_app
+from shared.http import create_app, errors
 from shared.settings import TrainerSettings
 from shared.state import REDIS_OUTAGES, JobStore
 from shared.store import Store
@@ -44,18 +44,21 @@ def _add_routes(app: FastAPI) -> None:
         return await trainings.recent()
 
     @app.get("/v1/trainings/{job_id}", tags=["trainings"])
-    async def get_training(job_id: str, trainings: Annotated[Trainings, Depends(_trainings)]) -> TrainingInfo:
+    async def get_training(
+        job_id: Annotated[str, Path(description="id of the job")], trainings: Annotated[Trainings, Depends(_trainings)]
+    ) -> TrainingInfo:
         """State, progress and losses of one job's training."""
         return await trainings.get(job_id)
 
-    @app.get("/v1/checkpoints", tags=["checkpoints"])
+    @app.get("/v1/checkpoints", tags=["checkpoints"], responses=errors(409))
     async def list_checkpoints(registry: Annotated[CheckpointRegistry, Depends(_registry)]) -> CheckpointList:
         """All versions of the student, oldest first."""
         return await asyncio.to_thread(registry.list)
 
-    @app.get("/v1/checkpoints/{version}", tags=["checkpoints"])
+    @app.get("/v1/checkpoints/{version}", tags=["checkpoints"], responses=errors(409, 422))
     async def get_checkpoint(
-        version: str, registry: Annotated[CheckpointRegistry, Depends(_registry)]
+        version: Annotated[str, Path(description="version of the checkpoint")],
+        registry: Annotated[CheckpointRegistry, Depends(_registry)],
     ) -> CheckpointCard:
         """The card of one version: its base, job, set and evaluation."""
         return await asyncio.to_thread(registry.card, version)

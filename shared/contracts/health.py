@@ -14,29 +14,29 @@ from shared.contracts.base import Contract
 class Health(Contract):
     """``/readyz``: ready says whether real work would be served now; ``reason`` says why not."""
 
-    service: str
-    ready: bool
-    reason: str = ""
-    details: dict[str, Any] = Field(default_factory=dict)
+    service: str = Field(description="name of the service")
+    ready: bool = Field(description="whether real work would be done now")
+    reason: str = Field("", description="why it is not ready; empty if it is")
+    details: dict[str, Any] = Field(default_factory=dict, description="what else is worth knowing, by name")
 
 
 class Alive(Contract):
     """``/healthz``: the process answers. ``release`` of MPA is empty from a release that did not report it."""
 
-    service: str
-    status: str = "alive"
-    release: str = ""
-    schema_version: int = 1
+    service: str = Field(description="name of the service")
+    status: str = Field("alive", description="always alive")
+    release: str = Field("", description="release of MPA that runs; empty from a release that did not report it")
+    schema_version: int = Field(1, description="lowest schema that records of this release need")
 
 
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
     model_config = ConfigDict(extra="allow")
-    type: str
-    title: str
-    status: int
-    detail: str
+    type: str = Field(description="urn:mpa:problem:<name>, a stable name of the problem")
+    title: str = Field(description="the kind of problem, in words")
+    status: int = Field(description="HTTP status of the response")
+    detail: str = Field(description="what is wrong with which input, and what to do about it")
 
 
 class WorkerInfo(Contract):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from shared.contracts.base import NAME_PATTERN, Contract, Stored
 from shared.contracts.sources import ImageSource, LeftOut
@@ -233,11 +233,21 @@ class GateSpec(Contract):
     promote: bool = Field(True, description="False: train and evaluate, but never touch the running student")
 
 
+def _as_list(source: Any) -> Any:
+    return [source] if isinstance(source, dict) else source
+
+
 class JobSpec(Contract):
     """What a team submits to ``POST /v1/jobs``."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"images": {"kind": "folder", "path": "/data/shop-floor"}, "tasks": ["chart"]}]}
+    )
+
     name: str = Field("", max_length=200, description="for people: shown in lists, no meaning to the service")
-    images: list[ImageSource] = Field(min_length=1, description="one source or a list of them")
+    images: Annotated[
+        list[ImageSource], BeforeValidator(_as_list, json_schema_input_type=list[ImageSource] | ImageSource)
+    ] = Field(min_length=1, description="one source or a list of them")
     tasks: list[str] = Field(
         min_length=1, description="names of task profiles, asked of every image whose source names none"
     )
@@ -257,13 +267,6 @@ class JobSpec(Contract):
     )
     shard_size: int = Field(64, ge=1, le=10_000, description="images in a shard, the unit that a worker mines at once")
     seed: int = Field(0, ge=0, description="of sampling, of the held-out split and of the order of training")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_source_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("images"), dict):
-            return {**data, "images": [data["images"]]}
-        return data
 
 
 class StoredSpec(Stored):

@@ -17,9 +17,9 @@ from shared.contracts.training import Evaluation, TrainingProgress
 class TokenCount(Contract):
     """Teacher tokens. ``saved``: estimate of what ``verify: all`` would have spent in addition."""
 
-    prompt: int = 0
-    completion: int = 0
-    saved: int = 0
+    prompt: int = Field(0, description="tokens of prompts")
+    completion: int = Field(0, description="tokens of answers")
+    saved: int = Field(0, description="estimate of what verify: all would have spent in addition")
 
     @property
     def spent(self) -> int:
@@ -27,16 +27,16 @@ class TokenCount(Contract):
 
 
 class StageCount(Contract):
-    done: int = 0
-    total: int = 0
+    done: int = Field(0, description="finished so far")
+    total: int = Field(0, description="how many there are in all")
 
 
 class Distribution(Contract):
     """Distribution of a discrepancy over the kept pairs that have it. ``tenths`` counts pairs by tenths of [0, 1]."""
 
-    count: int
-    mean: float
-    tenths: list[int]
+    count: int = Field(description="pairs that have the value")
+    mean: float = Field(description="mean over these pairs")
+    tenths: list[int] = Field(description="number of pairs in each tenth of [0, 1]")
 
 
 WarningCode = Literal[
@@ -62,8 +62,8 @@ class JobWarning(Contract):
 class TaskShare(Contract):
     """A student's result on a task. ``checked``: questions with verdict student_right or disparity."""
 
-    checked: int = 0
-    disparity: int = 0
+    checked: int = Field(0, description="questions with the verdict student_right or disparity")
+    disparity: int = Field(0, description="questions with the verdict disparity")
 
 
 class RoundReport(Stored):
@@ -75,21 +75,21 @@ class RoundReport(Stored):
     best earlier candidate.
     """
 
-    round: int = Field(ge=1)
+    round: int = Field(ge=1, description="number of the round, from 1")
     student: str = Field(description="version that this round asked and trained further")
-    pairs: int
-    verdicts: dict[Verdict, int]
+    pairs: int = Field(description="pairs of this round")
+    verdicts: dict[Verdict, int] = Field(description="number of pairs by verdict")
     disparity_rate: float | None = Field(None, description="share of disparity pairs among the checked ones")
-    tasks: dict[str, TaskShare] = Field(default_factory=dict)
+    tasks: dict[str, TaskShare] = Field(default_factory=dict, description="results by name of the task")
     failed_questions: dict[str, list[str]] = Field(
         default_factory=dict, description="by task, questions that the student failed: examples for the next round"
     )
     candidate: str | None = Field(None, description="version that the round made; null if it stopped earlier")
-    evaluation: Evaluation | None = None
-    evaluation_new: Evaluation | None = None
-    gain: float | None = None
+    evaluation: Evaluation | None = Field(None, description="scores on the held-out pairs of round 1")
+    evaluation_new: Evaluation | None = Field(None, description="scores on the round's own held-out pairs")
+    gain: float | None = Field(None, description="growth of the agreement over the best earlier candidate")
     good: bool = Field(False, description="whether the candidate passes the gate and is better than the earlier ones")
-    goes_on: bool = False
+    goes_on: bool = Field(False, description="whether another round follows")
     reason: str = Field("", description="why another round follows, or why not, in words")
 
 
@@ -98,38 +98,40 @@ class JobStatus(Contract):
     tokens are those of all rounds.
     """
 
-    id: str
-    name: str
-    state: JobState
-    outcome: Outcome | None = None
+    id: str = Field(description="id of the job")
+    name: str = Field(description="name that the submitter gave it")
+    state: JobState = Field(description="where the job is")
+    outcome: Outcome | None = Field(None, description="how a succeeded job ended")
     reason: str | None = Field(None, description="why the outcome or the state is what it is, in words")
-    created_at: datetime
-    updated_at: datetime
-    finished_at: datetime | None = None
-    student: str
-    tasks: list[str]
-    images: StageCount
+    created_at: datetime = Field(description="when the job was accepted")
+    updated_at: datetime = Field(description="when it last changed")
+    finished_at: datetime | None = Field(None, description="when it became final")
+    student: str = Field(description="name of the student")
+    tasks: list[str] = Field(description="names of the task profiles")
+    images: StageCount = Field(description="images of the current round that are done")
     left_out: list[LeftOut] = Field(
         default_factory=list, description="files of the sources that are not images of the job, by reason"
     )
     image_notes: dict[str, int] = Field(
         default_factory=dict, description="images of which only a part is read, by what that part is"
     )
-    shards: StageCount
-    pairs: int = 0
-    verdicts: dict[Verdict, int] = Field(default_factory=dict)
-    rate_images_per_second: float | None = None
-    eta_seconds: float | None = None
+    shards: StageCount = Field(description="shards of the current round that are done")
+    pairs: int = Field(0, description="pairs of all rounds")
+    verdicts: dict[Verdict, int] = Field(
+        default_factory=dict, description="number of pairs by verdict, over all rounds"
+    )
+    rate_images_per_second: float | None = Field(None, description="images done a second, lately")
+    eta_seconds: float | None = Field(None, description="seconds until the images of this round are done, at this rate")
     discrepancies: dict[str, Distribution] = Field(
         default_factory=dict, description="confidence, reasoning and attention of the kept pairs, if they are measured"
     )
-    teacher_tokens: TokenCount = TokenCount()
-    training: TrainingProgress | None = None
-    evaluation: Evaluation | None = None
+    teacher_tokens: TokenCount = Field(TokenCount(), description="tokens that the teacher spent, over all rounds")
+    training: TrainingProgress | None = Field(None, description="progress of the training")
+    evaluation: Evaluation | None = Field(None, description="scores of the candidate against the version before")
     checkpoint: str | None = Field(None, description="version that the job made")
-    set_url: str | None = None
-    checkpoint_url: str | None = None
-    last_error: str | None = None
+    set_url: str | None = Field(None, description="where the disparity set is")
+    checkpoint_url: str | None = Field(None, description="where the checkpoint is")
+    last_error: str | None = Field(None, description="the last error, in words")
     waiting_for: str | None = Field(None, description="what the job is waiting for now, e.g. the teacher")
     round: int = Field(1, description="the current round")
     rounds: int = Field(1, description="the most rounds that the job may run")
@@ -141,67 +143,67 @@ class JobStatus(Contract):
 
 
 class JobList(Contract):
-    jobs: list[JobStatus]
-    next_cursor: str | None = None
+    jobs: list[JobStatus] = Field(description="jobs of this page, newest first")
+    next_cursor: str | None = Field(None, description="cursor of the next page; null on the last one")
 
 
 class JobReport(Stored):
     """``jobs/<id>/report.json`` and ``GET /v1/jobs/{id}/report``: the final status, and what reproduces the run."""
 
-    status: JobStatus
-    spec: JobSpec
-    set_digest: str | None = None
+    status: JobStatus = Field(description="status of the job")
+    spec: JobSpec = Field(description="what was submitted")
+    set_digest: str | None = Field(None, description="sha256 of the disparity set")
     seconds: dict[str, float] = Field(default_factory=dict, description="wall time by state")
 
 
 class JobEvent(Contract):
     """One SSE event of ``GET /v1/jobs/{id}/events``."""
 
-    version: int
-    status: JobStatus
+    version: int = Field(description="version of the status")
+    status: JobStatus = Field(description="the status")
 
 
 class Pair(Contract):
     """One row of the disparity set as the API shows it. Answers that the funnel did not reach are null."""
 
-    pair_id: str
-    image: str
-    task: str
-    split: Split
-    verdict: Verdict
-    reason: str = ""
-    question: str | None = None
-    teacher_answer: str | None = None
-    student_answer: str | None = None
-    vote_share: float | None = None
-    votes: list[str] = Field(default_factory=list)
+    pair_id: str = Field(description="id of the pair in its job")
+    image: str = Field(description="path or URL of the image")
+    task: str = Field(description="name of the task")
+    split: Split = Field(description="whether the image is trained on or held out")
+    verdict: Verdict = Field(description="how the pair ended")
+    reason: str = Field("", description="why, in words")
+    question: str | None = Field(None, description="the teacher's question")
+    teacher_answer: str | None = Field(None, description="the teacher's answer")
+    student_answer: str | None = Field(None, description="the student's answer")
+    vote_share: float | None = Field(None, description="share of the teacher's votes that match its answer, 0-1")
+    votes: list[str] = Field(default_factory=list, description="the teacher's further answers")
     teacher_logprob: float | None = Field(None, description="mean token log-probability of the teacher's answer, nats")
     student_logprob: float | None = Field(
         None, description="mean token log-probability of the student's own answer, nats"
     )
-    student_version: str | None = None
-    rationale: str | None = None
-    confidence_gap: float | None = None
-    reasoning_gap: float | None = None
-    attention_gap: float | None = None
+    student_version: str | None = Field(None, description="checkpoint that gave the student's answer")
+    rationale: str | None = Field(None, description="the teacher's reason for its answer, in a sentence")
+    confidence_gap: float | None = Field(None, description="discrepancy of confidence, 0-1")
+    reasoning_gap: float | None = Field(None, description="discrepancy of reasoning, 0-1")
+    attention_gap: float | None = Field(None, description="discrepancy of attention, 0-1")
     image_note: str | None = Field(
         None, description="what was left out of the file's picture, such as the further pages of a TIFF"
     )
 
 
 class PairPage(Contract):
-    pairs: list[Pair]
-    next_cursor: str | None = None
+    pairs: list[Pair] = Field(description="pairs of this page, in manifest order")
+    next_cursor: str | None = Field(None, description="cursor of the next page; null on the last one")
 
 
 class TaskInfo(Contract):
     """A task profile that jobs may name."""
 
-    name: str
-    metric: str
+    name: str = Field(description="name of the task profile")
+    metric: str = Field(description="how a benchmark of this task is scored")
     answer_prompt: str = Field("", description="how its questions are put; {question} stands for the question")
     max_answer_tokens: int = Field(0, description="longest answer, in tokens; 0 from an older release")
 
 
 class TaskList(Contract):
-    tasks: list[TaskInfo]
+    tasks: list[TaskInfo] = Field(description="task profiles, by name")

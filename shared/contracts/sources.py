@@ -12,18 +12,20 @@ from shared.contracts.base import NAME_PATTERN, Contract
 class FolderSource(Contract):
     """All image files below a folder of an allowed root, or below a URL inside the artifact store."""
 
-    kind: Literal["folder"] = "folder"
-    path: str = Field(min_length=1)
-    recursive: bool = True
+    kind: Literal["folder"] = Field("folder", description="always folder")
+    path: str = Field(min_length=1, description="folder below an allowed root, or a URL inside the artifact store")
+    recursive: bool = Field(True, description="whether folders inside it are searched too")
     tasks: list[str] | None = Field(None, description="tasks asked about these images; the spec's tasks if absent")
 
 
 class GlobSource(Contract):
     """Image files by a pattern: of paths below an allowed root, or of URLs inside the artifact store."""
 
-    kind: Literal["glob"] = "glob"
-    pattern: str = Field(min_length=1)
-    tasks: list[str] | None = None
+    kind: Literal["glob"] = Field("glob", description="always glob")
+    pattern: str = Field(
+        min_length=1, description="pattern of paths below an allowed root, or of URLs inside the artifact store"
+    )
+    tasks: list[str] | None = Field(None, description="tasks asked about these images; null: the job's tasks")
 
 
 class ManifestSource(Contract):
@@ -32,26 +34,26 @@ class ManifestSource(Contract):
     It lies below an allowed root, or is named by a URL inside the artifact store.
     """
 
-    kind: Literal["manifest"] = "manifest"
-    path: str = Field(min_length=1)
-    tasks: list[str] | None = None
+    kind: Literal["manifest"] = Field("manifest", description="always manifest")
+    path: str = Field(min_length=1, description="path below an allowed root, or a URL inside the artifact store")
+    tasks: list[str] | None = Field(None, description="tasks asked about these images; null: the job's tasks")
 
 
 class UploadSource(Contract):
     """Images uploaded before through ``POST /v1/uploads`` (a zip, or single images)."""
 
-    kind: Literal["upload"] = "upload"
-    upload_id: str = Field(pattern=NAME_PATTERN)
-    tasks: list[str] | None = None
+    kind: Literal["upload"] = Field("upload", description="always upload")
+    upload_id: str = Field(pattern=NAME_PATTERN, description="id from the answer to the upload")
+    tasks: list[str] | None = Field(None, description="tasks asked about these images; null: the job's tasks")
 
 
 class TrafficSource(Contract):
     """What the student's traffic tap has sampled from production requests."""
 
-    kind: Literal["traffic"] = "traffic"
+    kind: Literal["traffic"] = Field("traffic", description="always traffic")
     student: str | None = Field(None, pattern=NAME_PATTERN, description="whose traffic; left out: the job's student's")
     since: AwareDatetime | None = Field(None, description="leave out hours before this one")
-    tasks: list[str] | None = None
+    tasks: list[str] | None = Field(None, description="tasks asked about these images; null: the job's tasks")
 
 
 ImageSource = Annotated[
@@ -68,9 +70,9 @@ class LeftOut(Contract):
 
 
 class UploadReceipt(Contract):
-    upload_id: str
-    images: int
-    bytes: int
+    upload_id: str = Field(description="names the upload in a job's images")
+    images: int = Field(description="images that were stored")
+    bytes: int = Field(description="their size in bytes")
     left_out: list[LeftOut] = Field([], description="files that are not taken, by reason")
 
 

@@ -2,5 +2,6 @@
 
 from shared.http.app import Lifespan, create_app, serve
 from shared.http.errors import invalid_fields
+from shared.http.openapi import OPENAI_TAG, errors, sse
 
-__all__ = ["Lifespan", "create_app", "invalid_fields", "serve"]
+__all__ = ["OPENAI_TAG", "Lifespan", "create_app", "errors", "invalid_fields", "serve", "sse"]

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from shared.compatibility import RELEASE, SCHEMA
@@ -16,6 +16,7 @@ from shared.contracts import Alive, Health
 from shared.errors import MPAError
 from shared.http.errors import add_error_handlers, add_outage_handlers, openai_response, problem_response, speaks_openai
 from shared.http.gate import Gate
+from shared.http.openapi import complete_openapi
 from shared.settings import HttpSettings
 from shared.telemetry.metrics import make_registry
 from shared.telemetry.tracing import Traces, open_traces
@@ -54,6 +55,7 @@ def create_app(
     add_error_handlers(app, respond)
     add_outage_handlers(app, respond, outages or {})
     _add_service_routes(app, service, ready, registry, more_metrics)
+    complete_openapi(app, openai_errors=openai_errors, outages=bool(outages))
     app.add_middleware(
         Gate, settings=settings, registry=registry, service=service, openai_errors=openai_errors, traces=traces
     )
@@ -97,13 +99,13 @@ def _add_service_routes(
         """Show that the process is alive, and its release."""
         return Alive(service=service, release=RELEASE, schema_version=SCHEMA)
 
-    @app.get("/readyz", tags=["health"], response_model=Health)
+    @app.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Health}})
     async def readyz() -> JSONResponse:
         """Whether the service can do real work now."""
         health = await ready(app)
         return JSONResponse(health.model_dump(mode="json"), 200 if health.ready else 503)
 
-    @app.get("/metrics", tags=["health"])
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         more = b"" if more_metrics is None else await more_metrics(app)

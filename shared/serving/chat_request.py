@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput
 from shared.http.errors import invalid_fields
+from shared.http.openapi import JSON, REF, errors, sse
 from shared.serving.messages import Unreadable, kind_of, read_messages
 from shared.serving.neutral import NEUTRAL
 
@@ -26,6 +27,51 @@ class AskedChat:
 
     request: ChatRequest
     body: bytes
+
+
+def _body_schema() -> dict[str, Any]:
+    """`ChatRequest` as it may be sent: any optional field may be null, and neutral parameters may stand beside it."""
+    schema = ChatRequest.model_json_schema(ref_template=REF)
+    for name, field in schema["properties"].items():
+        if name not in schema["required"]:
+            _allow_null(field)
+    for name, neutral in NEUTRAL.items():
+        schema["properties"][name] = {"description": f"Not honoured; accepted: {neutral.words}."}
+    schema["examples"] = [_EXAMPLE]
+    return schema
+
+
+def _allow_null(field: dict[str, Any]) -> None:
+    forms = field.pop("anyOf", None)
+    if forms is None:
+        kept = {key: field.pop(key) for key in list(field) if key not in ("title", "description", "default")}
+        forms = [kept]
+    field["anyOf"] = forms if {"type": "null"} in forms else [*forms, {"type": "null"}]
+
+
+_EXAMPLE = {
+    "model": "student",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+                {"type": "text", "text": "How many bars are red?"},
+            ],
+        }
+    ],
+    "max_tokens": 16,
+    "temperature": 0,
+}
+_CHUNK = '{"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "two"}}]}'
+CHAT_BODY = {"requestBody": {"required": True, "content": {JSON: {"schema": _body_schema()}}}}
+CHAT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with stream: true, its parts.",
+        "content": sse("chunks of the answer, then [DONE]", f"data: {_CHUNK}\n\ndata: [DONE]\n\n"),
+    },
+    **errors(404, 429, 502, 503),
+}
 
 
 async def asked_chat(request: Request) -> AskedChat:

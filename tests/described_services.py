@@ -1,0 +1,47 @@
+"""The four services with an API key, on real parts, as their OpenAPI documents describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from services.parity.app import make_app as parity_app
+from services.student.app import build_app as student_app
+from services.teacher.app import make_app as teacher_app
+from services.trainer.app import make_app as trainer_app
+from shared.settings import ParitySettings, StudentSettings, TeacherSettings, TrainerSettings
+from tests.quick_server import ServerThread
+from tests.tiny_models import build_tiny_idefics3
+
+KEY = "open sesame"
+NAMES = ("parity", "trainer", "student", "teacher")
+_SECRET = SecretStr(KEY)
+
+
+def app_of(name: str, folder: Path, redis_url: str = "redis://127.0.0.1:6379/0") -> FastAPI:
+    """The app of a service with its data in ``folder``; the models are tiny."""
+    if name == "parity":
+        pictures = folder / "pictures"
+        return parity_app(ParitySettings(data_dir=folder, redis_url=redis_url, api_key=_SECRET, image_roots=[pictures]))
+    if name == "trainer":
+        return trainer_app(TrainerSettings(data_dir=folder, redis_url=redis_url, api_key=_SECRET))
+    model = str(folder / "model")
+    if name == "student":
+        return student_app(StudentSettings(data_dir=folder, student_model=model, redis_url="", api_key=_SECRET))
+    return teacher_app(
+        TeacherSettings(data_dir=folder, teacher_model=model, teacher_engine="transformers", api_key=_SECRET)
+    )
+
+
+@contextmanager
+def served(name: str, folder: Path, redis_url: str) -> Iterator[str]:
+    """The address of a service until the block ends."""
+    if name in ("student", "teacher"):
+        build_tiny_idefics3(folder / "model", seed=0)
+    server = ServerThread(app_of(name, folder, redis_url))
+    yield server.url
+    server.stop()
