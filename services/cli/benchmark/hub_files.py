@@ -162,7 +162,7 @@ def _first(value: object) -> object:
 def _question(record: Record, where: str) -> str:
     found = next((record[key] for key in QUESTION if isinstance(record.get(key), str) and record[key].strip()), None)
     if found is None:
-        raise InvalidInput(f"{where}: there is no question in any of the columns {', '.join(QUESTION)}.")
+        raise InvalidInput(f"{where}: the question is missing. Add it in one of the columns {', '.join(QUESTION)}.")
     return str(found)
 
 

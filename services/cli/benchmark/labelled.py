@@ -114,7 +114,7 @@ def _hub(name: str, path: Path, images: Path, split: str | None) -> Iterator[Ben
             number = str(row.record["image_id"])
             image = f"{number}.jpg" if name == "textvqa" else f"COCO_{row.split}2014_{number.zfill(12)}.jpg"
         if image is None:
-            raise InvalidInput(f"{row.where}: there is no image: a column {' or '.join(IMAGE)} is expected.")
+            raise InvalidInput(f"{row.where}: the image is missing. Add a column {' or '.join(IMAGE)}.")
         found = image if isinstance(image, EmbeddedImage) else images / image
         yield BenchmarkItem(row.id, found, row.question, row.answers, row.type, str(row.record.get("task") or ""))
 

@@ -10,7 +10,7 @@ from shared.images.formats import IMAGE_SUFFIXES
 from shared.images.tables import TABLE_SUFFIXES
 
 MOST_REASONS = 20
-"""Reasons that are told apart. The endings of files are not bounded."""
+"""At most this many reasons are counted apart, because files may have any number of extensions."""
 _CLUTTER = frozenset(
     {
         "__macosx",

@@ -40,7 +40,7 @@ def leave_out_unlearnable(data: TrainingSet, loaded: LoadedModel) -> TrainingSet
         first = data.samples[fine.index(False)]
         count = fine.count(False)
         logger.warning(
-            "%d pairs are left out, since their answers are no text for the student; the first is %s: %r",
+            "%d pairs are left out, because the student cannot read their answers as plain text; the first is %s: %r",
             count,
             first.pair_id,
             first.answer,

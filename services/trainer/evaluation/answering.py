@@ -70,7 +70,7 @@ class Asker:
     def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str]:
         """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``.
 
-        An answer that is cut off counts as far as it goes, and reasoning that does not end is no answer ("").
+        An answer that is cut off counts as far as it goes, and unfinished reasoning counts as an empty answer ("").
         """
         answers: list[str] = []
         for start in range(0, len(questions), batch_size):

@@ -124,9 +124,9 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "test.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(InvalidInput, match=r"test\.parquet cannot be read as Parquet"):
         load("chartqa", tmp_path / "test.parquet")
-    with pytest.raises(InvalidInput, match="row 1: there is no question"):
+    with pytest.raises(InvalidInput, match="row 1: the question is missing"):
         load("chartqa", parquet(tmp_path / "a" / "test.parquet", [{"image": IMAGE, "label": ["1"]}]))
-    with pytest.raises(InvalidInput, match="row 1: there is no image"):
+    with pytest.raises(InvalidInput, match="row 1: the image is missing"):
         load("chartqa", parquet(tmp_path / "b" / "test.parquet", [{"query": "q?", "label": ["1"]}]))
     (item,) = load(
         "chartqa",
