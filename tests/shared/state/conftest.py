@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.contracts import FolderSource, JobSpec, StoredSpec
-from shared.state import JobStore
+from shared.state import JobStore, ShardResult
+
+RESULT = ShardResult(images=4, verdicts={"disparity": 3, "student_right": 1}, prompt_tokens=40, train_disparity=2)
 
 
 class Clock:
@@ -42,3 +44,10 @@ def stored(
     spec = JobSpec(images=[FolderSource(path="/pile")], tasks=["chart"], shard_size=shard_size)
     when = datetime.fromtimestamp(created, UTC)
     return StoredSpec(job_id=job_id, created_at=when, spec=spec, images=images, shards=-(-images // shard_size))
+
+
+async def collect_all(jobs: JobStore, job_id: str = "job-1", shards: int = 3) -> None:
+    for shard in range(shards):
+        lease = await jobs.shards.acquire(job_id, shard, "w", 30, 5)
+        assert lease is not None
+        await jobs.shards.complete(lease, RESULT)

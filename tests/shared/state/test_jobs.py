@@ -1,4 +1,4 @@
-"""Job records on a real Redis: creation, states, versions, waiting, cancel, retry, rebuild."""
+"""Job records on a real Redis: creation, states, versions, cancel, retry, rebuild."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.contracts import Evaluation, JobState, Outcome, TaskScore, TrainingProgress, Verdict
+from shared.contracts import JobState, Outcome
 from shared.errors import Conflict, LeaseLost, NotFound
 from shared.state import JobStore, Rebuilt, ShardResult
 from tests.embedded_redis import start_embedded_redis
-from tests.shared.state.conftest import Clock, stored
-
-RESULT = ShardResult(images=4, verdicts={"disparity": 3, "student_right": 1}, prompt_tokens=40, train_disparity=2)
-
-
-async def collect_all(jobs: JobStore, job_id: str = "job-1", shards: int = 3) -> None:
-    for shard in range(shards):
-        lease = await jobs.shards.acquire(job_id, shard, "w", 30, 5)
-        assert lease is not None
-        await jobs.shards.complete(lease, RESULT)
+from tests.shared.state.conftest import RESULT, Clock, collect_all, stored
 
 
 async def test_a_new_job_is_queued_with_nothing_done(jobs: JobStore) -> None:
@@ -37,23 +28,6 @@ async def test_an_unknown_job_is_not_found(jobs: JobStore) -> None:
             await call
     with pytest.raises(NotFound):
         await jobs.shards.acquire("x", 0, "w", 30, 5)
-
-
-async def test_the_first_shard_taken_starts_collecting_and_counts_add_up(jobs: JobStore, clock: Clock) -> None:
-    await jobs.create(stored())
-    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
-    assert lease is not None
-    clock.pass_seconds(2)
-    await jobs.shards.heartbeat(lease, 30, ShardResult(images=2, verdicts={"disparity": 2}))
-    status = await jobs.get("job-1")
-    assert (status.state, status.images.done, status.shards.done) == (JobState.COLLECTING, 2, 0)
-    assert status.rate_images_per_second == 1.0
-    assert status.eta_seconds == 8.0
-    await jobs.shards.complete(lease, RESULT)
-    status = await jobs.get("job-1")
-    assert (status.images.done, status.shards.done, status.pairs) == (4, 1, 4)
-    assert status.verdicts[Verdict.DISPARITY] == 3
-    assert status.teacher_tokens.prompt == 40
 
 
 async def test_doubles_change_no_count(jobs: JobStore) -> None:
@@ -81,75 +55,6 @@ async def test_an_illegal_transition_is_refused(jobs: JobStore) -> None:
     await jobs.create(stored())
     with pytest.raises(Conflict, match="cannot become promoting"):
         await jobs.transition("job-1", JobState.QUEUED, JobState.PROMOTING)
-
-
-async def test_a_training_goes_through_its_states(jobs: JobStore, clock: Clock) -> None:
-    await jobs.create(stored())
-    await collect_all(jobs)
-    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
-    lease = await jobs.trainings.acquire("job-1", "t", 30, 3)
-    assert lease is not None
-    assert await jobs.trainings.acquire("job-1", "other", 30, 3) is None
-    lease = await jobs.trainings.heartbeat(lease, 30, TrainingProgress(step=5, steps=10, loss=1.5, eta_seconds=7.0))
-    status = await jobs.get("job-1")
-    assert status.training is not None
-    assert (status.training.step, status.eta_seconds) == (5, 7.0)
-    evaluation = Evaluation(overall=TaskScore(questions=4, agreement_before=0.5, agreement_after=0.75), tasks={})
-    await jobs.trainings.advance(lease, JobState.EVALUATING, checkpoint="job-job-1")
-    await jobs.trainings.advance(lease, JobState.EVALUATING)
-    await jobs.trainings.advance(lease, JobState.PROMOTING, evaluation=evaluation)
-    await jobs.trainings.finish(lease, Outcome.PROMOTED, "better", checkpoint_url="file:///c")
-    status = await jobs.get("job-1")
-    assert (status.state, status.outcome, status.checkpoint) == (JobState.SUCCEEDED, Outcome.PROMOTED, "job-job-1")
-    assert status.evaluation == evaluation
-    assert status.finished_at is not None
-    with pytest.raises(LeaseLost):
-        await jobs.trainings.heartbeat(lease, 30)
-
-
-async def test_a_resumed_trainer_repeats_steps_without_going_back(jobs: JobStore, clock: Clock) -> None:
-    await jobs.create(stored())
-    await collect_all(jobs)
-    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
-    first = await jobs.trainings.acquire("job-1", "t1", 30, 3)
-    assert first is not None
-    await jobs.trainings.advance(first, JobState.EVALUATING)
-    await jobs.trainings.advance(first, JobState.PROMOTING)
-    clock.pass_seconds(31)
-    second = await jobs.trainings.acquire("job-1", "t2", 30, 3)
-    assert second is not None
-    assert second.attempt == 2
-    with pytest.raises(LeaseLost):
-        await jobs.trainings.finish(first, Outcome.KEPT, "late")
-    await jobs.trainings.advance(second, JobState.EVALUATING)
-    assert (await jobs.get("job-1")).state is JobState.PROMOTING
-    await jobs.trainings.finish(second, Outcome.PROMOTED, "better")
-
-
-async def test_a_training_that_keeps_failing_fails_the_job(jobs: JobStore, clock: Clock) -> None:
-    await jobs.create(stored())
-    await collect_all(jobs)
-    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
-    for attempt in (1, 2):
-        lease = await jobs.trainings.acquire("job-1", "t", 30, 2)
-        assert lease is not None
-        assert await jobs.trainings.fail(lease, "out of memory", 2) is (attempt == 2)
-    status = await jobs.get("job-1")
-    assert (status.state, status.last_error) == (JobState.FAILED, "out of memory")
-
-
-async def test_a_trainer_that_vanishes_too_often_fails_the_job(jobs: JobStore, clock: Clock) -> None:
-    await jobs.create(stored())
-    await collect_all(jobs)
-    await jobs.transition("job-1", JobState.COLLECTING, JobState.TRAINING)
-    for _ in range(2):
-        assert await jobs.trainings.claim_due("job-1", 30, True, 2)
-        assert await jobs.trainings.acquire("job-1", "t", 30, 2) is not None
-        clock.pass_seconds(31)
-    assert not await jobs.trainings.claim_due("job-1", 30, True, 2)
-    status = await jobs.get("job-1")
-    assert status.state is JobState.FAILED
-    assert "stopped answering" in (status.last_error or "")
 
 
 async def test_cancel_takes_the_leases(jobs: JobStore) -> None:
@@ -212,27 +117,6 @@ async def test_the_version_grows_with_every_change_but_not_with_bare_heartbeats(
     assert await jobs.version("job-1") == versions[-1]
 
 
-async def test_a_waiter_is_woken_by_a_change(jobs: JobStore) -> None:
-    await jobs.create(stored())
-    version = await jobs.version("job-1")
-    waiting = asyncio.create_task(jobs.wait_for_change("job-1", version, 30))
-    await asyncio.sleep(0)
-    await jobs.shards.acquire("job-1", 0, "w", 30, 5)
-    async with asyncio.timeout(10):
-        assert await waiting > version
-
-
-async def test_a_waiter_gives_up_and_stops(jobs: JobStore) -> None:
-    await jobs.create(stored())
-    version = await jobs.version("job-1")
-    assert await jobs.wait_for_change("job-1", version, 0.01) == version
-    waiting = asyncio.create_task(jobs.wait_for_change("job-1", version, 600))
-    await asyncio.sleep(0.05)
-    await jobs.feed.stop()
-    async with asyncio.timeout(10):
-        assert await waiting == version
-
-
 async def test_jobs_are_listed_newest_first_in_pages(jobs: JobStore) -> None:
     for number in range(5):
         await jobs.create(stored(f"job-{number}", created=1_800_000_000.0 + number))
@@ -241,19 +125,6 @@ async def test_jobs_are_listed_newest_first_in_pages(jobs: JobStore) -> None:
     third, end = await jobs.page(cursor, limit=2)
     assert [job.id for job in first + second + third] == [f"job-{n}" for n in (4, 3, 2, 1, 0)]
     assert end is None
-
-
-async def test_what_a_job_waits_for_is_told(jobs: JobStore, clock: Clock) -> None:
-    await jobs.create(stored())
-    assert (await jobs.get("job-1")).waiting_for is None
-    clock.pass_seconds(11)
-    assert "parity worker" in ((await jobs.get("job-1")).waiting_for or "")
-    lease = await jobs.shards.acquire("job-1", 0, "w", 30, 5)
-    assert lease is not None
-    await jobs.shards.heartbeat(lease, 30, None, "teacher at http://t: down")
-    assert (await jobs.get("job-1")).waiting_for == "teacher at http://t: down"
-    await jobs.shards.heartbeat(lease, 30, None, None)
-    assert (await jobs.get("job-1")).waiting_for is None
 
 
 async def test_a_lost_job_is_rebuilt_with_its_finished_shards(jobs: JobStore, clock: Clock) -> None:
