@@ -9,11 +9,12 @@ from pathlib import Path
 from services.trainer.run_config import EvaluationResult, TrainResult, save
 from services.trainer.worker.flow import TrainingFlow
 from services.trainer.worker.workspace import Workspace
-from shared.contracts import Evaluation, JobSpec, JobState, JobStatus, StoredSpec, TaskScore
+from shared.contracts import Evaluation, JobSpec, JobState, JobStatus, StoredSpec, TaskScore, TrainSpec
 from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
+from tests.services.trainer.small_set import job_spec
 
 
 def scores(before: float, after: float, chart: float | None = None) -> EvaluationResult:
@@ -51,3 +52,11 @@ class PlayedJob:
 
     async def status(self) -> JobStatus:
         return await self.jobs.get("j1")
+
+
+async def in_training(jobs: JobStore, job_id: str) -> None:
+    """A job that waits for a trainer."""
+    spec = job_spec(TrainSpec())
+    await jobs.create(StoredSpec(job_id=job_id, created_at=datetime.now(UTC), spec=spec, images=8, shards=1))
+    await jobs.transition(job_id, JobState.QUEUED, JobState.COLLECTING)
+    await jobs.transition(job_id, JobState.COLLECTING, JobState.TRAINING)

@@ -33,7 +33,8 @@ async def test_concurrent_updates_are_all_counted(redis: Redis) -> None:
 
 
 async def test_a_change_in_between_starts_the_update_over(redis: Redis) -> None:
-    jobs, seen = JobHash(redis), []
+    jobs = JobHash(redis)
+    seen: list[str | None] = []
 
     async def overtake() -> None:
         await redis.hset(job_key("j"), "count", "10")

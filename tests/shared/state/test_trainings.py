@@ -117,7 +117,7 @@ async def test_only_news_of_a_training_raises_the_version(jobs: JobStore) -> Non
     progress = TrainingProgress(step=1, steps=10, loss=1.5)
     seen = [await jobs.version("job-1")]
     for news in ({"progress": progress}, {"progress": progress}, {}, {"waiting_for": "the student"}, {}):
-        await jobs.trainings.heartbeat(lease, 30, **news)  # type: ignore[arg-type]
+        await jobs.trainings.heartbeat(lease, 30, **news)
         seen.append(await jobs.version("job-1"))
     grown = [after - before for before, after in pairwise(seen)]
     assert grown == [1, 0, 0, 1, 1]

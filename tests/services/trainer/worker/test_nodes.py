@@ -30,14 +30,6 @@ from tests.services.trainer.resumption import check_resumed, saved_progress
 from tests.services.trainer.small_set import TASKS_FILE, job_spec, run_config
 
 SPEC = TrainSpec(batch_size=8, max_steps=12, learning_rate=3e-3, save_every_steps=4, warmup_fraction=0.0)
-TORCHRUN = {
-    "RANK": "1",
-    "LOCAL_RANK": "0",
-    "WORLD_SIZE": "2",
-    "LOCAL_WORLD_SIZE": "1",
-    "MASTER_ADDR": "torchrun-0",
-    "MASTER_PORT": "29500",
-}
 Machine = Callable[[], subprocess.Popen[bytes]]
 
 
@@ -133,21 +125,6 @@ async def test_a_machine_that_is_lost_is_replaced(job: PlayedJob, small_set: Sto
     status = await job.status()
     assert status.state == JobState.SUCCEEDED, status.last_error
     check_resumed(progress.parent, kept, 60)
-
-
-def test_a_place_is_taken_out_of_the_environment() -> None:
-    environment = {**TORCHRUN, "PATH": "/bin"}
-    place = Place.taken_from(environment)
-    assert place == Place(1, 2, 0, 1, "torchrun-0", 29500)
-    assert environment == {"PATH": "/bin"}, "an evaluation that believed itself one of two would wait for the other"
-    assert place.environment(4711) == {**TORCHRUN, "MASTER_PORT": "4711"}
-
-
-def test_without_torchrun_or_with_its_shared_store_it_says_what_to_do() -> None:
-    with pytest.raises(InvalidInput, match="torchrun … -m services"):
-        Place.taken_from({})
-    with pytest.raises(InvalidInput, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
-        Place.taken_from({**TORCHRUN, "TORCHELASTIC_USE_AGENT_STORE": "True"})
 
 
 def test_machines_need_one_folder_and_one_launcher(tmp_path: Path) -> None:
