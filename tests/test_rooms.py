@@ -11,6 +11,7 @@ ACROSS_MODULES = {
     "services/parity/mining/test_real_teacher.py": "mining with vLLM: its cache, its grammar, its drain",
     "services/parity/test_tracing.py": "one trace through the API, a worker and the teacher",
     "services/student/rollout/test_fleet.py": "two replicas in processes of their own on one Redis and store",
+    "services/test_generated_clients.py": "the OpenAPI documents of all services, through clients made from them",
     "services/test_json_logs.py": "the log of every service",
     "services/test_one_trace.py": "one trace through all services",
     "services/test_startup.py": "bad settings of every process",

@@ -25,7 +25,7 @@ from shared.contracts import (
     UploadReceipt,
     Verdict,
 )
-from shared.http import create_app, errors, sse
+from shared.http import create_app, errors, named, sse
 from shared.settings import ParitySettings
 from shared.sse import MEDIA_TYPE, write_comment, write_event
 from shared.state import REDIS_OUTAGES
@@ -53,19 +53,21 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="longest page")]
 Cursor = Annotated[str | None, Query(description="next_cursor of the page before; left out: the first page")]
 _EVENT = 'id: 7\nevent: status\ndata: {"version": 7, "status": {"id": "job-1", "state": "collecting"}}\n\n'
 _ETAG = {"ETag": {"description": "version of the status", "schema": {"type": "string"}}}
-_FILES = {
-    "type": "object",
-    "title": "Upload",
-    "required": ["files"],
-    "properties": {
-        "files": {
-            "type": "array",
-            "items": {"type": "string", "format": "binary"},
-            "minItems": 1,
-            "description": "images, or zip files of images",
-        }
+_UPLOAD = named(
+    "Upload",
+    {
+        "type": "object",
+        "required": ["files"],
+        "properties": {
+            "files": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary"},
+                "minItems": 1,
+                "description": "images, or zip files of images",
+            }
+        },
     },
-}
+)
 
 
 def _add_job_routes(app: FastAPI) -> None:
@@ -78,7 +80,7 @@ def _add_job_routes(app: FastAPI) -> None:
             **errors(403, 404, 409, 502),
         },
     )
-    async def submit(
+    async def submit_job(
         spec: JobSpec,
         response: Response,
         components: ComponentsOf,
@@ -125,13 +127,13 @@ def _add_job_routes(app: FastAPI) -> None:
         return Response(status.model_dump_json(), headers=headers, media_type="application/json")
 
     @app.post("/v1/jobs/{job_id}/cancel", tags=["jobs"], responses=errors(409))
-    async def cancel(job_id: JobId, components: ComponentsOf) -> JobStatus:
+    async def cancel_job(job_id: JobId, components: ComponentsOf) -> JobStatus:
         """Stop a job. What it has collected stays."""
         await components.cancel(job_id)
         return await components.status(job_id)
 
     @app.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"], responses=errors(409))
-    async def retry(job_id: JobId, components: ComponentsOf) -> JobStatus:
+    async def retry_job(job_id: JobId, components: ComponentsOf) -> JobStatus:
         """Restart a failed or cancelled job. Its finished shards are kept."""
         await components.retry(job_id)
         return await components.status(job_id)
@@ -142,7 +144,7 @@ def _add_job_routes(app: FastAPI) -> None:
         response_class=StreamingResponse,
         responses={200: {"content": sse("events of type status, whose data is a JobEvent", _EVENT)}},
     )
-    async def events(job_id: JobId, components: ComponentsOf) -> StreamingResponse:
+    async def stream_events(job_id: JobId, components: ComponentsOf) -> StreamingResponse:
         """Server-sent events: the status now and at every change, until the job is final."""
         first = await components.status(job_id)
         return StreamingResponse(_sse(components.changes(first)), media_type=MEDIA_TYPE)
@@ -150,7 +152,7 @@ def _add_job_routes(app: FastAPI) -> None:
 
 def _add_result_routes(app: FastAPI) -> None:
     @app.get("/v1/jobs/{job_id}/pairs", tags=["results"], responses=errors(409))
-    async def pairs(
+    async def list_pairs(
         job_id: JobId,
         components: ComponentsOf,
         verdict: Annotated[list[Verdict] | None, Query(description="only pairs with one of these")] = None,
@@ -164,7 +166,7 @@ def _add_result_routes(app: FastAPI) -> None:
         return await asyncio.to_thread(read_pairs, components.store, job_id, **query)
 
     @app.get("/v1/jobs/{job_id}/report", tags=["results"], responses=errors(409))
-    async def report(job_id: JobId, components: ComponentsOf) -> JobReport:
+    async def get_report(job_id: JobId, components: ComponentsOf) -> JobReport:
         """The final status (the current one while the job runs) and what is needed to reproduce the run."""
         await components.status(job_id)
         return await make_report(components.jobs, components.store, job_id)
@@ -175,14 +177,14 @@ def _add_input_routes(app: FastAPI) -> None:
         "/v1/uploads",
         status_code=201,
         tags=["inputs"],
-        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILES}}}},
+        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}},
     )
-    async def upload(request: Request, components: ComponentsOf) -> UploadReceipt:
+    async def upload_images(request: Request, components: ComponentsOf) -> UploadReceipt:
         """Send a zip or images as multipart field ``files``; name the upload in a job's ``images``."""
         return await receive_upload(request, components.store, components.upload_limits)
 
     @app.get("/v1/tasks", tags=["inputs"])
-    async def tasks(components: ComponentsOf) -> TaskList:
+    async def list_tasks(components: ComponentsOf) -> TaskList:
         """The task profiles that jobs may name."""
         profiles = sorted(components.profiles.values(), key=lambda profile: profile.name)
         return TaskList(

@@ -88,7 +88,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         headers = {CHECKPOINT_HEADER: answered.version}
         return Response(response.model_dump_json(), media_type="application/json", headers=headers)
 
-    @app.post("/v1/score", response_model=ScoreResponse, responses=errors(404, 429, 502, 503))
+    @app.post("/v1/score", tags=["probe"], response_model=ScoreResponse, responses=errors(404, 429, 502, 503))
     async def score(
         body: ScoreRequest, request: Request, response: Response, rollout: RolloutDep, router: RouterDep
     ) -> ScoreResponse:
@@ -99,8 +99,8 @@ def build_app(settings: StudentSettings) -> FastAPI:
         response.headers[CHECKPOINT_HEADER] = scored.checkpoint
         return scored
 
-    @app.post("/v1/attention", responses=errors(403, 404, 503))
-    async def attention(body: AttentionRequest, request: Request, router: RouterDep) -> AttentionResponse:
+    @app.post("/v1/attention", tags=["probe"], responses=errors(403, 404, 503))
+    async def measure_attention(body: AttentionRequest, request: Request, router: RouterDep) -> AttentionResponse:
         """Where the serving checkpoint looks while it gives answers."""
         version = wanted_version(body.model)
         served = None if version is None else router.engine_for(version).version
@@ -108,7 +108,7 @@ def build_app(settings: StudentSettings) -> FastAPI:
         return await answer_attention(request.app.state.probe, body, ImageLimits.from_settings(settings), source)
 
     @app.get("/v1/models", tags=[OPENAI_TAG], responses=errors(503))
-    async def models(rollout: RolloutDep) -> ModelList:
+    async def list_models(rollout: RolloutDep) -> ModelList:
         """The student with the checkpoint it runs, and all versions that it could run."""
         serving, name = rollout.engine.version, settings.student_name
         known = (await rollout.checkpoints()).checkpoints
@@ -117,18 +117,18 @@ def build_app(settings: StudentSettings) -> FastAPI:
         ]
         return ModelList(data=[ModelInfo(id=name, checkpoint=serving, active=True), *versions])
 
-    @app.get("/v1/checkpoints", responses=errors(409, 503))
-    async def checkpoints(rollout: RolloutDep) -> CheckpointList:
+    @app.get("/v1/checkpoints", tags=["checkpoints"], responses=errors(409, 503))
+    async def list_checkpoints(rollout: RolloutDep) -> CheckpointList:
         """All versions in the registry."""
         return await rollout.checkpoints()
 
-    @app.put("/v1/checkpoints/active", responses=errors(404, 409, 503))
-    async def activate(body: ActivateRequest, rollout: RolloutDep) -> SwapResult:
+    @app.put("/v1/checkpoints/active", tags=["checkpoints"], responses=errors(404, 409, 503))
+    async def activate_checkpoint(body: ActivateRequest, rollout: RolloutDep) -> SwapResult:
         """Swap to another version. Answers when that version serves."""
         return await rollout.activate(body.version, body.by, body.deadline_seconds)
 
-    @app.post("/v1/checkpoints/rollback", responses=errors(404, 409, 422, 503))
-    async def rollback(rollout: RolloutDep) -> SwapResult:
+    @app.post("/v1/checkpoints/rollback", tags=["checkpoints"], responses=errors(404, 409, 422, 503))
+    async def roll_back(rollout: RolloutDep) -> SwapResult:
         """Swap back to the version that was active before."""
         return await rollout.rollback("api")
 

@@ -56,7 +56,7 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
         return await unless_gone(request, running.answer(asked, body))
 
     @app.post("/v1/attention", tags=["probe"], responses=errors(403, 404, 503))
-    async def attention(body: AttentionRequest, request: Request) -> AttentionResponse:
+    async def measure_attention(body: AttentionRequest, request: Request) -> AttentionResponse:
         """Where the teacher looks while it gives answers, measured on a transformers copy of it."""
         probe = request.app.state.probe
         if probe is None:
@@ -66,7 +66,7 @@ def make_app(settings: TeacherSettings, engine: TeacherEngine | None = None) -> 
         return await answer_attention(probe, body, ImageLimits.from_settings(settings))
 
     @app.get("/v1/models", tags=[OPENAI_TAG])
-    async def models() -> ModelList:
+    async def list_models() -> ModelList:
         """The one model."""
         return ModelList(data=[ModelInfo(id=settings.teacher_name)])
 

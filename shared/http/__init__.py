@@ -2,6 +2,6 @@
 
 from shared.http.app import Lifespan, create_app, serve
 from shared.http.errors import invalid_fields
-from shared.http.openapi import OPENAI_TAG, errors, sse
+from shared.http.openapi import OPENAI_TAG, errors, named, sse
 
-__all__ = ["OPENAI_TAG", "Lifespan", "create_app", "errors", "invalid_fields", "serve", "sse"]
+__all__ = ["OPENAI_TAG", "Lifespan", "create_app", "errors", "invalid_fields", "named", "serve", "sse"]

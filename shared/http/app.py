@@ -44,7 +44,12 @@ def create_app(
     metrics in ``/metrics``, in Prometheus' text format.
     """
     traces = open_traces(service, settings)
-    app = FastAPI(title=f"MPA {service}", version="1", lifespan=_traced(lifespan, traces))
+    app = FastAPI(
+        title=f"MPA {service}",
+        version="1",
+        lifespan=_traced(lifespan, traces),
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
+    )
     registry = make_registry()
     app.state.metrics_registry = registry
 

@@ -43,6 +43,12 @@ def sse(words: str, example: str) -> dict[str, Any]:
     return {MEDIA_TYPE: {"schema": {"type": "string", "description": words}, "example": example}}
 
 
+def named(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` as a component of the document: generators name their class after it."""
+    definitions = schema.pop("$defs", {})
+    return {"$ref": REF.format(model=name), "$defs": {name: {"title": name, **schema}, **definitions}}
+
+
 def complete_openapi(app: FastAPI, *, openai_errors: bool, outages: bool) -> None:
     """Have ``app`` describe itself wholly. ``outages``: any route under ``/v1`` may answer 503."""
     plain = app.openapi

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput
 from shared.http.errors import invalid_fields
-from shared.http.openapi import JSON, REF, errors, sse
+from shared.http.openapi import JSON, REF, errors, named, sse
 from shared.serving.messages import Unreadable, kind_of, read_messages
 from shared.serving.neutral import NEUTRAL
 
@@ -64,7 +64,7 @@ _EXAMPLE = {
     "temperature": 0,
 }
 _CHUNK = '{"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "two"}}]}'
-CHAT_BODY = {"requestBody": {"required": True, "content": {JSON: {"schema": _body_schema()}}}}
+CHAT_BODY = {"requestBody": {"required": True, "content": {JSON: {"schema": named("ChatRequest", _body_schema())}}}}
 CHAT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer; with stream: true, its parts.",

@@ -22,24 +22,24 @@ ReplicaDep = Annotated[Replica, Depends(replica_of)]
 
 
 @router.get("", responses=errors(404, 409, 503))
-async def show(replica: ReplicaDep) -> RolloutView:
+async def show_rollout(replica: ReplicaDep) -> RolloutView:
     """All replicas with their versions, and the canary with its counts."""
     return await replica.view()
 
 
 @router.put("/canary", responses=errors(404, 409, 503))
-async def start(body: CanaryRequest, replica: ReplicaDep) -> CanaryReport:
+async def start_canary(body: CanaryRequest, replica: ReplicaDep) -> CanaryReport:
     """Serve a candidate beside the active version. Answers when it serves on this replica."""
     return await replica.report(await replica.canary.start(body))
 
 
 @router.post("/canary/promote", responses=errors(404, 409, 503))
-async def promote(body: CanaryDecision, replica: ReplicaDep) -> SwapResult:
+async def promote_canary(body: CanaryDecision, replica: ReplicaDep) -> SwapResult:
     """Make the candidate active. Answers when it is active on this replica."""
     return await replica.canary.promote(body.by, body.reason)
 
 
 @router.post("/canary/abort", responses=errors(404, 409, 503))
-async def abort(body: CanaryDecision, replica: ReplicaDep) -> CanaryReport:
+async def abort_canary(body: CanaryDecision, replica: ReplicaDep) -> CanaryReport:
     """Send all requests to the active version again."""
     return await replica.report(await replica.canary.abort(body.by, body.reason))

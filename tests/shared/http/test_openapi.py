@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.described_services import NAMES, app_of
-
-
-@cache
-def document(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = app_of(name, Path("unused")).openapi()
-    return found
+from tests.described_services import NAMES, document
 
 
 def operations(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
