@@ -16,6 +16,7 @@ from celery import Celery, Task
 from kombu.exceptions import ChannelError
 
 from shared.compatibility import RELEASE, check_schema
+from shared.queue.transport import use_freeing_transports
 from shared.settings import CommonSettings
 from shared.state.connection import broker_settings
 
@@ -34,6 +35,7 @@ TRACE_HEADER = "mpa_traceparent"
 
 def make_celery(settings: CommonSettings, name: str = "mpa") -> Celery:
     """A Celery app on ``settings.redis_url``; the caller adds its tasks."""
+    use_freeing_transports()
     broker = broker_settings(settings.redis_url)
     app = Celery(name, broker=broker["broker_url"], set_as_current=False)
     app.conf.update(

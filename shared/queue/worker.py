@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from shared.errors import NewerSchema
 from shared.queue.broker import check_message, make_celery, trace_of
+from shared.queue.watchdog import Patience, Workload, watched
 from shared.queue.work_loop import Stopping, Work, WorkLoop
 from shared.settings import ParitySettings, TrainerSettings
 from shared.state.presence import present
@@ -43,11 +44,12 @@ def run_worker(
     task: str,
     ids: Sequence[str],
     threads: int,
+    patience: Patience | None = None,
 ) -> None:
     """Work on the messages of ``queue`` until the process has to stop; unfinished work is given back.
 
     ``kind`` names the service. ``open_worker`` makes what does the work, on the loop that runs it; ``ids`` names the
-    arguments of a message, for logs and traces.
+    arguments of a message, for logs and traces. ``patience`` is that of the watchdog over a worker that takes nothing.
     """
     setup_logging(f"{kind}-worker", settings)
     registry, traces = make_registry(), open_traces(f"{kind}-worker", settings)
@@ -55,21 +57,30 @@ def run_worker(
     stop_metrics = serve_metrics(registry, settings.host, settings.metrics_port)
     try:
         with WorkLoop(partial(open_worker, app, registry), threads) as loop, present(settings.redis_url, kind):
-            register(app, task, ids, loop, traces)
+            workload = Workload(threads)
+            register(app, task, ids, loop, traces, workload)
 
             def stop(**_: Any) -> None:
                 loop.stop()
 
             worker_shutting_down.connect(stop, weak=False)
             log.info("Waiting for messages in the queue %s, %d at a time.", queue, threads)
-            _take_messages(app, queue, name=kind, threads=threads, log_level=settings.log_level)
+            with watched(settings.redis_url, queue, workload, patience):
+                _take_messages(app, queue, name=kind, threads=threads, log_level=settings.log_level)
     finally:
         stop_metrics()
         if traces is not None:
             traces.close()
 
 
-def register(app: Celery, task: str, ids: Sequence[str], loop: WorkLoop, traces: Traces | None = None) -> None:
+def register(
+    app: Celery,
+    task: str,
+    ids: Sequence[str],
+    loop: WorkLoop,
+    traces: Traces | None = None,
+    workload: Workload | None = None,
+) -> None:
     """Add the Celery task called ``task``, whose arguments are called ``ids``."""
 
     @app.task(name=task, bind=True, shared=False)  # type: ignore[untyped-decorator]
@@ -77,7 +88,7 @@ def register(app: Celery, task: str, ids: Sequence[str], loop: WorkLoop, traces:
         named = dict(zip(ids, values, strict=True))
         attributes = {f"mpa.{name}": value for name, value in named.items()}
         span = traces.root(task, SpanKind.CONSUMER, trace_of(message), attributes) if traces else nullcontext()
-        with log_fields(**named):
+        with log_fields(**named), workload.message() if workload else nullcontext():
             try:
                 check_message(message.request.headers)
                 with span:

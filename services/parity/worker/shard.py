@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from celery import Celery
 from prometheus_client import CollectorRegistry
@@ -94,7 +95,7 @@ class ShardWork:
 
         async with keep_lease(lease, self.lease, renew, news.changed):
             result = await asyncio.to_thread(self._published, lease) or await self._collect(lease, news)
-            await self._complete(lease, result)
+            await self._outlast_redis(partial(self.jobs.shards.complete, lease, result))
         log.info("Shard done: %s", result.verdicts, extra={"job_id": lease.job_id, "shard": lease.shard})
         await settle(self.jobs, self.store, self.celery, lease.job_id, self.lease, self.train_attempts)
 
@@ -127,7 +128,7 @@ class ShardWork:
             )
             rows = await news.collector.run()
         # The last look before the write: a worker that lost the lease publishes nothing.
-        await self.jobs.shards.heartbeat(lease, self.lease, tally(rows))
+        await self._outlast_redis(partial(self.jobs.shards.heartbeat, lease, self.lease, tally(rows)))
         result = await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
         self.metrics.collected(rows, result, started)
         return result
@@ -148,12 +149,12 @@ class ShardWork:
             finally:
                 await end_loops({keeping})
 
-    async def _complete(self, lease: Lease, result: ShardResult) -> None:
-        """The file is published, so the record follows as soon as Redis is available."""
+    async def _outlast_redis(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Repeat a last step until Redis answers, for as long as a lease lasts: what the models said is not lost."""
         deadline = time.monotonic() + self.lease
         while True:
             try:
-                await self.jobs.shards.complete(lease, result)
+                await call()
                 return
             except (RedisError, OSError):
                 if time.monotonic() > deadline:

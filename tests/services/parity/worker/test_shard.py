@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from services.parity.jobs.reconciler import Reconciler, ReconcilerRules
 from services.parity.worker.shard import ShardWork, trace_every
-from shared.contracts import JobState
+from shared.contracts import JobSpec, JobState
 from shared.queue import make_celery
 from shared.sets import set_digest, shard_key, shard_numbers
 from shared.settings import ParitySettings
 from shared.state import JobStore
 from shared.store import Store
+from tests.embedded_redis import start_embedded_redis
 from tests.polling import async_wait_until
-from tests.services.parity.collecting import Model, Spec, Submit, collect
+from tests.services.parity.collecting import Model, Spec, Submit, collect, submitter
 
 
 async def test_a_done_shard_is_not_done_again(
@@ -68,6 +72,31 @@ async def test_a_stopped_worker_gives_its_shard_back(
         await running
     shard = (await jobs.snapshot(job_id)).shard(0)
     assert (shard.status, shard.attempts) == ("pending", 0)
+
+
+async def test_an_outage_of_redis_at_the_end_costs_no_attempt(
+    work: ShardWork, submit: Submit, spec: Spec, teacher: Model, settings: ParitySettings, tmp_path: Path
+) -> None:
+    """Redis dies after the first call to the teacher and comes back after the last one."""
+    await work.run(await submit(spec()), 0)
+    calls = len(teacher[0].requests)
+    own = start_embedded_redis(tmp_path / "own")
+    async with aclosing(JobStore.from_url(own.url)) as jobs:
+        disturbed = replace(work, jobs=jobs)
+        job_id = (await submitter(settings, disturbed).submit(JobSpec.model_validate(spec())))[0]
+        running = asyncio.create_task(disturbed.run(job_id, 0))
+        await async_wait_until(lambda: _true(len(teacher[0].requests) > calls))
+        own.process.kill()
+        own.process.wait()
+        await async_wait_until(lambda: _true(len(teacher[0].requests) == 2 * calls))
+        again = await asyncio.to_thread(start_embedded_redis, tmp_path / "own", port=own.port)
+        try:
+            async with asyncio.timeout(20):
+                await running
+            shard = (await jobs.snapshot(job_id)).shard(0)
+        finally:
+            again.stop()
+    assert (shard.status, shard.attempts, shard.error) == ("done", 1, None)
 
 
 async def test_a_flushed_redis_is_rebuilt_from_the_store(
