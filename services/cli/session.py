@@ -21,6 +21,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from shared.client import ParityClient, StudentClient
+from shared.contracts import finite
 from shared.errors import MPAError, NotFound, Unavailable, UpstreamError
 from shared.settings import ClientSettings, read_settings
 from shared.text_files import parse_json, read_text
@@ -130,6 +131,8 @@ def read_spec(path: Path) -> dict[str, Any]:
         fail(f"{path} is not valid YAML or JSON: {error}", Exit.BAD_INPUT)
     if not isinstance(data, dict):
         fail(f"{path} must hold one mapping of fields (images, tasks, …), not a {type(data).__name__}.", Exit.BAD_INPUT)
+    if finite(data) != data:
+        fail(f"{path} holds a number that is not finite (.inf, .nan, 1e999): JSON has none.", Exit.BAD_INPUT)
     return data
 
 

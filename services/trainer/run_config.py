@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -144,7 +145,7 @@ class Progress:
     steps: int
     """Optimiser steps to do in all."""
     loss: float
-    """Mean loss of the step's samples, in nats."""
+    """Mean loss of the step's samples, in nats; null in the file if it is not finite."""
     samples_per_second: float | None = None
     """Speed over the last 20 steps, of all processes together."""
     eta_seconds: float | None = None
@@ -195,7 +196,8 @@ def _lines(data: bytes) -> list[Progress]:
     lines = []
     for text in data.split(b"\n"):
         try:
-            lines.append(Progress(**json.loads(text)))
-        except (ValueError, TypeError):
+            known = json.loads(text)
+            lines.append(Progress(**known | {"loss": math.nan if known["loss"] is None else known["loss"]}))
+        except (ValueError, TypeError, KeyError):
             continue
     return lines

@@ -10,17 +10,15 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from pydantic import BaseModel
-
 from shared.compatibility import check_schema, read_shown
-from shared.contracts import ActivePointer
+from shared.contracts import ActivePointer, Finite
 from shared.errors import NotFound
 from shared.store import Store
 
 logger = logging.getLogger(__name__)
 
 
-class Promotion(BaseModel):
+class Promotion(Finite):
     """One generation of the pointer; ``below`` is the generation that a rollback from here restores."""
 
     pointer: ActivePointer

@@ -4,7 +4,7 @@ Import from here; the modules below only sort them. Times are UTC. Fractions are
 engine reported.
 """
 
-from shared.contracts.base import NAME_PATTERN, Contract, Stored
+from shared.contracts.base import NAME_PATTERN, Contract, Finite, Stored, all_finite, finite
 from shared.contracts.checkpoints import (
     ActivateRequest,
     ActivePointer,
@@ -144,6 +144,7 @@ __all__ = [
     "Evaluation",
     "Finding",
     "FindingState",
+    "Finite",
     "FolderSource",
     "GateSpec",
     "GlobSource",
@@ -205,4 +206,6 @@ __all__ = [
     "VersionStats",
     "WarningCode",
     "WorkerInfo",
+    "all_finite",
+    "finite",
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from shared.contracts.base import Contract
+from shared.contracts.base import Contract, Finite, finite
 
 
 class Health(Contract):
@@ -17,7 +17,9 @@ class Health(Contract):
     service: str = Field(description="name of the service")
     ready: bool = Field(description="whether real work would be done now")
     reason: str = Field("", description="why it is not ready; empty if it is")
-    details: dict[str, Any] = Field(default_factory=dict, description="what else is worth knowing, by name")
+    details: Annotated[dict[str, Any], AfterValidator(finite)] = Field(
+        default_factory=dict, description="what else is worth knowing, by name"
+    )
 
 
 class Alive(Contract):
@@ -29,7 +31,7 @@ class Alive(Contract):
     schema_version: int = Field(1, description="lowest schema that records of this release need")
 
 
-class Problem(BaseModel):
+class Problem(Finite):
     """RFC 9457 problem details."""
 
     model_config = ConfigDict(extra="allow")

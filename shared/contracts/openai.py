@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from shared.contracts.base import Finite, all_finite
 
 
-class ImageURL(BaseModel):
+class ImageURL(Finite):
     model_config = ConfigDict(extra="ignore")
     url: str = Field(description="data URL of the image, or a web address where the operator allows them")
     detail: str | None = Field(None, description="accepted, not used")
 
 
-class ImagePart(BaseModel):
+class ImagePart(Finite):
     model_config = ConfigDict(extra="forbid")
     type: Literal["image_url"] = Field(description="always image_url")
     image_url: ImageURL = Field(description="where the image is")
 
 
-class TextPart(BaseModel):
+class TextPart(Finite):
     model_config = ConfigDict(extra="forbid")
     type: Literal["text"] = Field(description="always text")
     text: str = Field(description="the text")
@@ -28,18 +31,18 @@ class TextPart(BaseModel):
 ContentPart = Annotated[ImagePart | TextPart, Field(discriminator="type")]
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Finite):
     model_config = ConfigDict(extra="ignore")
     role: Literal["system", "developer", "user", "assistant"] = Field(description="who says it; developer means system")
     content: str | list[ContentPart] = Field(description="a text, or a list of texts and images")
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Finite):
     model_config = ConfigDict(extra="ignore")
     include_usage: bool = Field(False, description="send the number of tokens in a last event")
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Finite):
     """The parameters we honour; any other is refused with an OpenAI-shaped error, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,15 +63,23 @@ class ChatRequest(BaseModel):
     top_logprobs: int | None = Field(
         None, ge=0, le=20, description="alternatives reported for each token; needs logprobs"
     )
-    response_format: dict[str, Any] | None = Field(
+    response_format: Annotated[dict[str, Any], AfterValidator(all_finite)] | None = Field(
         None, description="form of the answer; the teacher on vLLM knows JSON schemas"
     )
     user: str | None = Field(None, description="accepted, not used")
 
 
-class TopLogprob(BaseModel):
+LEAST_LOGPROB = -9999.0
+"""What OpenAI and vLLM write for the logarithm of a probability of 0."""
+
+
+def _at_least(value: Any) -> Any:
+    return LEAST_LOGPROB if value == -math.inf else value
+
+
+class TopLogprob(Finite):
     token: str = Field(description="text of the token")
-    logprob: float = Field(description="its log-probability, nats")
+    logprob: Annotated[float, BeforeValidator(_at_least)] = Field(description="its log-probability, nats")
     bytes: list[int] | None = Field(None, description="its text in UTF-8")
 
 
@@ -76,7 +87,7 @@ class TokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob] = Field([], description="the likeliest alternatives")
 
 
-class ChoiceLogprobs(BaseModel):
+class ChoiceLogprobs(Finite):
     content: list[TokenLogprob] | None = Field(None, description="one entry a token")
 
 
@@ -84,7 +95,7 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-class AnswerMessage(BaseModel):
+class AnswerMessage(Finite):
     """An answer. Servers of reasoning models send the reasoning apart, as ``reasoning`` or ``reasoning_content``."""
 
     role: Literal["assistant"] = Field("assistant", description="always assistant")
@@ -131,20 +142,20 @@ def _joined(value: object) -> str:
     return ""
 
 
-class Choice(BaseModel):
+class Choice(Finite):
     index: int = Field(0, description="number of the answer, from 0")
     message: AnswerMessage = Field(description="the answer")
     logprobs: ChoiceLogprobs | None = Field(None, description="log-probabilities, if they were asked for")
     finish_reason: str | None = Field(None, description="how the answer ended: stop or length")
 
 
-class Usage(BaseModel):
+class Usage(Finite):
     prompt_tokens: int = Field(0, description="tokens of the prompt")
     completion_tokens: int = Field(0, description="tokens of all answers")
     total_tokens: int = Field(0, description="their sum")
 
 
-class ChatResponse(BaseModel):
+class ChatResponse(Finite):
     """Lenient on purpose (extra fields of other servers are ignored): any OpenAI-compatible endpoint may be the
     teacher.
     """
@@ -158,7 +169,7 @@ class ChatResponse(BaseModel):
     usage: Usage | None = Field(None, description="number of tokens")
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(Finite):
     id: str = Field(description="name to send as model")
     object: str = Field("model", description="always model")
     created: int = Field(0, description="Unix time in seconds; 0: not known")
@@ -167,19 +178,19 @@ class ModelInfo(BaseModel):
     active: bool | None = Field(None, description="whether requests for this id are answered now")
 
 
-class ModelList(BaseModel):
+class ModelList(Finite):
     object: str = Field("list", description="always list")
     data: list[ModelInfo] = Field(description="the models")
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(Finite):
     message: str = Field(description="what is wrong with which input, and what to do about it")
     type: str = Field(description="the kind of error, such as invalid_request_error")
     param: str | None = Field(None, description="the field that is wrong, if it is a single one")
     code: str | None = Field(None, description="a stable name of the error")
 
 
-class OpenAIError(BaseModel):
+class OpenAIError(Finite):
     """An error in the shape that OpenAI's clients read."""
 
     error: ErrorBody = Field(description="the error")

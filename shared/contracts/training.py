@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from shared.contracts.base import Contract
 from shared.contracts.enums import JobState
+
+
+def _known(terms: Any) -> Any:
+    """Without terms that were not finite numbers."""
+    return {name: value for name, value in terms.items() if value is not None} if isinstance(terms, dict) else terms
 
 
 class TrainingProgress(Contract):
@@ -20,7 +27,9 @@ class TrainingProgress(Contract):
         None, description="peak memory of any process of the training so far, in bytes: of its GPU, else of the machine"
     )
     gradient_norm: float | None = Field(None, description="L2 norm of the last step's gradient before clipping")
-    terms: dict[str, float] = Field(default_factory=dict, description="loss terms by name, before their weights")
+    terms: Annotated[dict[str, float], BeforeValidator(_known)] = Field(
+        default_factory=dict, description="loss terms by name, before their weights"
+    )
 
 
 class TaskScore(Contract):

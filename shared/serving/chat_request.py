@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
@@ -102,7 +103,7 @@ def read_chat(body: bytes) -> AskedChat:
 
 def _read_json(body: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(body, parse_constant=_refuse_constant)
+        content = json.loads(body, parse_constant=_refuse_constant, parse_float=_read_float)
     except RecursionError as error:
         raise InvalidInput("The body is nested too deeply.") from error
     except ValueError as error:
@@ -115,6 +116,12 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def _read_float(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is larger than any number that a program can hold")
+    return number
 
 
 def _read_fields(raw: Mapping[str, Any]) -> dict[str, Any]:

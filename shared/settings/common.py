@@ -31,7 +31,7 @@ def _seconds(value: object) -> object:
     if isinstance(value, str):
         try:
             return timedelta(seconds=float(value))
-        except ValueError:
+        except (ValueError, OverflowError):  # not a number; infinity
             return value
     return value
 
@@ -56,7 +56,7 @@ class _SecretFiles(SecretsSettingsSource):
 class CommonSettings(BaseSettings):
     """What every service needs. Files in ``MPA_SECRETS_DIR`` set what the environment does not."""
 
-    model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix="MPA_", extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
     needs_redis: ClassVar[bool] = False
 
     @classmethod

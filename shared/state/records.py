@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from shared.contracts import JobState, RoundReport, StoredSpec
+from shared.contracts import Finite, JobState, RoundReport, StoredSpec, finite
 from shared.discrepancies import Histogram
 from shared.errors import Conflict
 
@@ -34,6 +34,8 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
 COLLECT_STATES = frozenset({JobState.QUEUED, JobState.COLLECTING})
 TRAIN_STATES = frozenset({JobState.TRAINING, JobState.EVALUATING, JobState.PROMOTING})
 _ORDER = list(JobState)
+# Earlier releases wrote NaN and Infinity into them.
+ContractFields = Annotated[dict[str, Any], BeforeValidator(finite)]
 
 
 def check_transition(job_id: str, current: JobState, to: JobState) -> None:
@@ -70,7 +72,7 @@ class Lease:
     ending: asyncio.Event = field(default_factory=asyncio.Event, compare=False, repr=False)
 
 
-class Record(BaseModel):
+class Record(Finite):
     """Base of the records. Fields that a later release has written are kept as they are."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
@@ -133,7 +135,7 @@ class Work(Record):
         return self.status is WorkStatus.PENDING and self.due <= now and (not self.queued or queue_is_short)
 
 
-class ShardResult(BaseModel):
+class ShardResult(Finite):
     """Sums over the rows of a shard. ``train_disparity``: disparity pairs outside the held-out images.
 
     ``gaps``: the discrepancies of its pairs by name. ``notes``: its images by their note.
@@ -142,13 +144,13 @@ class ShardResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     images: int = 0
-    verdicts: dict[str, int] = {}
+    verdicts: dict[str, int] = Field(default_factory=dict)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     saved_tokens: int = 0
     train_disparity: int = 0
-    gaps: dict[str, Histogram] = {}
-    notes: dict[str, int] = {}
+    gaps: dict[str, Histogram] = Field(default_factory=dict)
+    notes: dict[str, int] = Field(default_factory=dict)
 
 
 class ShardRecord(Work):
@@ -161,7 +163,7 @@ class ShardRecord(Work):
 class TrainingRecord(Work):
     """The training of a job; ``progress`` holds the fields of contracts.TrainingProgress."""
 
-    progress: dict[str, Any] | None = None
+    progress: ContractFields | None = None
 
 
 class JobInfo(Record):
@@ -175,12 +177,12 @@ class JobInfo(Record):
     outcome: str | None = None
     reason: str | None = None
     last_error: str | None = None
-    evaluation: dict[str, Any] | None = None
+    evaluation: ContractFields | None = None
     checkpoint: str | None = None
     checkpoint_url: str | None = None
     reported: bool = False
     round: int = 1
-    rounds: tuple[dict[str, Any], ...] = ()
+    rounds: tuple[ContractFields, ...] = ()
 
     def entered(self, state: JobState, now: float) -> JobInfo:
         return replace(self, history=(*self.history, (str(state), now)))

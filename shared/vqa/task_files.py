@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from shared.contracts import NAME_PATTERN
+from shared.contracts import NAME_PATTERN, Finite
 from shared.errors import InvalidInput
 from shared.text_files import read_text
 from shared.vqa.agreement import AgreementRule
@@ -24,7 +24,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 _OfPair = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"(?s)\{question\}.*\{answer\}")]
 
 
-class _Strict(BaseModel):
+class _Strict(Finite):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -56,7 +56,7 @@ class _Task(_Strict):
     max_answer_tokens: int = Field(24, ge=1, le=MOST_TOKENS)
     max_rationale_tokens: int = Field(64, ge=1, le=MOST_TOKENS)
     raise_limit_by: int = Field(4, ge=1, le=16)
-    refusals: list[Annotated[Text, AfterValidator(check_refusal)]] = list(REFUSALS)
+    refusals: list[Annotated[Text, AfterValidator(check_refusal)]] = Field(default_factory=lambda: list(REFUSALS))
     structured: bool | None = None
     json_schema: dict[str, Any] | None = None
 

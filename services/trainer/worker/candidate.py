@@ -22,7 +22,7 @@ from services.trainer.worker.promotion import publish
 from services.trainer.worker.training import HeldTraining
 from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
-from shared.contracts import JobSpec, JobState, TrainingProgress
+from shared.contracts import JobSpec, JobState, TrainingProgress, finite
 from shared.errors import NotFound
 from shared.sets import set_digest
 from shared.settings import TrainerSettings
@@ -77,7 +77,7 @@ class CandidateMaker:
         async def watch() -> None:
             line = await asyncio.to_thread(last_progress, config.progress_file)
             if line is not None:
-                shown = TrainingProgress(**asdict(line))
+                shown = TrainingProgress(**finite(asdict(line)))
                 held.report(shown)
                 self._metrics.progress(shown)
             await asyncio.to_thread(workspace.mirror, config.folder)

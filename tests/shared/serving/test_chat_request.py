@@ -82,6 +82,7 @@ def test_every_encoding_of_json_is_read_and_sent_on_as_utf_8(encoding: str) -> N
         (b"[" * 200_000, "nested too deeply"),
         (b'{"seed": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (body(temperature=float("nan")), "NaN is not a JSON value"),
+        (b'{"model": "m", "messages": [], "top_p": 1e999}', "1e999 is larger than any number"),
         (json.dumps({"messages": MESSAGES}).encode(), "model: missing"),
         (json.dumps({"model": None, "messages": MESSAGES}).encode(), "model: missing"),
         (json.dumps({"model": "m"}).encode(), "messages: missing"),

@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from services.trainer.leveler.callbacks.measures import StepMeasures, mean
 from services.trainer.leveler.distributed import Gather
 from services.trainer.run_config import Progress, read_progress
+from shared.contracts import finite
 
 _RATE_STEPS = 20
 
@@ -87,4 +88,4 @@ def peak_memory() -> int:
 
 
 def _as_line(progress: Progress) -> str:
-    return json.dumps(asdict(progress)) + "\n"
+    return json.dumps(finite(asdict(progress))) + "\n"
