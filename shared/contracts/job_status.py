@@ -113,7 +113,7 @@ class JobStatus(Contract):
         default_factory=list, description="files of the sources that are not images of the job, by reason"
     )
     image_notes: dict[str, int] = Field(
-        default_factory=dict, description="images of which only a part is read, by what that part is"
+        default_factory=dict, description="images that are not read whole and exactly, by what is read of them"
     )
     shards: StageCount = Field(description="shards of the current round that are done")
     pairs: int = Field(0, description="pairs of all rounds")
@@ -187,7 +187,7 @@ class Pair(Contract):
     reasoning_gap: float | None = Field(None, description="discrepancy of reasoning, 0-1")
     attention_gap: float | None = Field(None, description="discrepancy of attention, 0-1")
     image_note: str | None = Field(
-        None, description="what was left out of the file's picture, such as the further pages of a TIFF"
+        None, description="what is read of a file that is not read whole and exactly, such as the first page of a TIFF"
     )
 
 

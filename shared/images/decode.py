@@ -15,6 +15,7 @@ from shared.errors import InvalidInput
 from shared.images.errors import UnreadableImage
 from shared.images.formats import FORMATS, image_kind, other_kind
 from shared.images.grey import is_deep_grey, to_8_bits
+from shared.images.print_colours import to_screen
 from shared.settings import ImageSettings
 
 _MAIN_FIRST = ("MPO", "JPEG", "HEIF")
@@ -42,7 +43,7 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An RGB image. ``note``: what was done to the file's picture, or left out of it, that a user has to know."""
+    """An RGB image. ``note``: what is read of a file that is not read whole and exactly; empty for other files."""
 
     image: Image.Image
     note: str = ""
@@ -56,8 +57,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
 def decode(data: bytes, limits: ImageLimits) -> Decoded:
     """An RGB image (EXIF orientation applied, transparency on white, more than 8 bits scaled) from file bytes.
 
-    Of a phone's photo it is the main picture, of a TIFF the first page. Raises UnreadableImage for empty, oversized,
-    unknown, truncated, animated, CMYK and degenerate images.
+    Of a phone's photo it is the main picture, of a TIFF the first page, of an animation the first frame. Raises
+    UnreadableImage for empty, oversized, unknown, truncated and degenerate images.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -72,10 +73,14 @@ def decode(data: bytes, limits: ImageLimits) -> Decoded:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            note = _check_header(image, limits)
+            _check_header(image, limits)
             negative = image.format == "TIFF" and is_deep_grey(image.mode) and _tag(image, _PHOTOMETRIC) == 0
+            # Pillow reads unsigned 32-bit values into a mode that is signed.
+            unsigned = image.format == "TIFF" and image.mode == "I" and _tag(image, _SAMPLE_FORMAT) != (_SIGNED,)
+            left_out = _left_out(image)
             image.load()
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            rgb, changed = _to_rgb(ImageOps.exif_transpose(image), unsigned=unsigned)
+            note = ", ".join(filter(None, (left_out, changed)))
             return Decoded(ImageOps.invert(rgb) if negative else rgb, note)
     except UnreadableImage:
         raise
@@ -102,13 +107,14 @@ def _unknown(data: bytes) -> str:
         )
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return "The HEIC or AVIF image is damaged or truncated."
-    other = other_kind(data)
+    other, kind = other_kind(data), image_kind(data)
+    if other is None and kind is not None:
+        return f"The image is damaged or truncated: it begins like a {kind.upper()} file."
     words = f": it is {other}" if other else ""
     return f"The bytes are not an image in a known format ({', '.join(FORMATS)}){words}."
 
 
-def _check_header(image: Image.Image, limits: ImageLimits) -> str:
-    """The note about what is not read of the file."""
+def _check_header(image: Image.Image, limits: ImageLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise UnreadableImage(
@@ -116,35 +122,44 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> str:
         )
     if min(width, height) < limits.min_side:
         raise UnreadableImage(f"The image is {width}×{height} pixels: too small to ask anything about.")
-    if image.mode == "CMYK":
-        raise UnreadableImage("The image is CMYK, whose colours depend on a print profile: convert it to RGB.")
     if image.mode == "LAB":
         raise UnreadableImage("The image's colours are CIELAB, which is not read: convert it to RGB.")
     if image.format == "TIFF" and image.mode == "L" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,):
         raise UnreadableImage("The TIFF has signed 8-bit values, which are not read: save it as 16 bits or unsigned.")
-    frames = getattr(image, "n_frames", 1)
-    if frames == 1 or image.format in _MAIN_FIRST:
-        return ""  # the other pictures of a photo are its depth, its brightness map or a view for the other eye
-    if image.format == "TIFF":
-        return "the first page of a TIFF with several"
-    raise UnreadableImage(f"The image is animated ({frames} frames): submit single frames.")
+
+
+def _left_out(image: Image.Image) -> str:
+    """The note about what is not read of the file."""
+    if not has_more_frames(image):
+        return ""
+    return "the first page of a TIFF with several" if image.format == "TIFF" else "the first frame of an animation"
+
+
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether an open file has other pages or frames. The other pictures of a photo are not such: they are its depth,
+    its brightness map or a view for the other eye.
+    """
+    return bool(getattr(image, "is_animated", False)) and image.format not in _MAIN_FIRST
 
 
 def _tag(image: Image.Image, number: int) -> object:
     return image.tag_v2.get(number)  # type: ignore[attr-defined]
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, *, unsigned: bool) -> tuple[Image.Image, str]:
+    """The image, and a note about what was done to it."""
     from PIL import Image
 
+    if image.mode == "CMYK":
+        return to_screen(image)
     if is_deep_grey(image.mode):
-        return to_8_bits(image).convert("RGB")
+        return to_8_bits(image, unsigned=unsigned).convert("RGB"), ""
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         flat = Image.new("RGB", rgba.size, (255, 255, 255))
         flat.paste(rgba, mask=rgba.getchannel("A"))
-        return flat
-    return image.convert("RGB")
+        return flat, ""
+    return image.convert("RGB"), ""
 
 
 def to_data_url(data: bytes) -> str:

@@ -22,6 +22,8 @@ _OTHERS = (
     (0, b"\xff\x0a", "a JPEG XL image"),
     (4, b"JXL ", "a JPEG XL image"),
     (0, b"version https://git-lfs", "a pointer to a Git LFS file: fetch the file itself"),
+    (8, b"AVI ", "a video"),
+    (8, b"WAVE", "a sound"),
     (4, b"ftypqt", "a video"),
     (4, b"ftypisom", "a video"),
     (4, b"ftypmp4", "a video"),

@@ -23,13 +23,30 @@ def is_deep_grey(mode: str) -> bool:
     return mode.startswith("I") or mode == "F"
 
 
-def to_8_bits(image: Image.Image) -> Image.Image:
-    """An image of mode L. NaN and infinite values are drawn black and white. Raises UnreadableImage if all are such."""
+def to_8_bits(image: Image.Image, *, unsigned: bool = False) -> Image.Image:
+    """An image of mode L. NaN and infinite values are drawn black and white. Raises UnreadableImage if all are such.
+
+    ``unsigned``: the file's values have no sign, so what mode I takes for negative lies above the others.
+    """
     if image.mode == "F":
         return _floats(image)
     most = 65535 if image.mode.startswith("I;16") else 255
     whole = image if image.mode == "I" else image.convert("I")
-    return _stretched(whole, *_extrema(whole), most)
+    least, greatest = _extrema(whole)
+    if unsigned and least < 0:
+        # 2³¹ less each, exactly and in order. Such values are always stretched.
+        whole = _lowered(whole)
+        return _stretched(whole, *_extrema(whole), 0)
+    return _stretched(whole, least, greatest, most)
+
+
+def _lowered(image: Image.Image) -> Image.Image:
+    """Mode I with the sign bit turned: unsigned values less 2³¹, as signed ones."""
+    from PIL import Image, ImageMath
+
+    sign = Image.new("I", image.size, -(2**31))
+    lowered: Image.Image = ImageMath.lambda_eval(lambda args: args["a"] ^ args["b"], a=image, b=sign)
+    return lowered
 
 
 def _floats(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.images.decode import ImageLimits, decode, to_data_url
+from shared.images.decode import ImageLimits, decode, has_more_frames, to_data_url
 from shared.images.formats import FORMATS
 
 if TYPE_CHECKING:  # Pillow is imported on first use: the command line is installed without it
@@ -29,8 +29,8 @@ class WireImage:
 
 
 def prepare_image(data: bytes, limits: ImageLimits) -> WireImage:
-    """Raises UnreadableImage. What servers may decode differently (rotation, transparency, HEIC, 16 bits) is encoded
-    again from the pixels that our decoder found: as PNG, or as JPEG if it was a large photo.
+    """Raises UnreadableImage. What servers may decode differently (rotation, transparency, animations, CMYK, HEIC, 16
+    bits) is encoded again from the pixels that our decoder found: as PNG, or as JPEG if it was a large photo.
     """
     decoded = decode(data, limits)
     plain, lossy = _look(data)
@@ -53,6 +53,7 @@ def _look(data: bytes) -> tuple[bool, bool]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as header:
         plain = (
             header.format in _PLAIN
+            and not has_more_frames(header)
             and header.mode in ("RGB", "L")
             and header.getexif().get(_ORIENTATION, 1) == 1
             and header.info.get("transparency") is None

@@ -33,8 +33,8 @@ under ``mpa.schema`` in the file's metadata (1 if it is missing). Columns:
                        float64  mean token log-probability of rationale under each model, nats
     confidence_gap, reasoning_gap, attention_gap
                        float64  discrepancies of the pair in [0, 1], by shared/discrepancies.py; null where unknown
-    image_note         string   what was left out of the file's picture, such as the further pages of a TIFF; null if
-                                nothing was, and in older sets
+    image_note         string   what is read of a file that is not read whole and exactly, such as the first page of
+                                a TIFF; null for other files, and in older sets
     round              int32    mining round, from 1; null in sets from before there were rounds
     teacher_attention  list     of float16: where the teacher looks in the image while it gives teacher_answer, a
                                 grid × grid map row by row from the top, sum 1; null if the job did not ask for it

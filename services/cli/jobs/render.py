@@ -33,7 +33,7 @@ def job_panel(job: JobStatus) -> RenderableType:
         parts.append(Text(left_out_line(job.left_out), style="yellow"))
     if job.image_notes:
         notes = "; ".join(f"{count} × {note}" for note, count in job.image_notes.items())
-        parts.append(Text(f"read in part: {notes}", style="yellow"))
+        parts.append(Text(f"images read as: {notes}", style="yellow"))
     if job.verdicts:
         parts.append(_funnel(job))
     if job.past_rounds:

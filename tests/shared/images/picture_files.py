@@ -34,6 +34,24 @@ def tiff(width: int, bits: int, sample_format: int, values: bytes, *, photometri
     return head + struct.pack(f"{order}I", 0) + values
 
 
+def print_profile(cyan: tuple[int, int, int]) -> bytes:
+    """A CMYK profile in which full cyan ink has the 8-bit CIELAB value ``cyan``, and all other inks are white paper."""
+    paper = (255, 128, 128)
+    identity = bytes(range(256))
+    grid = b"".join(bytes(cyan if corner & 8 and not corner & 7 else paper) for corner in range(16))
+    matrix = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + identity * 4 + grid + identity * 3
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78 + 3)
+    tags, start = b"", 128 + 4 + 3 * 12
+    for name, body in ((b"A2B0", table), (b"wtpt", white), (b"desc", text)):
+        tags += name + struct.pack(">2I", start, len(body))
+        start += len(body)
+    head = struct.pack(">I4sI4s4s4s", start, b"\0\0\0\0", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", 3) + tags + table + white + text
+
+
 HEIC = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
     "ACJpbG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAAEwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"

@@ -12,7 +12,7 @@ from shared.images.wire import prepare_image
 from tests.shared.images.picture_files import HEIC, encoded
 
 LIMITS = ImageLimits()
-RED = Image.new("RGB", (20, 10), "red")
+RED, BLUE = Image.new("RGB", (20, 10), "red"), Image.new("RGB", (20, 10), "blue")
 
 
 def turned(image: Image.Image) -> bytes:
@@ -36,6 +36,8 @@ def test_what_every_server_reads_alike_is_sent_as_it_is(kind: str) -> None:
         *[encoded(Image.new(mode, (9, 9))) for mode in ("RGBA", "LA", "P", "1", "I;16")],
         encoded(Image.new("L", (9, 9)), transparency=0),
         encoded(Image.new("F", (9, 9), 0.5), "TIFF"),
+        encoded(Image.new("CMYK", (9, 9), (9, 200, 0, 50)), "JPEG"),
+        *[encoded(RED, kind, save_all=True, append_images=[BLUE]) for kind in ("PNG", "WEBP", "GIF", "AVIF")],
     ],
 )
 def test_the_rest_is_sent_as_our_decoder_sees_it(data: bytes) -> None:

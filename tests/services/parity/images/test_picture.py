@@ -27,8 +27,7 @@ async def test_bad_images_end_with_reasons_and_the_job_goes_on(
         "text.png": b"not an image",
         "tiny.png": png(1, (1, 1)),
         "bomb.png": _huge_header(),
-        "cmyk.jpg": _encoded(Image.new("CMYK", (8, 8)), "JPEG"),
-        "moving.gif": _animated(),
+        "lab.tif": _encoded(Image.new("LAB", (8, 8)), "TIFF"),
     }
     for name, data in bad.items():
         (pile / name).write_bytes(data)
@@ -45,8 +44,7 @@ async def test_bad_images_end_with_reasons_and_the_job_goes_on(
         "zero.jpg": "0 bytes",
         "tiny.png": "too small",
         "bomb.png": "limit",
-        "cmyk.jpg": "CMYK",
-        "moving.gif": "animated",
+        "lab.tif": "CIELAB",
         "link.png": "outside the allowed",
         "gone.png": "does not exist",
     }.items():
@@ -54,28 +52,28 @@ async def test_bad_images_end_with_reasons_and_the_job_goes_on(
     assert (await work.jobs.get(job_id)).pairs == 2 * (20 + len(reasons))
 
 
-async def test_a_tiff_with_pages_is_collected_and_what_was_read_of_it_is_said(
+async def test_what_was_read_of_a_file_is_said(
     work: ShardWork, store: Store, submit: Submit, spec: Spec, pile: Path
 ) -> None:
     pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     pages[0].save(pile / "scan.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(pile / "moving.gif", save_all=True, append_images=pages[1:])
+    Image.new("CMYK", (8, 8)).save(pile / "printed.jpg")
     job_id = await submit(spec())
     await collect(work, job_id)
     notes = {Path(row["image"]).name: row["image_note"] for row in read_set(store, job_id).to_pylist()}
-    assert {name: note for name, note in notes.items() if note} == {"scan.tif": "the first page of a TIFF with several"}
-    assert (await work.jobs.get(job_id)).image_notes == {"the first page of a TIFF with several": 1}
+    said = {name: note for name, note in notes.items() if note}
+    assert said == {
+        "scan.tif": "the first page of a TIFF with several",
+        "moving.gif": "the first frame of an animation",
+        "printed.jpg": "approximate colours: CMYK without a print profile",
+    }
+    assert (await work.jobs.get(job_id)).image_notes == dict.fromkeys(said.values(), 1)
 
 
 def _encoded(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def _animated() -> bytes:
-    buffer = io.BytesIO()
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     return buffer.getvalue()
 
 
