@@ -112,6 +112,7 @@ EVALUATE = ("evaluate", "jsonl", "--annotations", "a.jsonl", "--images", ".", "-
         (("export", "job", "--output", "set.parquet", "--format", "parquet"), "queue"),
         (("compare", "before", "after"), "evaluate"),
         (EVALUATE, "evaluate"),
+        ((*EVALUATE, "--predict-only"), "evaluate"),
         ((*EVALUATE, "--predict-only", "--checkpoint", "checkpoint"), "student"),
     ],
 )

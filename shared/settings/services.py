@@ -10,7 +10,6 @@ from pydantic import ByteSize, Field, SecretStr
 
 from shared.settings.common import (
     ChatImageSettings,
-    CommonSettings,
     Duration,
     HttpSettings,
     ImageSettings,
@@ -176,8 +175,8 @@ class TrainerSettings(HttpSettings, ImageSettings, WorkerSettings):
     student_swap_timeout: Duration = Field(timedelta(seconds=300), description="time for one swap of the checkpoint")
 
 
-class ClientSettings(CommonSettings):
-    """What the `mpa` command line needs."""
+class ClientSettings(ImageSettings):
+    """What the `mpa` command line needs. The limits on images are for `mpa evaluate`."""
 
     parity_url: str = Field("http://127.0.0.1:8100", description="the job API")
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")

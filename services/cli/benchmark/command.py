@@ -36,6 +36,7 @@ from services.cli.benchmark.serving import served
 from services.cli.session import Exit, Json, fail, need, out, run, show_json
 from shared.client import ChatClient
 from shared.errors import InvalidInput
+from shared.images import ImageLimits
 from shared.settings import ClientSettings
 
 ENDPOINT_AWAY = "Is the endpoint running? Check --endpoint (by default MPA_STUDENT_URL)."
@@ -76,6 +77,7 @@ def evaluate(
         need("evaluate", "pyarrow")
     if checkpoint is not None:
         need("student", "fastapi", "torch", "transformers")
+    need("evaluate", "PIL", "pi_heif")
     if checkpoint is not None and endpoint is not None:
         fail("give --endpoint or --checkpoint, not both.", Exit.BAD_INPUT)
 
@@ -108,7 +110,14 @@ def evaluate(
                 client = await stack.enter_async_context(ChatClient(served_at, model=model, api_key=key))
             with shown_progress(len(items)) as advance:
                 found = await answer_all(
-                    client, items, output, run_record, prompts=chosen, concurrency=concurrency, advance=advance
+                    client,
+                    items,
+                    output,
+                    run_record,
+                    prompts=chosen,
+                    limits=ImageLimits.from_settings(settings),
+                    concurrency=concurrency,
+                    advance=advance,
                 )
         texts = {key: one.text for key, one in found.items()}
         if benchmark in WITH_SERVER:

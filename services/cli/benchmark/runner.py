@@ -8,23 +8,21 @@ benchmarks with a server, ``submission.json``.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from services.cli.benchmark.answer_prompts import ChosenPrompt
-from services.cli.benchmark.hub_files import EmbeddedImage
 from services.cli.benchmark.intervals import bootstrap_interval, paired_p_value
 from services.cli.benchmark.labelled import OFFICIAL_METRIC, BenchmarkItem
 from shared.backoff import Backoff
 from shared.client import ChatClient, ChatReply, image_question
 from shared.contracts import ChatRequest
 from shared.errors import InvalidInput, Unavailable, UpstreamError
-from shared.images import image_kind
+from shared.images import ImageLimits, UnreadableImage
+from shared.images.wire import prepare_image
 from shared.text_files import read_lines
 from shared.vqa.answers import match
 from shared.vqa.metrics import metric_for
@@ -56,14 +54,16 @@ async def answer_all(
     run: dict[str, Any],
     *,
     prompts: Mapping[str, ChosenPrompt],
+    limits: ImageLimits,
     concurrency: int,
     advance: Callable[[int], None],
 ) -> dict[str, Prediction]:
     """Predictions by question id; questions already in ``folder`` are not asked again.
 
     ``prompts``: by question id. ``advance`` is called with the number of predictions at hand, once at the start and
-    after each answer. Raises InvalidInput if ``folder`` holds another run or the endpoint changed its checkpoint
-    meanwhile, and the endpoint's error if it lasts longer than a passing fault (answers so far are kept).
+    after each answer. Raises InvalidInput if ``folder`` holds another run, an image cannot be read, or the endpoint
+    changed its checkpoint meanwhile; and the endpoint's error if it lasts longer than a passing fault. Answers so far
+    are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(folder / "run.json", run)
@@ -74,7 +74,7 @@ async def answer_all(
 
     async def ask(item: BenchmarkItem) -> None:
         async with slots:
-            url = await asyncio.to_thread(_data_url, item.image)
+            url = await asyncio.to_thread(_data_url, item, limits)
             chosen = prompts[item.id]
             text = chosen.of(item.question)
             request = image_question(client.model, url, text, max_tokens=chosen.max_tokens, temperature=0.0)
@@ -244,8 +244,12 @@ def _line(key: str, prediction: Prediction) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _data_url(image: Path | EmbeddedImage) -> str:
-    data = image.read_bytes()
-    named = mimetypes.guess_type(str(image))[0] or "image/png"
-    kind = image_kind(data)
-    return f"data:{f'image/{kind}' if kind else named};base64,{base64.b64encode(data).decode('ascii')}"
+def _data_url(item: BenchmarkItem, limits: ImageLimits) -> str:
+    """As the mining sends images, so that every server sees what the student was aligned on."""
+    try:
+        return prepare_image(item.image.read_bytes(), limits).url
+    except UnreadableImage as error:
+        raise InvalidInput(
+            f"Question {item.id}: {item.image} cannot be read. {error.detail} Replace the file, then run the command "
+            "again: it keeps the other answers."
+        ) from error

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import Result
+from PIL import Image
 from typer.testing import CliRunner
 
 from demo.world.export import write_benchmark
@@ -27,7 +29,10 @@ from services.cli.benchmark.runner import (
     submission,
 )
 from services.cli.main import app
+from services.parity.images.picture import prepare
 from shared.errors import InvalidInput
+from shared.images import ImageLimits
+from tests.shared.images.picture_files import HEIC, encoded
 
 ITEMS = [
     BenchmarkItem("1", Path("a.png"), "q", ("14",), "human"),
@@ -74,6 +79,7 @@ def test_submission_has_numeric_ids() -> None:
 
 class _Endpoint(BaseHTTPRequestHandler):
     asked = 0
+    last: ClassVar[dict[str, Any]] = {}
     fail_after: int | None = None
     busy = 0
     versions: tuple[str, ...] = ()
@@ -88,8 +94,9 @@ class _Endpoint(BaseHTTPRequestHandler):
         """Silent: what is on stderr is the command's."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         kind = type(self)
+        kind.last = json.loads(body)
         if kind.busy:
             kind.busy -= 1
             self.send_response(429)
@@ -108,14 +115,14 @@ class _Endpoint(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "message": message, "finish_reason": kind.ends}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
-        body = json.dumps({"error": {"message": "bad"}} if broken else reply).encode()
+        answer = json.dumps({"error": {"message": "bad"}} if broken else reply).encode()
         self.send_response(400 if broken else 200)
         if kind.versions:
             self.send_header("X-MPA-Checkpoint", kind.versions[kind.asked % len(kind.versions)])
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer)
 
 
 @pytest.fixture
@@ -127,7 +134,7 @@ def asked(tmp_path: Path) -> Iterator[tuple[type[_Endpoint], list[str]]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "a.png").write_bytes(encoded(RED))
     lines = [{"image": "a.png", "question": str(n), "answers": ["red"]} for n in range(3)]
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     command = ["evaluate", "jsonl", "--annotations", str(tmp_path / "b.jsonl"), "--images", str(tmp_path)]
@@ -136,6 +143,9 @@ def asked(tmp_path: Path) -> Iterator[tuple[type[_Endpoint], list[str]]]:
     yield Endpoint, command
     server.shutdown()
     server.server_close()
+
+
+RED, BLUE = Image.new("RGB", (20, 10), "red"), Image.new("RGB", (20, 10), "blue")
 
 
 def said(result: Result) -> str:
@@ -157,6 +167,40 @@ def test_a_run_goes_on_where_it_ended(tmp_path: Path, asked: tuple[type[_Endpoin
     (tmp_path / "b.jsonl").write_text((tmp_path / "b.jsonl").read_text() + "\n")
     changed = CliRunner().invoke(app, command)
     assert changed.exit_code == 2 and "another run" in said(changed)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEIC,
+        encoded(RED.convert("CMYK"), "JPEG"),
+        encoded(RED, "TIFF", save_all=True, append_images=[BLUE]),
+        encoded(RED, "GIF", save_all=True, append_images=[BLUE]),
+        encoded(RED, "AVIF"),
+        encoded(Image.new("RGBA", (9, 9), (255, 0, 0, 0))),
+        encoded(RED, "JPEG"),
+    ],
+)
+def test_images_are_sent_as_the_mining_sends_them(
+    data: bytes, tmp_path: Path, asked: tuple[type[_Endpoint], list[str]]
+) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    assert CliRunner().invoke(app, asked[1]).exit_code == 0
+    (sent,) = [part for part in asked[0].last["messages"][0]["content"] if part["type"] == "image_url"]
+    assert sent["image_url"]["url"] == prepare(data, ImageLimits()).url
+    assert sent["image_url"]["url"].startswith(("data:image/png;", "data:image/jpeg;"))
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_run_goes_on_with_a_new_one(
+    tmp_path: Path, asked: tuple[type[_Endpoint], list[str]]
+) -> None:
+    whole = encoded(RED)
+    (tmp_path / "a.png").write_bytes(whole[:40])
+    failed = CliRunner().invoke(app, asked[1])
+    assert failed.exit_code == 2 and "a.png cannot be read. The image is damaged or truncated" in said(failed)
+    assert "Question b-" in said(failed) and asked[0].asked == 0
+    (tmp_path / "a.png").write_bytes(whole)
+    assert CliRunner().invoke(app, asked[1]).exit_code == 0
 
 
 def test_a_busy_endpoint_is_asked_again(asked: tuple[type[_Endpoint], list[str]]) -> None:
