@@ -6,7 +6,7 @@ import asyncio
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from services.parity.images.uploads import UploadLimits, store_upload
@@ -43,8 +43,8 @@ async def receive_upload(request: Request, store: Store, limits: UploadLimits) -
                 raise InvalidInput("The upload has no field 'files': send it with curl -F files=@images.zip.")
             named = [(part.filename or "file", part.file) for part in files]
             return await asyncio.to_thread(store_upload, named, store, limits)
-    except MultiPartException as error:
-        raise InvalidInput(f"The multipart body cannot be read: {error.message}") from error
+    except HTTPException as error:  # what Starlette makes of its own MultiPartException
+        raise InvalidInput(f"The multipart body cannot be read: {error.detail}") from error
 
 
 def _too_large(limits: UploadLimits) -> TooLarge:
