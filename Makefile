@@ -15,7 +15,10 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 OFFLINE := HF_HUB_OFFLINE=1
 
-.PHONY: help setup demo demo-models ablation test test-fast lint configuration compose-test format up clean
+RUNS ?= 100
+FAULTS ?= 6
+
+.PHONY: help setup demo demo-models ablation soak test test-fast lint configuration compose-test format up clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +46,9 @@ test-fast: setup ## Run the fast tests only
 	@scripts/kubectl.sh
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not fault"
+
+soak: setup ## Run RUNS=100 jobs under FAULTS=6 random faults each and compare their sets with an undisturbed one (over an hour)
+	$(OFFLINE) $(PY) -m tests.faults.storm.storm --runs $(RUNS) --faults $(FAULTS) --seed $(or $(SEED),0)
 
 lint: setup ## Check style, types and import rules
 	.venv/bin/ruff check .
