@@ -17,6 +17,7 @@ from shared.checkpoints.cards import build_card
 from shared.checkpoints.code import code_files
 from shared.checkpoints.files import CARD_NAME, checkpoint_files, parse_card, verify_loadable
 from shared.checkpoints.promotions import Promotions
+from shared.checkpoints.quantisation import CONFIG, configured, packed, read_dtypes
 from shared.checkpoints.weights import INDEX, index_file, weight_files
 from shared.contracts import ActivePointer, CheckpointCard, CheckpointInfo, CheckpointList
 from shared.errors import BadCheckpoint, Conflict, NotFound
@@ -126,6 +127,20 @@ class CheckpointRegistry:
         """A local folder with the files of ``version``, for from_pretrained; raises NotFound."""
         self.card(version)
         return self._store.open_local(self._prefix(version))
+
+    def quantisation(self, version: str) -> str | None:
+        """How the weights of ``version`` are quantised; None if they are not. Of a remote store little is fetched."""
+        names = [file.name for file in self.card(version).files]
+        prefix = self._prefix(version)
+        method = configured(self._store.read(f"{prefix}/{CONFIG}")) if CONFIG in names else None
+        if method is not None:
+            return method
+        dtypes: dict[str, str] = {}
+        for name in names:
+            if name.endswith(".safetensors") and "/" not in name:
+                with self._store.opened(f"{prefix}/{name}") as file:
+                    dtypes |= read_dtypes(file)
+        return packed(dtypes, names)
 
     def active(self) -> ActivePointer:
         """Which version should serve; raises NotFound if none was ever set."""

@@ -1,17 +1,43 @@
-"""Checks of the teacher that run before a job is accepted."""
+"""Checks of the teacher and the student that run before a job is accepted, and before the teacher is paid."""
 
 from __future__ import annotations
 
 import logging
 
+from shared.checkpoints import CheckpointRegistry
+from shared.checkpoints.quantisation import words_for
 from shared.client import ChatClient
 from shared.contracts import ChatMessage, ChatRequest, ChatResponse
-from shared.errors import InvalidInput, Unavailable, UpstreamError
+from shared.errors import BadCheckpoint, InvalidInput, NotFound, Unavailable, UpstreamError
+from shared.store import Store
 
 log = logging.getLogger(__name__)
 
 ALTERNATIVES = 2
 REFUSALS = (400, 403, 404, 422, 501)
+
+
+class UntrainableStudent(InvalidInput):
+    """The student's checkpoint cannot be trained, so a job would pay the teacher for nothing."""
+
+
+def check_trainable(store: Store, student: str) -> bool:
+    """Whether the student has a checkpoint yet. Raises UntrainableStudent if the one to train from is quantised.
+
+    The trainer, which has the libraries for it, checks more before its first step.
+    """
+    registry = CheckpointRegistry(store, student)
+    try:
+        version = registry.active().version
+        method = registry.quantisation(version)
+    except NotFound:
+        return False  # the student service registers it when it starts
+    except BadCheckpoint as error:
+        log.warning("the student's checkpoint is not checked: %s", error.detail)
+        return False
+    if method is not None:
+        raise UntrainableStudent(words_for(f"student: checkpoint {version} of {student!r}", method))
+    return True
 
 
 async def check_logprobs(teacher: ChatClient) -> None:

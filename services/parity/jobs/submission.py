@@ -16,6 +16,7 @@ from services.parity.images.access import SourceRules, allowed
 from services.parity.images.leaving_out import LeftOutCount
 from services.parity.images.sources import list_images
 from services.parity.images.traffic import pin_traffic
+from services.parity.jobs.model_checks import check_trainable
 from shared.compatibility import read_shown, read_stored
 from shared.contracts import PRESET_FIELDS, JobSpec, LossSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
@@ -73,6 +74,7 @@ class Submitter:
         known = read_spec(self.store, job_id)
         if known is not None:
             return known
+        check_trainable(self.store, spec.student)
         left_out = LeftOutCount()
         entries = list_images(spec.images, spec.tasks, self.store, self.rules, spec.student, left_out)
         self._check_tasks(sorted({task for entry in entries for task in entry.tasks}))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from services.parity.jobs.model_checks import check_trainable
 from services.parity.jobs.submission import manifest_key, parse_entry, read_spec
 from services.parity.mining.question_plan import RoundPlan, asked_before, questions_each
 from shared.contracts import JobSpec, ManifestEntry, RoundReport
@@ -43,12 +44,20 @@ class JobInputs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._checked: deque[str] = deque(maxlen=KEPT_JOBS)
         self._jobs: _Kept[JobInput] = _Kept(KEPT_JOBS)
         self._counts: _Kept[dict[tuple[int, str], int]] = _Kept(KEPT_COUNTS)
 
     def get(self, job_id: str) -> JobInput:
         """Raises NotFound if the job was never accepted."""
         return self._jobs.get(job_id, lambda: self._read(job_id))
+
+    def check_student(self, job_id: str) -> None:
+        """Raises UntrainableStudent. A student that was not running at the submission is first seen here."""
+        if job_id in self._checked:
+            return
+        if check_trainable(self._store, self.get(job_id).spec.student):
+            self._checked.append(job_id)
 
     def plan(self, job_id: str, shard: int) -> RoundPlan:
         """What the shard's round asks. Raises NotFound, also for a round whose predecessor has not ended."""

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from services.parity.endpoints.candidate_student import POSTPONED, CandidateStudent, NoPlace
 from services.parity.jobs.advance import settle
+from services.parity.jobs.model_checks import UntrainableStudent
 from services.parity.metrics import WorkerMetrics
 from services.parity.mining.collector import Models, ShardCollector
 from services.parity.mining.question_plan import RoundPlan
@@ -110,6 +111,7 @@ class ShardWork:
         assert lease.shard is not None
         started = time.monotonic()
         job = await asyncio.to_thread(self.inputs.get, lease.job_id)
+        await asyncio.to_thread(self.inputs.check_student, lease.job_id)
         plan = await asyncio.to_thread(self.inputs.plan, lease.job_id, lease.shard)
         entries = await asyncio.to_thread(job.shard, lease.shard)
         async with self._models_of(lease.job_id, plan) as models:
@@ -179,7 +181,8 @@ class ShardWork:
         where = {"job_id": lease.job_id, "shard": lease.shard}
         log.error("The shard failed (attempt %d): %s", lease.attempt, words, extra=where, exc_info=error)
         try:
-            if await self.jobs.shards.fail(lease, words, self.shard_attempts):
+            attempts = lease.attempt if isinstance(error, UntrainableStudent) else self.shard_attempts
+            if await self.jobs.shards.fail(lease, words, attempts):
                 message = f"Shard {lease.shard} failed {lease.attempt} times: {words}"
                 await self.jobs.fail(lease.job_id, message)
         except (MPAError, RedisError, OSError) as problem:

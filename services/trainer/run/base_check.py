@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,21 @@ import torch
 from transformers import GenerationConfig
 
 from services.trainer.leveler.models import save_candidate
-from shared.checkpoints import read_tensor_table
+from shared.checkpoints.quantisation import quantisation_of, words_for
 from shared.errors import BadCheckpoint
 from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel, load_processor
 from shared.vlm.prompting import Prompt
 from shared.vlm.sampling import Sampling
 
-_QUANTIZATION = ("quantization_config", "compression_config")
-_QUANTIZATION_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
-_PACKED = (".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".weight_scale_inv")
-_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _GENERATION_CONFIG: Any = GenerationConfig  # untyped
 
 
 def check_files(base: Path) -> None:
     """Raises BadCheckpoint for a quantised base, which cannot be trained and saved as it was."""
-    kind = _quantization(base)
-    if kind is not None:
-        raise BadCheckpoint(
-            f"{base} is quantised ({kind}), and quantised weights cannot be trained: give MPA_STUDENT_MODEL the folder "
-            "of the same model in float32, float16 or bfloat16."
-        )
+    method = quantisation_of(base)
+    if method is not None:
+        raise BadCheckpoint(words_for(str(base), method))
 
 
 def prepare(loaded: LoadedModel) -> None:
@@ -86,39 +78,7 @@ def check_saving(loaded: LoadedModel, base: Path, folder: Path, prompt: Prompt) 
         )
 
 
-def _quantization(base: Path) -> str | None:
-    """The method by which the weights are quantised; None if they are not."""
-    found = _method(_read(base / "config.json"))
-    if found is not None:
-        return found
-    table = read_tensor_table(base)
-    packed = sorted(name for name in table if name.endswith(_PACKED))
-    if packed:
-        beside = next((name for name in _QUANTIZATION_FILES if (base / name).is_file()), "packed weights")
-        return f"{beside}, {packed[0]}"
-    dtypes = {info.dtype for name, info in table.items() if name.endswith(".weight")} - _FLOATS
-    return f"weights of dtype {', '.join(sorted(dtypes))}" if dtypes else None
-
-
-def _method(config: Any) -> str | None:
-    if not isinstance(config, dict):
-        return None
-    for key in _QUANTIZATION:
-        if config.get(key):
-            named = config[key].get("quant_method") if isinstance(config[key], dict) else None
-            return f"{key}: {named}" if named else key
-    nested = (_method(value) for key, value in config.items() if key.endswith("_config"))
-    return next((found for found in nested if found is not None), None)
-
-
 def _runs_code(loaded: LoadedModel) -> bool:
     """Only if the operator's setting let the base's own code run already."""
     parts = (loaded.model, loaded.processor, loaded.tokenizer)
     return any(type(part).__module__.startswith("transformers_modules") for part in parts)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
