@@ -6,15 +6,17 @@ has learnt little. Everything here follows from the counts of a job's record, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from shared.contracts import JobWarning, Verdict, WarningCode
+from shared.contracts import Cause, JobWarning, Verdict, WarningCode
 
 MOST = 0.5
 """Share of all pairs at which a warning is given."""
 DOMINATES = 0.2
 """Share of all pairs at which one of several reasons is named, if together they reach ``MOST``."""
+MANY = 0.1
+"""Share of all pairs at which a limit of tokens is named."""
 ENOUGH_TO_JUDGE = 50
 """Pairs that a job which is still collecting must have before it warns."""
 FEW_HELD_OUT = 30
@@ -24,7 +26,8 @@ FEW_HELD_OUT = 30
 @dataclass(frozen=True)
 class PairCounts:
     """A job's counts. ``collected``: all images of the round are done. ``to_train``: disparity pairs of the training
-    split. ``held_out``: questions that the gate measured on, None before it has.
+    split. ``held_out``: questions that the gate measured on, None before it has. ``causes``: pairs by Cause; causes of
+    later releases may be among them.
     """
 
     job_id: str
@@ -33,6 +36,7 @@ class PairCounts:
     to_train: int
     batch_size: int
     held_out: int | None = None
+    causes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -50,6 +54,30 @@ class _Reason:
     advice: str
 
 
+CAUSES: dict[Cause, str] = {
+    Cause.QUESTION_CUT_OFF: "the teacher's question was cut off by its token limit",
+    Cause.ANSWER_CUT_OFF: "the teacher's answer was cut off by its token limit",
+    Cause.TEACHER_THINKING: "the teacher was still thinking when its tokens were used up",
+    Cause.EMPTY: "the teacher's text was empty",
+    Cause.BROKEN_OFF: "the text was broken off by the model's server",
+    Cause.TOO_LONG: "the teacher's text was too long for an answer",
+    Cause.NO_QUESTION: "the teacher's text held no question",
+    Cause.TOO_FEW_TEXTS: "the teacher sent fewer texts than asked for",
+    Cause.WITHHELD: "the text was withheld by the model's server",
+    Cause.DECLINED: "the teacher declined to answer",
+    Cause.REJECTED: "the model server refused the request",
+    Cause.STUDENT_THINKING: "the student was still thinking when its tokens were used up",
+    Cause.STUDENT_CUT_OFF: "the student's answer was cut off, and counts as far as it goes",
+}
+"""Each cause in words, for people."""
+_LIMITS = {
+    Cause.QUESTION_CUT_OFF: "Raise max_question_tokens of the task, in one-shot mode also max_answer_tokens, or use "
+    "prompts that ask for less.",
+    Cause.ANSWER_CUT_OFF: "Raise max_answer_tokens of the task, or ask for a shorter answer in its prompt.",
+    Cause.TEACHER_THINKING: "Raise MPA_TEACHER_REASONING_TOKENS, or switch the teacher's reasoning off at its server.",
+    Cause.STUDENT_THINKING: "Raise MPA_STUDENT_REASONING_TOKENS, or switch the student's reasoning off at its server.",
+}
+"""What to raise, for each cause that is a limit of tokens."""
 _REASONS = {
     Verdict.REFUSED: _Reason(
         "mostly_refused",
@@ -98,7 +126,10 @@ def warnings_of(counts: PairCounts) -> list[JobWarning]:
     """
     if not counts.total or not (counts.collected or counts.total >= ENOUGH_TO_JUDGE):
         return []
-    unusable = [_unusable(counts, verdict) for verdict in _dominating(counts)]
+    dominating = _dominating(counts)
+    unusable = [_unusable(counts, verdict) for verdict in dominating]
+    if Verdict.UNPARSABLE not in dominating:
+        unusable += _out_of_tokens(counts)
     return [*unusable, *_few(counts)] if counts.collected else unusable
 
 
@@ -117,12 +148,47 @@ def _dominating(counts: PairCounts) -> list[Verdict]:
 
 def _unusable(counts: PairCounts, verdict: Verdict) -> JobWarning:
     reason = _REASONS[verdict]
+    limits = _limits(counts) if verdict is Verdict.UNPARSABLE else []
     return JobWarning(
         code=reason.code,
         text=f"{counts.verdicts[verdict]:,} of {counts.total:,} pairs {reason.what}.",
-        cause=reason.cause,
-        advice=f"{reason.advice} `mpa pairs {counts.job_id} --verdict {verdict}` shows each pair with its reason.",
+        cause=_in_words(counts, limits) or reason.cause,
+        advice=" ".join(
+            [*(_LIMITS[one] for one in limits), *([] if limits else [reason.advice]), _look(counts, verdict)]
+        ),
     )
+
+
+def _out_of_tokens(counts: PairCounts) -> list[JobWarning]:
+    """Limits of tokens that cost many pairs, although most are usable: one setting brings them back."""
+    limits = _limits(counts)
+    if not limits:
+        return []
+    lost = sum(counts.causes[one] for one in limits)
+    return [
+        JobWarning(
+            code="token_limit",
+            text=f"{lost:,} of {counts.total:,} pairs were lost because a model's tokens were used up.",
+            cause=_in_words(counts, limits),
+            advice=" ".join([*(_LIMITS[one] for one in limits), _look(counts, Verdict.UNPARSABLE)]),
+        )
+    ]
+
+
+def _limits(counts: PairCounts) -> list[Cause]:
+    """The limits of tokens that cost many pairs, the worst first."""
+    many = [one for one in _LIMITS if counts.causes.get(one, 0) >= MANY * counts.total]
+    return sorted(many, key=lambda one: -counts.causes[one])
+
+
+def _in_words(counts: PairCounts, causes: Iterable[Cause]) -> str:
+    """How often each cause occurred, as a sentence; "" for none."""
+    said = "; ".join(f"in {counts.causes[one]:,} pairs {CAUSES[one]}" for one in causes)
+    return f"{said[0].upper()}{said[1:]}." if said else ""
+
+
+def _look(counts: PairCounts, verdict: Verdict) -> str:
+    return f"`mpa pairs {counts.job_id} --verdict {verdict}` shows each pair with its reason."
 
 
 def _few(counts: PairCounts) -> Iterator[JobWarning]:

@@ -17,7 +17,7 @@ from shared.contracts.checkpoints import (
     SmokeAnswer,
     SwapResult,
 )
-from shared.contracts.enums import JobState, Outcome, Split, Verdict
+from shared.contracts.enums import Cause, JobState, Outcome, Split, Verdict
 from shared.contracts.health import Alive, Diagnosis, Finding, FindingState, Health, Problem, WorkerInfo
 from shared.contracts.job_spec import (
     PRESET_FIELDS,
@@ -127,6 +127,7 @@ __all__ = [
     "CanaryState",
     "CardAdapter",
     "CardFile",
+    "Cause",
     "ChatMessage",
     "ChatRequest",
     "ChatResponse",

@@ -17,6 +17,24 @@ class Verdict(StrEnum):
     REFUSED = "refused"
 
 
+class Cause(StrEnum):
+    """Why a pair is ``unparsable`` or ``refused``, or what is special about its student's answer."""
+
+    QUESTION_CUT_OFF = "question_cut_off"
+    ANSWER_CUT_OFF = "answer_cut_off"
+    TEACHER_THINKING = "teacher_thinking"
+    EMPTY = "empty"
+    BROKEN_OFF = "broken_off"
+    TOO_LONG = "too_long"
+    NO_QUESTION = "no_question"
+    TOO_FEW_TEXTS = "too_few_texts"
+    WITHHELD = "withheld"
+    DECLINED = "declined"
+    REJECTED = "rejected"
+    STUDENT_THINKING = "student_thinking"
+    STUDENT_CUT_OFF = "student_cut_off"
+
+
 class JobState(StrEnum):
     QUEUED = "queued"
     COLLECTING = "collecting"

@@ -45,6 +45,7 @@ WarningCode = Literal[
     "mostly_duplicate",
     "mostly_inconsistent",
     "mostly_unreadable",
+    "token_limit",
     "few_disparities",
     "few_held_out",
 ]
@@ -120,6 +121,11 @@ class JobStatus(Contract):
     verdicts: dict[Verdict, int] = Field(
         default_factory=dict, description="number of pairs by verdict, over all rounds"
     )
+    causes: dict[str, int] = Field(
+        default_factory=dict,
+        description="why pairs are unparsable or refused, or what is special about the student's "
+        "answer: number of pairs by cause, over all rounds, most frequent first",
+    )
     rate_images_per_second: float | None = Field(None, description="images done a second, lately")
     eta_seconds: float | None = Field(None, description="seconds until the images of this round are done, at this rate")
     discrepancies: dict[str, Distribution] = Field(
@@ -172,6 +178,7 @@ class Pair(Contract):
     split: Split = Field(description="whether the image is trained on or held out")
     verdict: Verdict = Field(description="how the pair ended")
     reason: str = Field("", description="why, in words")
+    cause: str | None = Field(None, description="what the reason says, as a word for programs; null for most pairs")
     question: str | None = Field(None, description="the teacher's question")
     teacher_answer: str | None = Field(None, description="the teacher's answer")
     student_answer: str | None = Field(None, description="the student's answer")

@@ -35,6 +35,8 @@ under ``mpa.schema`` in the file's metadata (1 if it is missing). Columns:
                        float64  discrepancies of the pair in [0, 1], by shared/discrepancies.py; null where unknown
     image_note         string   what is read of a file that is not read whole and exactly, such as the first page of
                                 a TIFF; null for other files, and in older sets
+    cause              string   contracts.Cause: what ``reason`` says, as a word that can be counted; null for most
+                                pairs, and in older sets
     round              int32    mining round, from 1; null in sets from before there were rounds
     teacher_attention  list     of float16: where the teacher looks in the image while it gives teacher_answer, a
                                 grid × grid map row by row from the top, sum 1; null if the job did not ask for it
@@ -51,7 +53,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from shared.contracts import Split, Verdict
+from shared.contracts import Cause, Split, Verdict
 
 _ALTERNATIVE = pa.struct([pa.field("token", pa.string()), pa.field("logprob", pa.float64())])
 SCHEMA = pa.schema(
@@ -91,6 +93,7 @@ SCHEMA = pa.schema(
         pa.field("saved_tokens", pa.int64(), nullable=False),
         pa.field("round", pa.int32()),
         pa.field("image_note", pa.string()),
+        pa.field("cause", pa.string()),
     ],
     metadata={"mpa.schema": "1"},
 )
@@ -142,6 +145,7 @@ class Row:
     saved_tokens: int = 0
     round: int = 1
     image_note: str | None = None
+    cause: Cause | None = None
 
     @property
     def pair_id(self) -> str:

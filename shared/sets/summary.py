@@ -16,11 +16,11 @@ from shared.state import ShardResult
 
 def summarise(table: pa.Table) -> ShardResult:
     """The counts of a shard, from its rows alone."""
-    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(table["verdict"]).to_pylist()}
     kept = pc.and_(pc.equal(table["verdict"], str(Verdict.DISPARITY)), pc.equal(table["split"], str(Split.TRAIN)))
     return ShardResult(
         images=len(pc.unique(table["image_index"])),
-        verdicts={str(verdict): int(count) for verdict, count in sorted(counts.items())},
+        verdicts=_counted(table["verdict"].to_pylist()),
+        causes=_counted(table["cause"].to_pylist()),
         prompt_tokens=int(pc.sum(table["prompt_tokens"]).as_py() or 0),
         completion_tokens=int(pc.sum(table["completion_tokens"]).as_py() or 0),
         saved_tokens=int(pc.sum(table["saved_tokens"]).as_py() or 0),
@@ -35,7 +35,8 @@ def tally(rows: Iterable[Row]) -> ShardResult:
     chosen = list(rows)
     return ShardResult(
         images=len({row.image_index for row in chosen}),
-        verdicts={str(v): n for v, n in sorted(Counter(row.verdict for row in chosen).items())},
+        verdicts=_counted(row.verdict for row in chosen),
+        causes=_counted(row.cause for row in chosen),
         prompt_tokens=sum(row.prompt_tokens for row in chosen),
         completion_tokens=sum(row.completion_tokens for row in chosen),
         saved_tokens=sum(row.saved_tokens for row in chosen),
@@ -43,6 +44,11 @@ def tally(rows: Iterable[Row]) -> ShardResult:
         notes=_notes((row.image_index, row.image_note) for row in chosen),
         gaps=_gaps({name: [getattr(row, f"{name}_gap") for row in chosen] for name in NAMES}),
     )
+
+
+def _counted(values: Iterable[str | None]) -> dict[str, int]:
+    """How often each value occurs, without those that are missing."""
+    return {str(value): count for value, count in sorted(Counter(filter(None, values)).items())}
 
 
 def _notes(rows: Iterable[tuple[int, str | None]]) -> dict[str, int]:

@@ -117,6 +117,9 @@ class ParitySettings(HttpSettings, ImageSettings, WorkerSettings):
     )
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")
     student_name: str = Field("student", description="model name on the wire and in the registry")
+    student_reasoning_tokens: int = Field(
+        0, ge=0, description="tokens for a reasoning student to think in, on top of a task's limit for each answer"
+    )
     tasks_file: Path | None = Field(None, description="YAML with custom task profiles")
     image_roots: list[Path] = Field(
         default_factory=lambda: [Path()], description="folders that image sources may read (JSON list)"
@@ -147,6 +150,9 @@ class TrainerSettings(HttpSettings, ImageSettings, WorkerSettings):
     trainer_port: int = Field(8103, ge=0, description="port of the trainer; 0: any free one")
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")
     student_name: str = Field("student", description="model name on the wire and in the registry")
+    student_reasoning_tokens: int = Field(
+        0, ge=0, description="tokens for a reasoning student to think in, on top of a task's limit for each answer"
+    )
     student_model: str = Field("demo/models/student", description="the student service's base model")
     teacher_url: str = Field("http://127.0.0.1:8101", description="asked about benchmarks, for comparison")
     teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, if not MPA_API_KEY")
@@ -181,6 +187,9 @@ class ClientSettings(ImageSettings):
     parity_url: str = Field("http://127.0.0.1:8100", description="the job API")
     student_url: str = Field("http://127.0.0.1:8102", description="the student service")
     student_name: str = Field("student", description="model name on the wire and in the registry")
+    student_reasoning_tokens: int = Field(
+        0, ge=0, description="tokens for a reasoning student to think in, on top of a task's limit for each answer"
+    )
     teacher_url: str = Field("http://127.0.0.1:8101", description="the teacher, which `mpa doctor` asks")
     teacher_api_key: SecretStr | None = Field(None, description="Bearer token for the teacher, if not MPA_API_KEY")
     teacher_name: str = Field("teacher", description="model name sent to the teacher")

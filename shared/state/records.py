@@ -138,13 +138,15 @@ class Work(Record):
 class ShardResult(Finite):
     """Sums over the rows of a shard. ``train_disparity``: disparity pairs outside the held-out images.
 
-    ``gaps``: the discrepancies of its pairs by name. ``notes``: its images by their note.
+    ``causes``: pairs by contracts.Cause. ``gaps``: the discrepancies of its pairs by name. ``notes``: its images by
+    their note.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     images: int = 0
     verdicts: dict[str, int] = Field(default_factory=dict)
+    causes: dict[str, int] = Field(default_factory=dict)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     saved_tokens: int = 0

@@ -58,6 +58,7 @@ def to_status(snapshot: Snapshot) -> JobStatus:
         shards=StageCount(done=sum(s.status is WorkStatus.DONE for s in shards), total=stored.shards),
         pairs=sum(verdicts.values()),
         verdicts=verdicts,
+        causes=_causes(snapshot),
         rate_images_per_second=rate,
         eta_seconds=_eta(snapshot, done, rate),
         teacher_tokens=TokenCount(
@@ -90,6 +91,7 @@ def pair_counts(snapshot: Snapshot) -> PairCounts:
     return PairCounts(
         job_id=stored.job_id,
         verdicts=_verdicts(snapshot),
+        causes=_causes(snapshot),
         collected=shards_done(snapshot),
         to_train=train_disparities(snapshot),
         batch_size=stored.spec.train.batch_size,
@@ -111,6 +113,14 @@ def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
 def _verdicts(snapshot: Snapshot) -> dict[Verdict, int]:
     counts = [_count(shard) for shard in snapshot.shards.values()]
     return {verdict: sum(count.verdicts.get(verdict, 0) for count in counts) for verdict in Verdict}
+
+
+def _causes(snapshot: Snapshot) -> dict[str, int]:
+    """Pairs by cause, the most frequent first."""
+    found: Counter[str] = Counter()
+    for shard in snapshot.shards.values():
+        found.update(_count(shard).causes)
+    return dict(found.most_common())
 
 
 def train_disparities(snapshot: Snapshot) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.contracts import Verdict
-from shared.job_warnings import PairCounts, mostly_unusable, warnings_of
+from shared.contracts import Cause, Verdict
+from shared.job_warnings import CAUSES, PairCounts, mostly_unusable, warnings_of
 
 V = Verdict
 
@@ -55,6 +55,65 @@ def test_a_warning_has_the_counts_the_cause_and_what_to_change() -> None:
 def test_a_job_that_is_still_collecting_warns_once_it_has_enough_pairs() -> None:
     assert warnings_of(counts({V.REFUSED: 49}, collected=False)) == []
     assert [w.code for w in warnings_of(counts({V.REFUSED: 50}, collected=False, to_train=1))] == ["mostly_refused"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "causes", "code", "text", "setting"),
+    [
+        (
+            {V.UNPARSABLE: 60, V.DISPARITY: 40},
+            {Cause.ANSWER_CUT_OFF: 55, Cause.NO_QUESTION: 5},
+            "mostly_unparsable",
+            "In 55 pairs the teacher's answer was cut off by its token limit.",
+            "max_answer_tokens",
+        ),
+        (
+            {V.UNPARSABLE: 90, V.DISPARITY: 10},
+            {Cause.TEACHER_THINKING: 90},
+            "mostly_unparsable",
+            "In 90 pairs the teacher was still thinking",
+            "MPA_TEACHER_REASONING_TOKENS",
+        ),
+        (
+            {V.UNPARSABLE: 10, V.DISPARITY: 90},
+            {Cause.QUESTION_CUT_OFF: 10},
+            "token_limit",
+            "In 10 pairs the teacher's question was cut off",
+            "max_question_tokens",
+        ),
+        (
+            {V.UNPARSABLE: 30, V.STUDENT_RIGHT: 70},
+            {Cause.STUDENT_THINKING: 30, "of a later release": 50},
+            "token_limit",
+            "In 30 pairs the student was still thinking",
+            "MPA_STUDENT_REASONING_TOKENS",
+        ),
+        (
+            {V.UNPARSABLE: 30, V.DISPARITY: 70},
+            {Cause.ANSWER_CUT_OFF: 12, Cause.TEACHER_THINKING: 18},
+            "token_limit",
+            "In 18 pairs the teacher was still thinking when its tokens were used up; in 12 pairs the teacher's answer",
+            "max_answer_tokens",
+        ),
+    ],
+)
+def test_a_token_limit_that_costs_many_pairs_names_its_setting(
+    verdicts: dict[Verdict, int], causes: dict[str, int], code: str, text: str, setting: str
+) -> None:
+    (warning,) = warnings_of(counts(verdicts, causes=causes))
+    assert warning.code == code and text in warning.cause and setting in warning.advice
+    assert "`mpa pairs j1 --verdict unparsable`" in warning.advice
+
+
+@pytest.mark.parametrize(
+    "causes", [{Cause.ANSWER_CUT_OFF: 9}, {Cause.STUDENT_CUT_OFF: 90}, {Cause.NO_QUESTION: 40}, {}]
+)
+def test_other_causes_and_a_few_cut_offs_are_not_worth_a_warning(causes: dict[str, int]) -> None:
+    assert warnings_of(counts({V.UNPARSABLE: 40, V.DISPARITY: 60}, causes=causes)) == []
+
+
+def test_every_cause_has_words() -> None:
+    assert CAUSES.keys() == set(Cause)
 
 
 @pytest.mark.parametrize(

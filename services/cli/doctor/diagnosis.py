@@ -58,7 +58,7 @@ def make_checks(settings: ClientSettings, services: dict[str, ProbedService], se
         async with StudentClient(
             settings.student_url, model=settings.student_name, api_key=ours, timeout=limit
         ) as client:
-            return await student_findings(client, open_store, settings.student_name)
+            return await student_findings(client, open_store, settings.student_name, settings.student_reasoning_tokens)
 
     look = "Read the log of the service that this check asks."
     return [

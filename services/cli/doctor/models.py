@@ -29,13 +29,7 @@ async def teacher_findings(teacher: ChatClient, reasoning_tokens: int = 0) -> li
     most = MOST_TOKENS + reasoning_tokens
     first, second = await _ask(teacher, SQUARE, most), await _ask(teacher, STRIPES, most)
     if first_reply(first.response).ending is Ending.THINKING:
-        return [
-            broken(
-                "teacher's answer",
-                f"{teacher.base_url} is still thinking after {most} tokens",
-                "Raise MPA_TEACHER_REASONING_TOKENS, or switch the model's reasoning off at its server.",
-            )
-        ]
+        return [_still_thinking("teacher", teacher, most)]
     wrong = _implausible(_text(first))
     if wrong:
         return [_bad_answer("teacher's answer", teacher, first, wrong)]
@@ -64,18 +58,33 @@ async def teacher_findings(teacher: ChatClient, reasoning_tokens: int = 0) -> li
     return [*found, ok("teacher's logprobs", f"present for all {len(told)} tokens")]
 
 
-async def student_findings(student: ChatClient, open_store: Callable[[], Store], name: str) -> list[Finding]:
-    """Whether the student answers about a picture, with the version that the registry has as active or as canary."""
-    reply = await _ask(student, SQUARE)
+async def student_findings(
+    student: ChatClient, open_store: Callable[[], Store], name: str, reasoning_tokens: int = 0
+) -> list[Finding]:
+    """Whether the student answers about a picture, with the version that the registry has as active or as canary.
+
+    ``reasoning_tokens``: what it may think in (MPA_STUDENT_REASONING_TOKENS).
+    """
+    most = MOST_TOKENS + reasoning_tokens
+    reply = await _ask(student, SQUARE, most)
     wrong = _implausible(_text(reply))
-    answer = (
-        _bad_answer("student's answer", student, reply, wrong)
-        if wrong
-        else ok("student's answer", f"{_text(reply)!r} about a picture")
-    )
+    if first_reply(reply.response).ending is Ending.THINKING:
+        answer = _still_thinking("student", student, most)
+    elif wrong:
+        answer = _bad_answer("student's answer", student, reply, wrong)
+    else:
+        answer = ok("student's answer", f"{_text(reply)!r} about a picture")
     if reply.checkpoint is None:
         return [answer, broken("student's version", "it does not report one", "Set MPA_STUDENT_URL to MPA's student.")]
     return [answer, await in_thread(lambda: _version(reply.checkpoint or "", open_store(), name))]
+
+
+def _still_thinking(who: str, client: ChatClient, most: int) -> Finding:
+    return broken(
+        f"{who}'s answer",
+        f"{client.base_url} is still thinking after {most} tokens",
+        f"Raise MPA_{who.upper()}_REASONING_TOKENS, or switch the model's reasoning off at its server.",
+    )
 
 
 def _version(serves: str, store: Store, name: str) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -19,6 +21,7 @@ from shared.contracts import (
     StageCount,
     TaskScore,
 )
+from shared.job_warnings import CAUSES
 
 STATE_COLOURS = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 STAGES = (JobState.QUEUED, JobState.COLLECTING, JobState.TRAINING, JobState.EVALUATING, JobState.PROMOTING)
@@ -55,6 +58,12 @@ def left_out_line(left_out: list[LeftOut]) -> str:
     """What the sources hold besides images of the job."""
     reasons = "; ".join(f"{one.files} × {one.reason}, such as {one.example}" for one in left_out)
     return f"left out {sum(one.files for one in left_out)} files: {reasons}"
+
+
+def causes_line(causes: Mapping[str, int]) -> str:
+    """Why pairs are unparsable or refused, in words. Causes of a later release keep their names."""
+    words = {str(cause): text for cause, text in CAUSES.items()}
+    return "causes: " + "; ".join(f"{count} × {words.get(name, name)}" for name, count in causes.items())
 
 
 def jobs_table(jobs: list[JobStatus]) -> Table:
@@ -196,6 +205,8 @@ def _speed(job: JobStatus) -> str:
 def _funnel(job: JobStatus) -> Text:
     line = Text(f"{job.pairs} pairs: ", style="dim")
     line.append("  ".join(f"{verdict.value} {count}" for verdict, count in sorted(job.verdicts.items())))
+    if job.causes:
+        line.append("\n" + causes_line(job.causes))
     tokens = job.teacher_tokens
     line.append(f"\nteacher tokens: {tokens.spent:,} spent, {tokens.saved:,} saved", "dim")
     return line

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.images.picture import Picture, derive_seed
-from services.parity.mining.hearing import Heard, hear, mean_logprob, top_alternatives
+from services.parity.mining.hearing import Heard, hear, mean_logprob, top_alternatives, unusable
 from services.parity.mining.pairs import Answered, Draft, Judged, Tokens
 from services.parity.mining.question_plan import ImagePlan
 from shared.client import image_question
-from shared.contracts import AnnotatorSpec, ChatRequest, Verdict
+from shared.contracts import AnnotatorSpec, Cause, ChatRequest, Verdict
 from shared.vqa.answers import normalise_question
 from shared.vqa.parsing import LONGEST_ANSWER
-from shared.vqa.reading.replies import Ending, Reply
+from shared.vqa.reading.replies import Reply
 from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
@@ -56,7 +56,8 @@ class Annotator:
             else Answered(draft.slot, draft.question, draft.answer, spent=draft.spent, answer_cost=draft.answer_cost)
         )
         if isinstance(answered, Answered) and profile.is_refusal(answered.answer):
-            return answered.judged(Verdict.REFUSED, f"The teacher declined to answer: {_shown(answered.answer)}.")
+            reason = f"The teacher declined to answer: {_shown(answered.answer)}."
+            return answered.judged(Verdict.REFUSED, reason, cause=Cause.DECLINED)
         return answered
 
     async def _ask(self, picture: Picture, profile: TaskProfile, slots: range, example: str) -> list[Draft | Judged]:
@@ -66,7 +67,7 @@ class Annotator:
         try:
             heard = await self._ask_with_schema(request, picture, profile, example)
         except RequestRefused as refusal:
-            return [Judged(slot, Verdict.REFUSED, refusal.detail) for slot in slots]
+            return [Judged(slot, Verdict.REFUSED, refusal.detail, cause=Cause.REJECTED) for slot in slots]
         replies = heard.replies + heard.replies[:1] * (len(slots) - n)
         cost = Tokens(heard.spent.prompt, heard.spent.completion // max(1, len(replies)))
         drafts = [self._draft(slot, replies, slot - slots.start, heard.limit, cost, profile) for slot in slots]
@@ -127,15 +128,17 @@ class Annotator:
         self, slot: int, replies: tuple[Reply, ...], position: int, limit: int, cost: Tokens, profile: TaskProfile
     ) -> Draft | Judged:
         if position >= len(replies):
-            return Judged(slot, Verdict.UNPARSABLE, f"The teacher sent {len(replies)} texts, fewer than asked for.")
+            reason = f"The teacher sent {len(replies)} texts, fewer than asked for."
+            return Judged(slot, Verdict.UNPARSABLE, reason, cause=Cause.TOO_FEW_TEXTS)
         reply = replies[position]
         found = self._read(reply, profile)
         if found is not None:
             return Draft(slot, *found, answer_cost=cost)
         what = "question with an answer" if self._spec.mode == "one_shot" else "question"
         if not reply.whole:
-            return Judged(slot, unusable(reply), reply.problem(f"The teacher's {what}", limit))
-        return Judged(slot, Verdict.UNPARSABLE, f"No {what} in {_shown(reply.text)}.")
+            verdict, cause = unusable(reply, Cause.QUESTION_CUT_OFF)
+            return Judged(slot, verdict, reply.problem(f"The teacher's {what}", limit), cause=cause)
+        return Judged(slot, Verdict.UNPARSABLE, f"No {what} in {_shown(reply.text)}.", cause=Cause.NO_QUESTION)
 
     def _read(self, reply: Reply, profile: TaskProfile) -> tuple[str, str | None] | None:
         """The question, in one-shot mode with its answer; None if they are not both there and whole."""
@@ -157,24 +160,21 @@ class Annotator:
         try:
             heard = await hear(self._teacher, request, picture.rank, raise_by=profile.raise_limit_by)
         except RequestRefused as refusal:
-            return draft.judged(Verdict.REFUSED, refusal.detail)
+            return draft.judged(Verdict.REFUSED, refusal.detail, Cause.REJECTED)
         draft = replace(draft, spent=draft.spent + heard.spent)
         if not heard.first.whole:
-            return draft.judged(unusable(heard.first), heard.first.problem("The teacher's answer", heard.limit))
+            verdict, cause = unusable(heard.first, Cause.ANSWER_CUT_OFF)
+            return draft.judged(verdict, heard.first.problem("The teacher's answer", heard.limit), cause)
         answer = profile.clean_answer(heard.first.text)
         if not answer:
-            return draft.judged(Verdict.UNPARSABLE, f"The teacher's answer is empty: {_shown(heard.first.text)}.")
+            reason = f"The teacher's answer is empty: {_shown(heard.first.text)}."
+            return draft.judged(Verdict.UNPARSABLE, reason, Cause.EMPTY)
         if len(answer) > LONGEST_ANSWER:
             reason = f"The teacher's text is too long for an answer, {len(answer)} characters: {_shown(answer)}."
-            return draft.judged(Verdict.UNPARSABLE, reason)
+            return draft.judged(Verdict.UNPARSABLE, reason, Cause.TOO_LONG)
         choice = heard.choices[0]
         top = top_alternatives(choice) if self._top_k else None
         return Answered(draft.slot, draft.question, answer, mean_logprob(choice), top, draft.spent, heard.spent)
-
-
-def unusable(reply: Reply) -> Verdict:
-    """The verdict on a pair whose text is not whole."""
-    return Verdict.REFUSED if reply.ending is Ending.WITHHELD else Verdict.UNPARSABLE
 
 
 def _without_duplicates(drafts: list[Draft | Judged], asked: Mapping[str, str]) -> list[Draft | Judged]:

@@ -33,7 +33,7 @@ class Models:
     """How to reach the two models. ``calls_in_flight`` limits the calls to each of them.
 
     The shards of a worker process share its limiters. None: a shard has its own limiter. ``reasoning_tokens``: what the
-    teacher may think in, on top of a task's limits.
+    teacher may think in, on top of a task's limits; ``student_reasoning_tokens``: what the student may.
     """
 
     teacher: ChatClient
@@ -43,6 +43,7 @@ class Models:
     teacher_calls: Limiter | None = None
     student_calls: Limiter | None = None
     reasoning_tokens: int = 0
+    student_reasoning_tokens: int = 0
 
 
 class ShardCollector:
@@ -70,7 +71,9 @@ class ShardCollector:
         self._teacher = Endpoint(
             "teacher", models.teacher, teacher_calls, self.changed, models.patience, models.reasoning_tokens
         )
-        self._student = Endpoint("student", models.student, student_calls, self.changed, models.patience)
+        self._student = Endpoint(
+            "student", models.student, student_calls, self.changed, models.patience, models.student_reasoning_tokens
+        )
         self._plan = plan or RoundPlan(spec)
         self._annotator = Annotator(self._teacher, spec.annotator, self._plan.seed, spec.discrepancies.top_k)
         self._identifier = Identifier(self._teacher, self._student, spec.identifier, self._plan.seed)
@@ -192,6 +195,7 @@ class ShardCollector:
             saved_tokens=pair.saved_tokens,
             round=self._plan.number,
             image_note=note or None,
+            cause=pair.cause,
         )
 
     def _add(self, rows: list[Row]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.parity.endpoints.endpoint import Endpoint, RequestRefused
 from services.parity.mining.pairs import Tokens
-from shared.contracts import ChatRequest, ChatResponse, Choice, TokenLogprob, TopLogprob
+from shared.contracts import Cause, ChatRequest, ChatResponse, Choice, TokenLogprob, TopLogprob, Verdict
 from shared.sets import Alternative
 from shared.vqa.reading.replies import Ending, Reply, read_choice
 
@@ -19,16 +19,25 @@ NOTHING = Reply("", Ending.EMPTY)
 
 @dataclass(frozen=True)
 class Heard:
-    """Choices with how each ended, in order. ``limit``: tokens that were allowed; ``spent``: those of all tries."""
+    """Choices with how each ended, in order. ``limit``: tokens that were allowed; ``spent``: those of all tries.
+
+    ``version``: the checkpoint that answered, None if the server names none.
+    """
 
     choices: tuple[Choice, ...]
     replies: tuple[Reply, ...]
     limit: int
     spent: Tokens
+    version: str | None = None
 
     @property
     def first(self) -> Reply:
         return self.replies[0] if self.replies else NOTHING
+
+
+def has_begun(reply: Reply) -> bool:
+    """Whether there is an answer, be it whole or cut off."""
+    return reply.ending is not Ending.THINKING
 
 
 def _is_whole(reply: Reply) -> bool:
@@ -63,13 +72,31 @@ async def hear(
         tuple(again.replies[n] if taken[n] else reply for n, reply in enumerate(heard.replies)),
         again.limit,
         heard.spent + again.spent,
+        again.version,
     )
 
 
 async def _once(endpoint: Endpoint, request: ChatRequest, rank: float, limit: int) -> Heard:
-    response: ChatResponse = (await endpoint.chat(request.model_copy(update={"max_tokens": limit}), rank)).response
+    answer = await endpoint.chat(request.model_copy(update={"max_tokens": limit}), rank)
+    response: ChatResponse = answer.response
     choices = tuple(response.choices)
-    return Heard(choices, tuple(read_choice(choice) for choice in choices), limit, Tokens.of(response))
+    replies = tuple(read_choice(choice) for choice in choices)
+    return Heard(choices, replies, limit, Tokens.of(response), answer.checkpoint or response.system_fingerprint)
+
+
+def unusable(reply: Reply, cut_off: Cause) -> tuple[Verdict, Cause]:
+    """The verdict on a pair because of a text of the teacher's that is not whole, and its cause.
+
+    ``cut_off``: the cause if the text was cut off.
+    """
+    causes = {
+        Ending.CUT_OFF: cut_off,
+        Ending.THINKING: Cause.TEACHER_THINKING,
+        Ending.WITHHELD: Cause.WITHHELD,
+        Ending.BROKEN_OFF: Cause.BROKEN_OFF,
+    }
+    verdict = Verdict.REFUSED if reply.ending is Ending.WITHHELD else Verdict.UNPARSABLE
+    return verdict, causes.get(reply.ending, Cause.EMPTY)
 
 
 def mean_logprob(choice: Choice) -> float | None:

@@ -6,10 +6,11 @@ stage: an unparsable text, a refusal and a duplicate end it early.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from shared.contracts import ChatResponse, Verdict
+from shared.contracts import Cause, ChatResponse, Verdict
 from shared.sets import Alternative
+from shared.vqa.reading.replies import Ending
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ NONE = Tokens()
 class StudentAnswer:
     """``version``: the checkpoint that answered. ``logprob``: mean token log-probability in nats, None if unknown.
 
-    ``cut_off``: its tokens were used up before it ended.
+    ``problem``: why it is not known what the student answers, in a sentence; "" if it is.
     """
 
     text: str
     version: str | None
     logprob: float | None
-    cut_off: bool = False
+    ending: Ending = Ending.WHOLE
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Judged:
     measures: Discrepancies = Discrepancies()
     spent: Tokens = NONE
     saved_tokens: int = 0
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ class Draft:
     spent: Tokens = NONE
     answer_cost: Tokens = NONE
 
-    def judged(self, verdict: Verdict, reason: str) -> Judged:
-        return Judged(self.slot, verdict, reason, self.question, self.answer, spent=self.spent)
+    def judged(self, verdict: Verdict, reason: str, cause: Cause | None = None) -> Judged:
+        return Judged(self.slot, verdict, reason, self.question, self.answer, spent=self.spent, cause=cause)
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,12 @@ class Answered:
     spent: Tokens = NONE
     answer_cost: Tokens = NONE
 
-    def judged(self, verdict: Verdict, reason: str = "", student: StudentAnswer | None = None) -> Judged:
-        return Judged(
-            self.slot, verdict, reason, self.question, self.answer, self.logprob, student=student, spent=self.spent
-        )
+    def judged(
+        self,
+        verdict: Verdict,
+        reason: str = "",
+        student: StudentAnswer | None = None,
+        cause: Cause | None = None,
+    ) -> Judged:
+        known = Judged(self.slot, verdict, reason, self.question, self.answer, self.logprob)
+        return replace(known, student=student, spent=self.spent, cause=cause)

@@ -85,6 +85,7 @@ async def open_models(settings: ParitySettings, metrics: WorkerMetrics) -> Async
             teacher_calls=teacher_calls,
             student_calls=student_calls,
             reasoning_tokens=settings.teacher_reasoning_tokens,
+            student_reasoning_tokens=settings.student_reasoning_tokens,
         )
 
 

@@ -18,7 +18,7 @@ from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling
-from shared.vqa.reading.replies import first_reply, read_reply
+from shared.vqa.reading.replies import Ending, Reply, first_reply, read_reply
 from shared.vqa.tasks import TaskProfile
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ def question_of(sample: Sample) -> Question:
 class Asker:
     """Questions of any tasks, each asked with its task's prompt and answer limit."""
 
-    def __init__(self, images: CheckedImages, profiles: Mapping[str, TaskProfile]) -> None:
-        self.images, self.profiles = images, profiles
+    def __init__(self, images: CheckedImages, profiles: Mapping[str, TaskProfile], reasoning_tokens: int = 0) -> None:
+        """``reasoning_tokens``: what a student may think in, on top of a task's limit."""
+        self.images, self.profiles, self.reasoning_tokens = images, profiles, reasoning_tokens
 
     def prompt(self, question: Question) -> str:
         """The user's turn, as it is sent to every server."""
@@ -70,17 +71,40 @@ class Asker:
     def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str]:
         """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``.
 
-        An answer that is cut off counts as far as it goes, and unfinished reasoning counts as an empty answer ("").
+        An answer that is cut off counts as far as it goes. A checkpoint that is still thinking gets one try with a
+        raised limit; reasoning that does not end then counts as an empty answer ("").
         """
-        answers: list[str] = []
+        replies = self._student_replies(loaded, questions, batch_size)
+        thinking = [n for n, one in enumerate(replies) if one.ending is Ending.THINKING]
+        patient = [n for n in thinking if self.profile(questions[n].task).raise_limit_by > 1]
+        again = self._student_replies(loaded, [questions[n] for n in patient], batch_size, raised=True)
+        for n, reply in zip(patient, again, strict=True):
+            replies[n] = reply
+        unfinished = sum(replies[n].ending is Ending.THINKING for n in thinking)
+        if unfinished:
+            logger.warning(
+                "the checkpoint was still thinking when its tokens were used up, on %d of %d questions, which count as "
+                "wrong: raise MPA_STUDENT_REASONING_TOKENS, or switch its reasoning off",
+                unfinished,
+                len(questions),
+            )
+        return [self.profile(q.task).clean_answer(r.text) for q, r in zip(questions, replies, strict=True)]
+
+    def _student_replies(
+        self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int, *, raised: bool = False
+    ) -> list[Reply]:
+        replies: list[Reply] = []
         for start in range(0, len(questions), batch_size):
             batch = questions[start : start + batch_size]
             prompts = [self.student_prompt(loaded, question) for question in batch]
-            samplings = [Sampling(max_tokens=self.profile(q.task).answer_limit(q.expected)) for q in batch]
-            made = generate(loaded, prompts, samplings)
-            replies = [read_reply(answer.text, answer.finish_reason) for answer in made]
-            answers += [self.profile(q.task).clean_answer(r.text) for q, r in zip(batch, replies, strict=True)]
-        return answers
+            made = generate(loaded, prompts, [self._sampling(question, raised) for question in batch])
+            replies += [read_reply(answer.text, answer.finish_reason) for answer in made]
+        return replies
+
+    def _sampling(self, question: Question, raised: bool) -> Sampling:
+        profile = self.profile(question.task)
+        limit = profile.answer_limit(question.expected) + self.reasoning_tokens
+        return Sampling(max_tokens=limit * (profile.raise_limit_by if raised else 1))
 
     async def teacher_answers(
         self, teacher: ChatClient, questions: Sequence[Question], calls: int, reasoning_tokens: int = 0

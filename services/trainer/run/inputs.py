@@ -11,6 +11,7 @@ from services.trainer.evaluation.answering import Asker
 from services.trainer.run_config import RunConfig
 from shared.images import ImageLimits
 from shared.images.files import ImageFiles
+from shared.settings import TrainerSettings
 from shared.store import Store
 from shared.vlm.loading import LoadedModel, load_model, pick_device
 from shared.vqa.tasks import load_profiles
@@ -23,6 +24,7 @@ def open_store(config: RunConfig) -> Store:
 @contextmanager
 def open_asker(config: RunConfig, store: Store) -> Iterator[Asker]:
     """Asks the questions of the run's tasks about the images of its set."""
+    reasoning_tokens = TrainerSettings().student_reasoning_tokens
     # The folders that may be read were checked when the job was collected; the set names no others.
     files = ImageFiles(
         store,
@@ -34,7 +36,7 @@ def open_asker(config: RunConfig, store: Store) -> Iterator[Asker]:
     )
     limits = ImageLimits(config.max_image_bytes, config.max_image_pixels, config.min_image_side)
     with files:
-        yield Asker(CheckedImages(files, limits), load_profiles(config.tasks_file))
+        yield Asker(CheckedImages(files, limits), load_profiles(config.tasks_file), reasoning_tokens)
 
 
 def load_checkpoint(config: RunConfig, folder: Path, device: str, dtype: str = "float32") -> LoadedModel:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from services.cli.main import app as mpa
 from services.parity.app import make_app
+from services.parity.jobs.rebuild import rebuild
 from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
 from shared.contracts import JobState, Outcome, Verdict
@@ -26,7 +27,7 @@ from shared.store import Store
 from tests.embedded_redis import start_embedded_redis
 from tests.polling import wait_until
 from tests.quick_server import ServerThread
-from tests.scripted_models import Body, ScriptedModel, strong_student, text_of, wise_teacher
+from tests.scripted_models import Body, ScriptedModel, Text, strong_student, text_of, wise_teacher
 from tests.services.parity.conftest import png
 
 Spec = Callable[..., dict[str, Any]]
@@ -254,6 +255,42 @@ async def test_a_job_whose_pairs_were_mostly_unusable_warns_wherever_it_is_shown
     assert f"warning: {warning.text} cause: {warning.cause} advice: {warning.advice}" in words
     if shown.state.is_final:
         assert "most pairs could not be checked" in (shown.reason or "")
+
+
+async def test_what_cut_the_answers_off_is_counted_wherever_a_job_is_shown(
+    api: ParityClient,
+    work: ShardWork,
+    store: Store,
+    jobs: JobStore,
+    spec: Spec,
+    teacher: tuple[ScriptedModel, ServerThread],
+    student: tuple[ScriptedModel, ServerThread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wordy(body: Body) -> list[Text]:
+        cut: Body = {"content": "No parking between 8 am", "finish_reason": "length"}
+        return [*wise_teacher(body)] if text_of(body).startswith("ask") else [cut] * body.get("n", 1)
+
+    teacher[0].script = wordy
+    job = await api.submit(spec())
+    await work.run(job.id, 0)
+    assert list((await api.job(job.id)).causes) == ["answer_cut_off"]
+    await collect(work, job.id, 4)
+    shown = await api.job(job.id)
+    assert shown.causes == {"answer_cut_off": shown.verdicts[Verdict.UNPARSABLE]}
+    pairs = (await api.pairs(job.id, verdict="unparsable", limit=1000)).pairs
+    assert {pair.cause for pair in pairs} == {"answer_cut_off"} and len(pairs) == shown.causes["answer_cut_off"]
+    assert "max_answer_tokens" in shown.warnings[0].advice
+    assert (await api.report(job.id)).status.causes == shown.causes
+    assert [status.causes async for status in api.events(job.id)][-1] == shown.causes
+    monkeypatch.setenv("MPA_PARITY_URL", api.base_url)
+    told = await asyncio.to_thread(CliRunner().invoke, mpa, ["status", job.id])
+    words = " ".join(told.output.split())
+    assert f"causes: {len(pairs)} × the teacher's answer was cut off by its token limit" in words
+    # A rebuilt record counts them from the set.
+    await jobs._hash.redis.flushall()
+    await rebuild(jobs, store, job.id)
+    assert (await api.job(job.id)).causes == shown.causes
 
 
 async def test_the_report_of_a_job_without_a_gap(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from shared.contracts import Split, Verdict
+from shared.contracts import Cause, Split, Verdict
 from shared.sets import Row
 
 rows = st.builds(
@@ -22,6 +22,7 @@ rows = st.builds(
     verdict=st.sampled_from(Verdict),
     question=st.none() | st.text(max_size=20),
     teacher_answer=st.none() | st.text(max_size=9),
+    cause=st.none() | st.sampled_from(Cause),
     votes=st.lists(st.text(max_size=5), max_size=3).map(tuple),
     vote_share=st.none() | st.floats(0, 1),
     prompt_tokens=st.integers(0, 2**40),

@@ -15,6 +15,7 @@ results = st.builds(
     ShardResult,
     images=st.integers(0, 10_000),
     verdicts=st.dictionaries(st.sampled_from(["disparity", "refused"]), st.integers(1, 99)),
+    causes=st.dictionaries(st.sampled_from(["empty", "declined"]), st.integers(1, 99)),
     prompt_tokens=st.integers(0, 2**40),
 )
 shards = st.builds(

@@ -16,7 +16,7 @@ from shared.checkpoints.canaries import CanaryRegistry
 from shared.client import ChatClient
 from shared.contracts import CanaryRequest, Finding, FindingState
 from shared.store import Store
-from tests.scripted_models import ScriptedModel, completion, wise_teacher
+from tests.scripted_models import Body, ScriptedModel, Text, completion, wise_teacher
 from tests.services.cli.doctor.running_doctor import (
     BROKEN,
     WARNING,
@@ -102,15 +102,25 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-async def of_student(url: str, store: Store) -> list[Finding]:
+async def of_student(url: str, store: Store, reasoning_tokens: int = 0) -> list[Finding]:
     async with ChatClient(url, model="student", timeout=10) as client:
-        return await student_findings(client, lambda: store, "student")
+        return await student_findings(client, lambda: store, "student", reasoning_tokens)
 
 
 async def test_a_student_that_says_nothing(store: Store, serve: Callable[[FastAPI], str]) -> None:
     found = await of_student(serve(ScriptedModel(lambda _: ["?!"]).app()), store)
     assert "says nothing" in one_finding(found, "student's answer", FindingState.BROKEN).found
     one_finding(found, "student's version", FindingState.OK)
+
+
+async def test_a_student_that_is_still_thinking(store: Store, serve: Callable[[FastAPI], str]) -> None:
+    def think(body: Body) -> list[Text]:
+        return ["<think>hm</think>red" if body["max_tokens"] > 500 else "<think>Okay, the user wants"]
+
+    url = serve(ScriptedModel(think).app())
+    found = one_finding(await of_student(url, store), "student's answer", FindingState.BROKEN)
+    assert "still thinking after 24 tokens" in found.found and "MPA_STUDENT_REASONING_TOKENS" in found.fix
+    one_finding(await of_student(url, store, 1000), "student's answer", FindingState.OK)
 
 
 async def test_a_student_that_is_not_ours(store: Store, serve: Callable[[FastAPI], str]) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from services.cli.jobs.render import job_panel, left_out_line
+from services.cli.jobs.render import causes_line, job_panel, left_out_line
 from shared.contracts import Evaluation, JobState, JobStatus, LeftOut, RoundReport, StageCount, TaskScore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,6 +55,14 @@ def test_each_round_is_a_line_with_its_rate_scores_and_reason() -> None:
 
 def test_a_job_of_one_round_shows_none_of_it() -> None:
     assert "round" not in shown([], 1)
+
+
+def test_the_causes_of_lost_pairs_are_one_line() -> None:
+    line = causes_line({"answer_cut_off": 55, "student_thinking": 2, "of a later release": 1})
+    assert line == (
+        "causes: 55 × the teacher's answer was cut off by its token limit; "
+        "2 × the student was still thinking when its tokens were used up; 1 × of a later release"
+    )
 
 
 def test_what_was_left_out_is_one_line() -> None:

@@ -18,7 +18,7 @@ from services.parity.mining.hearing import hear, mean_logprob
 from services.parity.mining.identifier import Identifier
 from services.parity.mining.pairs import Answered, Draft, Judged
 from shared.client import ChatClient, image_question
-from shared.contracts import AnnotatorSpec, Choice, IdentifierSpec, Verdict
+from shared.contracts import AnnotatorSpec, Cause, Choice, IdentifierSpec, Verdict
 from shared.images import to_data_url
 from shared.vqa.tasks import load_profiles
 from tests.quick_server import ServerThread
@@ -182,6 +182,104 @@ async def test_a_student_has_room_for_the_answer_and_keeps_what_it_said(bench: B
         await identifier.judge(Answered(0, "What does it say?", long), PICTURE, TEXT)
         assert [body["max_tokens"] for body in student.requests] == [24, 96, 96, 24]
     server.stop()
+
+
+THOUGHTS: list[Text] = [
+    THINKING,
+    APART,
+    {"content": "[THINK]The bus is", "finish_reason": "length"},
+    {"content": "<|channel|>analysis<|message|>The bus", "finish_reason": "length"},
+    "<think>It is a red",
+]
+
+
+@pytest.mark.parametrize("verify", ["disagreements", "all"])
+@pytest.mark.parametrize("thought", THOUGHTS)
+async def test_a_student_that_is_still_thinking_is_not_wrong(bench: Bench, thought: Text, verify: str) -> None:
+    """It gets more room once. What it would have said then is unknown, so the pair says nothing about it."""
+    student = ScriptedModel(lambda body: [thought])
+    server = ServerThread(student.app())
+    async with ChatClient(server.url, model="s", timeout=10) as client:
+
+        def asks(reasoning_tokens: int) -> Identifier:
+            limiter, changed = Limiter("student", 8), asyncio.Event()
+            endpoint = Endpoint("student", client, limiter, changed, reasoning_tokens=reasoning_tokens)
+            return Identifier(bench.endpoint(), endpoint, IdentifierSpec.model_validate({"verify": verify}), seed=1)
+
+        pair = Answered(0, "What colour is it?", "red")
+        judged = await asks(0).judge(pair, PICTURE, TEXT)
+        assert (judged.verdict, judged.cause) == (Verdict.UNPARSABLE, Cause.STUDENT_THINKING)
+        assert judged.reason == "The student's answer did not begin: the model was still thinking after 96 tokens."
+        assert judged.question == pair.question and judged.answer == "red"
+        assert [body["max_tokens"] for body in student.requests] == [24, 96]
+        student.requests.clear()
+        judged = await asks(0).judge(pair, PICTURE, NO_RAISE)
+        assert judged.cause is Cause.STUDENT_THINKING and [body["max_tokens"] for body in student.requests] == [24]
+        student.requests.clear()
+        student.script = lambda body: ["<think>hm</think>red" if body["max_tokens"] > 2000 else thought]
+        judged = await asks(1000).judge(pair, PICTURE, TEXT)
+        assert judged.verdict is Verdict.STUDENT_RIGHT and judged.student is not None and judged.student.text == "red"
+        assert [body["max_tokens"] for body in student.requests] == [1024, 4096]
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "cause"),
+    [
+        ({"content": "re", "finish_reason": "abort"}, Verdict.UNPARSABLE, Cause.BROKEN_OFF),
+        ({"content": None, "finish_reason": "content_filter"}, Verdict.REFUSED, Cause.WITHHELD),
+        ({"content": "It is a", "finish_reason": "length"}, Verdict.DISPARITY, Cause.STUDENT_CUT_OFF),
+        ("", Verdict.DISPARITY, None),
+        ("blue", Verdict.DISPARITY, None),
+    ],
+)
+async def test_only_what_a_student_said_is_compared(
+    bench: Bench, reply: Text, verdict: Verdict, cause: Cause | None
+) -> None:
+    server = ServerThread(ScriptedModel(lambda body: [reply]).app())
+    async with ChatClient(server.url, model="s", timeout=10) as client:
+        endpoint = Endpoint("student", client, Limiter("student", 8), asyncio.Event())
+        identifier = Identifier(bench.endpoint(), endpoint, IdentifierSpec(), seed=1)
+        judged = await identifier.judge(Answered(0, "What colour is it?", "red"), PICTURE, TEXT)
+        assert (judged.verdict, judged.cause) == (verdict, cause)
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (CUT, Cause.ANSWER_CUT_OFF),
+        (THINKING, Cause.TEACHER_THINKING),
+        (APART, Cause.TEACHER_THINKING),
+        ("<think>hm</think>", Cause.EMPTY),
+        ("<answer></answer>", Cause.EMPTY),
+        ("x" * 600, Cause.TOO_LONG),
+        ({"content": "re", "finish_reason": "abort"}, Cause.BROKEN_OFF),
+        ({"content": None, "refusal": "I cannot help with that."}, Cause.WITHHELD),
+        ("I cannot read the sign.", Cause.DECLINED),
+    ],
+)
+async def test_an_answer_that_is_no_label_has_a_cause_that_can_be_counted(
+    bench: Bench, text: Text, cause: Cause
+) -> None:
+    bench.says(text)
+    judged = await answer(bench)
+    assert isinstance(judged, Judged) and judged.cause is cause
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ({"content": "What does the sign say about", "finish_reason": "length"}, Cause.QUESTION_CUT_OFF),
+        (THINKING, Cause.TEACHER_THINKING),
+        ("A sign.", Cause.NO_QUESTION),
+        ("", Cause.EMPTY),
+    ],
+)
+async def test_a_question_that_is_none_has_a_cause_that_can_be_counted(bench: Bench, text: Text, cause: Cause) -> None:
+    bench.says(text)
+    (judged,) = await Annotator(bench.endpoint(), AnnotatorSpec(questions_per_image=1), seed=1).propose(PICTURE, TEXT)
+    assert isinstance(judged, Judged) and judged.cause is cause
 
 
 def test_the_confidence_of_a_reasoning_model_is_that_of_its_answer() -> None:
