@@ -47,8 +47,9 @@ test-fast: setup ## Run the fast tests only
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not fault"
 
-soak: setup ## Run RUNS=100 jobs under FAULTS=6 random faults each and compare their sets with an undisturbed one (over an hour)
+soak: setup ## Run RUNS=100 jobs under FAULTS=6 random faults each and compare their sets with an undisturbed one (hours)
 	$(OFFLINE) $(PY) -m tests.faults.storm.storm --runs $(RUNS) --faults $(FAULTS) --seed $(or $(SEED),0)
+	$(OFFLINE) $(PY) -m tests.faults.storm.storm --runs $(RUNS) --faults $(FAULTS) --seed $(or $(SEED),0) --training
 
 lint: setup ## Check style, types and import rules
 	.venv/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ import redis
 from shared.queue import COLLECT_QUEUE
 from tests.faults.storm.models import BAD_REPLIES, HANG
 from tests.faults.storm.world import LEASE, World
+from tests.processes import descendants
 
 Fault = Callable[[World, Random], Awaitable[None]]
 SECONDS = 0.0, 10.0
@@ -171,6 +173,37 @@ async def lock_disk(world: World, random: Random) -> None:
     await asyncio.to_thread(_remount, world.disk, "rw")
 
 
+async def kill_trainer(world: World, random: Random) -> None:
+    """The training's own process dies with it."""
+    world.programs["trainer"].send(signal.SIGKILL)
+
+
+async def kill_training(world: World, random: Random) -> None:
+    """Only the training's own process, if there is one."""
+    trainer = world.programs["trainer"].process
+    for pid in descendants(trainer.pid) if trainer else []:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def freeze_trainer(world: World, random: Random) -> None:
+    await _freeze(world, "trainer", random)
+
+
+async def roll_trainer(world: World, random: Random) -> None:
+    world.programs["trainer"].send(signal.SIGTERM)
+
+
+async def kill_student(world: World, random: Random) -> None:
+    """Perhaps inside a swap."""
+    world.programs["student"].send(signal.SIGKILL)
+
+
+async def freeze_student(world: World, random: Random) -> None:
+    await _freeze(world, "student", random)
+
+
+TRAINING_FAULTS: list[Fault] = [kill_trainer, kill_training, freeze_trainer, roll_trainer, kill_student, freeze_student]
 DISK_FAULTS: list[Fault] = [fill_disk, lock_disk]
 FAULTS: list[Fault] = [
     kill_redis,
@@ -200,8 +233,12 @@ FAULTS: list[Fault] = [
 
 
 def faults_of(world: World) -> list[Fault]:
-    """Those that can be made here: a disk can be filled only where one can be mounted."""
-    return FAULTS + (DISK_FAULTS if world.small_disk else [])
+    """Those that can be made here: a disk can be filled only where one can be mounted.
+
+    Where there is a trainer, its faults make up half of all.
+    """
+    mining = FAULTS + (DISK_FAULTS if world.small_disk else [])
+    return mining + TRAINING_FAULTS * (len(mining) // len(TRAINING_FAULTS)) if world.training else mining
 
 
 async def _freeze(world: World, name: str, random: Random) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from tests.scripted_models import ScriptedModel, weak_student, wise_teacher
+from tests.scripted_models import Body, ScriptedModel, draw, image_of, text_of, weak_student, wise_teacher
 
 SECONDS_PER_CALL = 0.25
 BAD_REPLIES: dict[str, tuple[int, bytes, str, dict[str, str]]] = {
@@ -30,6 +30,21 @@ BAD_REPLIES: dict[str, tuple[int, bytes, str, dict[str, str]]] = {
     "empty body": (200, b"", "application/json", {}),
 }
 HANG = "hang"
+
+
+LEARNABLE = "42"
+
+
+def plain_teacher(body: Body) -> list[str]:
+    """Asks as the wise teacher does, but the answer is always the same: a few steps teach it to a student."""
+    if text_of(body).startswith("ask"):
+        return wise_teacher(body)
+    return [LEARNABLE for _ in range(body.get("n") or 1)]
+
+
+def plain_student(body: Body) -> list[str]:
+    """Right two times in three."""
+    return [LEARNABLE if draw("student", image_of(body), text_of(body), below=3) > 0 else "5000"]
 
 
 def make_app() -> FastAPI:
@@ -57,8 +72,14 @@ def make_app() -> FastAPI:
     async def health() -> JSONResponse:
         return JSONResponse({"ok": True})
 
-    app.mount("/teacher", ScriptedModel(wise_teacher, delay=SECONDS_PER_CALL).app())
-    app.mount("/student", ScriptedModel(weak_student, delay=SECONDS_PER_CALL).app())
+    scripts = {
+        "teacher": wise_teacher,
+        "student": weak_student,
+        "plain-teacher": plain_teacher,
+        "plain-student": plain_student,
+    }
+    for name, script in scripts.items():
+        app.mount(f"/{name}", ScriptedModel(script, delay=SECONDS_PER_CALL).app())
     return app
 
 

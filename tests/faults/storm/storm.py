@@ -20,14 +20,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from shared.client import ParityClient
-from shared.contracts import JobState, JobStatus
+from shared.client import ParityClient, StudentClient
+from shared.contracts import JobState, JobStatus, Outcome
 from shared.errors import MPAError
 from shared.sets import read_set, set_digest, shard_numbers
 from tests.faults.storm.kinds import Fault, faults_of
 from tests.faults.storm.world import LEASE, World
 
-STUCK_SECONDS = 150.0
+STUCK_SECONDS = 240.0
 """After everything was mended. The longest pause of a shard that waits for a model has to fit in."""
 SHARD_SIZE = 3
 PAUSE = 0.0, 3.0
@@ -83,6 +83,7 @@ class Storm:
     def __init__(self, world: World) -> None:
         self._world = world
         self._digest = ""
+        self.outcome: Outcome | None = None
         self._shards = 0
         self._reference: list[dict[str, Any]] = []
 
@@ -91,22 +92,28 @@ class Storm:
         started = time.monotonic()
         job_id = await self._submit("calm")
         status = await self._wait(job_id)
-        assert status is not None and status.state is JobState.TRAINING, f"the undisturbed job is {status}"
+        assert status is not None and self._is_over(status), f"the undisturbed job: {status}"
+        self.outcome = status.outcome
         self._digest = set_digest(self._world.store, job_id)
         self._reference = read_set(self._world.store, job_id).to_pylist()
         self._shards = len(shard_numbers(self._world.store, job_id))
         return time.monotonic() - started
 
+    def _is_over(self, status: JobStatus) -> bool:
+        """Whether a job has come as far as it can come here: to its training, or to its end if there is a trainer."""
+        return status.state is (JobState.SUCCEEDED if self._world.training else JobState.TRAINING)
+
     async def run(self, seed: int, count: int, kinds: Sequence[Fault] = ()) -> Run:
         """One job and ``count`` faults, drawn from ``kinds`` (all that can be made here)."""
         random = Random(seed)
         chosen = [random.choice(list(kinds) or faults_of(self._world)) for _ in range(count)]
+        await self._serve_base()
         job_id = await self._submit(f"storm {seed}")
         run = Run(seed, job_id)
         async with asyncio.TaskGroup() as group:
             for fault in chosen:
                 await asyncio.sleep(random.uniform(*PAUSE))
-                if len(await asyncio.to_thread(shard_numbers, self._world.store, job_id)) == self._shards:
+                if await asyncio.to_thread(self._is_finished, job_id):
                     break  # a fault would come too late to disturb it
                 run.faults.append(fault.__name__)
                 going = group.create_task(fault(self._world, Random(random.random())))
@@ -127,8 +134,10 @@ class Storm:
             run.recovery = watching.result()
         if status is None:
             run.verdict, run.words = "stuck", await self._last_words(run.job_id)
-        elif status.state is not JobState.TRAINING:
+        elif not self._is_over(status):
             run.verdict, run.words = "failed", f"{status.state}: {status.last_error or status.reason}"
+        elif status.outcome is not self.outcome:
+            run.verdict, run.words = "changed", f"{status.outcome}: {status.reason}"
         else:
             self._compare(run)
 
@@ -144,6 +153,28 @@ class Storm:
             reasons = Counter(str(row["reason"])[:80] for row in rows if row["verdict"] == "refused")
             run.verdict, run.words = "changed", f"{dict(verdicts)} {dict(reasons)}"
 
+    def _is_finished(self, job_id: str) -> bool:
+        """As far as the store tells. Blocks."""
+        if self._world.training:
+            return self._world.store.exists(f"jobs/{job_id}/report.json")
+        return len(shard_numbers(self._world.store, job_id)) == self._shards
+
+    async def _serve_base(self) -> None:
+        """Take back what the run before has promoted."""
+        if not self._world.training:
+            return
+        deadline = time.monotonic() + STUCK_SECONDS
+        while True:
+            try:
+                async with StudentClient(self._world.student_url, model="student") as student:
+                    if (await student.checkpoints()).active != "base":
+                        await student.activate("base", "the storm")
+                    return
+            except MPAError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+
     async def _next_shard(self, job_id: str, before: int, since: float) -> float:
         while len(await asyncio.to_thread(shard_numbers, self._world.store, job_id)) <= before:
             await asyncio.sleep(0.1)
@@ -156,7 +187,8 @@ class Storm:
             "tasks": ["chart"],
             "annotator": {"questions_per_image": 2},
             "identifier": {"votes": 3, "threshold": 0.6},
-            "gate": {"held_out_fraction": 0.3},
+            "gate": {"held_out_fraction": 0.3, "tolerance": 1.0, "min_questions": 1},
+            "train": {"max_steps": 24, "batch_size": 8, "learning_rate": 1e-3, "save_every_steps": 6},
             "shard_size": SHARD_SIZE,
             "seed": 3,
         }
@@ -180,7 +212,7 @@ class Storm:
                         status = await api.job(job_id)
                 except MPAError:
                     continue
-                if status.state.is_final or status.state is JobState.TRAINING:
+                if status.state.is_final or self._is_over(status):
                     return status
             await asyncio.sleep(0.2)
         return None
@@ -195,13 +227,21 @@ class Storm:
 
 
 async def weather(
-    folder: Path, seeds: Sequence[int], count: int, kinds: Sequence[str] = (), seconds: float = 0
+    folder: Path,
+    seeds: Sequence[int],
+    count: int,
+    kinds: Sequence[str] = (),
+    seconds: float = 0,
+    training: bool = False,
 ) -> Summary:
-    """A storm with a run for each seed; ``seconds``: no run begins later than this (0: no limit)."""
+    """A storm with a run for each seed; ``seconds``: no run begins later than this (0: no limit).
+
+    With ``training`` jobs run to their end, with a real trainer and a real student.
+    """
     summary, started = Summary(), time.monotonic()
-    with World(folder) as world:
+    with World(folder, images=36 if training else 120, training=training) as world:
         storm = Storm(world)
-        say(f"undisturbed job: {await storm.begin():.1f} s")
+        say(f"undisturbed job: {await storm.begin():.1f} s, {storm.outcome}")
         chosen = [fault for fault in faults_of(world) if not kinds or fault.__name__ in kinds]
         if not world.small_disk:
             say("SKIPPED: a full and a read-only disk, because this process may not mount one.")
@@ -212,7 +252,7 @@ async def weather(
             summary.runs.append(run)
             say(str(run))
             if run.verdict == "stuck":
-                for name in ("api-0", "api-1", "worker-0", "worker-1"):
+                for name in world.programs:
                     say(f"--- {name}\n" + "\n".join((folder / f"{name}.log").read_text().splitlines()[-8:]))
     summary.seconds = time.monotonic() - started
     return summary
@@ -229,11 +269,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first run")
     parser.add_argument("--seconds", type=float, default=0, help="begin no run after this time; 0: no limit")
     parser.add_argument("--kinds", nargs="*", default=[], help="only these kinds of faults")
+    parser.add_argument("--training", action="store_true", help="with a real trainer and student, to the jobs' ends")
     parser.add_argument("--folder", type=Path, help="where logs, store and Redis lie; a new one by default")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="mpa-storm-"))
     seeds = range(given.seed, given.seed + given.runs)
-    summary = asyncio.run(weather(folder, seeds, given.faults, given.kinds, given.seconds))
+    summary = asyncio.run(weather(folder, seeds, given.faults, given.kinds, given.seconds, given.training))
     (folder / "summary.json").write_text(json.dumps([vars(run) for run in summary.runs], indent=1))
     say(f"{summary}\nlogs: {folder}")
     sys.exit(summary.count("equal") != len(summary.runs))

@@ -29,6 +29,7 @@ LEASE = 6.0
 READY_SECONDS = 90.0
 RESTART_SECONDS = 0.5
 DISK_MEGABYTES = 32
+DISK_MEGABYTES_WITH_CHECKPOINTS = 512
 
 
 @dataclass
@@ -72,10 +73,16 @@ class Program:
 
 
 class World:
-    """Two APIs, two workers, one Redis, one model server. Use it as a context manager."""
+    """Two APIs, two workers, one Redis, one model server. Use it as a context manager.
 
-    def __init__(self, folder: Path, images: int = 120, apis: int = 2, workers: int = 2) -> None:
-        self.folder = folder
+    With ``training`` there is also a trainer and a student service with the demo's real model, which jobs train and
+    promote. The workers still ask the scripted student, so that a set does not depend on what was promoted.
+    """
+
+    def __init__(
+        self, folder: Path, images: int = 120, training: bool = False, apis: int = 2, workers: int = 2
+    ) -> None:
+        self.folder, self.training = folder, training
         self.pile = folder / "pile"
         self.pile.mkdir(parents=True)
         for number in range(images):
@@ -96,6 +103,12 @@ class World:
             self._add(f"api-{number}", [sys.executable, "-m", "services.parity"], MPA_PARITY_PORT=str(port))
         for number in range(workers):
             self._add(f"worker-{number}", [sys.executable, "-m", "services.parity.worker"])
+        self.student_url = ""
+        if training:
+            port = free_port()
+            self.student_url = f"http://127.0.0.1:{port}"
+            self._add("student", [sys.executable, "-m", "services.student"], MPA_STUDENT_PORT=str(port))
+            self._add("trainer", [sys.executable, "-m", "services.trainer.worker"], MPA_STUDENT_URL=self.student_url)
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="keeper", daemon=True)
 
@@ -106,7 +119,8 @@ class World:
         for name, program in self.programs.items():
             if name != "redis":
                 program.start()
-        for url in [f"{self.models_url}/health", *(f"{url}/readyz" for url in self.api_urls)]:
+        services = [*self.api_urls, self.student_url] if self.training else self.api_urls
+        for url in [f"{self.models_url}/health", *(f"{url}/readyz" for url in services)]:
             wait_until(lambda url=url: _answers(url), READY_SECONDS)  # type: ignore[misc]
         self._keeper.start()
         return self
@@ -159,12 +173,15 @@ class World:
     def _settings(self) -> dict[str, str]:
         tasks = self.folder / "tasks.yaml"
         tasks.write_text(TASKS)
+        models = f"http://127.0.0.1:{self.to_models.port}/{'plain-' if self.training else ''}"
         return {
             "MPA_DATA_DIR": str(self.folder / "data"),
             "MPA_STORE": (self.disk / "store").as_uri(),
             "MPA_REDIS_URL": f"redis://127.0.0.1:{self.to_redis.port}/0",
-            "MPA_TEACHER_URL": f"http://127.0.0.1:{self.to_models.port}/teacher",
-            "MPA_STUDENT_URL": f"http://127.0.0.1:{self.to_models.port}/student",
+            "MPA_TEACHER_URL": f"{models}teacher",
+            "MPA_STUDENT_URL": f"{models}student",
+            "MPA_TRAIN_THREADS": "1",
+            "MPA_TRAIN_REPORT_TO": "[]",
             "MPA_TASKS_FILE": str(tasks),
             "MPA_IMAGE_ROOTS": json.dumps([str(self.folder)]),
             "MPA_LEASE": str(LEASE),
@@ -182,7 +199,8 @@ class World:
 
     def _mount(self) -> bool:
         """Put the store on a disk small enough to fill. False where this process may not mount one."""
-        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "tmpfs", str(self.disk)]
+        size = DISK_MEGABYTES_WITH_CHECKPOINTS if self.training else DISK_MEGABYTES
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(self.disk)]
         if os.geteuid() != 0:
             return False
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
