@@ -47,6 +47,11 @@ def plain_student(body: Body) -> list[str]:
     return [LEARNABLE if draw("student", image_of(body), text_of(body), below=3) > 0 else "5000"]
 
 
+def score(question: str, answer: str) -> float:
+    """A mean log-probability between -3 and 0."""
+    return -draw("score", question, answer, below=300) / 100
+
+
 def make_app() -> FastAPI:
     app = FastAPI()
     until, how = 0.0, ""
@@ -79,7 +84,7 @@ def make_app() -> FastAPI:
         "plain-student": plain_student,
     }
     for name, script in scripts.items():
-        app.mount(f"/{name}", ScriptedModel(script, delay=SECONDS_PER_CALL).app())
+        app.mount(f"/{name}", ScriptedModel(script, delay=SECONDS_PER_CALL, scores=score).app())
     return app
 
 

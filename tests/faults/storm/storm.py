@@ -27,6 +27,8 @@ from shared.sets import read_set, set_digest, shard_numbers
 from tests.faults.storm.kinds import Fault, faults_of
 from tests.faults.storm.world import LEASE, World
 
+OF_THE_RUN = {"pair_id", "job_id", "prompt_tokens", "completion_tokens", "saved_tokens"}
+"""Columns that may differ between two runs: names, and what was asked twice."""
 STUCK_SECONDS = 240.0
 """After everything was mended. The longest pause of a shard that waits for a model has to fit in."""
 SHARD_SIZE = 3
@@ -144,14 +146,14 @@ class Storm:
     def _compare(self, run: Run) -> None:
         rows = read_set(self._world.store, run.job_id).to_pylist()
         run.doubled = max(0, len(rows) - len(self._reference))
-        run.changed = sum(
-            any(row[name] != reference[name] for name in ("verdict", "question", "teacher_answer", "student_answer"))
-            for row, reference in zip(rows, self._reference, strict=False)
-        )
-        if set_digest(self._world.store, run.job_id) != self._digest:
-            verdicts = Counter(str(row["verdict"]) for row in rows)
+        differing = Counter[str]()
+        for row, reference in zip(rows, self._reference, strict=False):
+            names = [name for name in reference.keys() - OF_THE_RUN if row[name] != reference[name]]
+            run.changed += bool(names)
+            differing.update(names)
+        if run.changed or set_digest(self._world.store, run.job_id) != self._digest:
             reasons = Counter(str(row["reason"])[:80] for row in rows if row["verdict"] == "refused")
-            run.verdict, run.words = "changed", f"{dict(verdicts)} {dict(reasons)}"
+            run.verdict, run.words = "changed", f"{dict(differing)} {dict(reasons)}"
 
     def _is_finished(self, job_id: str) -> bool:
         """As far as the store tells. Blocks."""
