@@ -46,6 +46,24 @@ def document(name: str) -> dict[str, Any]:
     return found
 
 
+def operations(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every operation of a service, by method and path."""
+    for path, item in document(name)["paths"].items():
+        for method, operation in item.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def fields(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property of every model, and every parameter, with what is said about it."""
+    for schema, content in document(name)["components"]["schemas"].items():
+        for field, form in content.get("properties", {}).items():
+            yield f"{schema}.{field}", form
+    for place, operation in operations(name):
+        for parameter in operation.get("parameters", ()):
+            examples = {"examples": [parameter["example"]]} if "example" in parameter else {}
+            yield f"{place}: {parameter['name']}", {**parameter["schema"], **examples}
+
+
 @contextmanager
 def served(name: str, folder: Path, redis_url: str) -> Iterator[str]:
     """The address of a service until the block ends."""

@@ -241,7 +241,7 @@ class JobSpec(Contract):
     """What a team submits to ``POST /v1/jobs``."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"images": {"kind": "folder", "path": "/data/shop-floor"}, "tasks": ["chart"]}]}
+        json_schema_extra={"examples": [{"images": [{"kind": "folder", "path": "/data/signs"}], "tasks": ["textvqa"]}]}
     )
 
     name: str = Field("", max_length=200, description="for people: shown in lists, no meaning to the service")

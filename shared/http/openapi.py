@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from shared.contracts import OpenAIError, Problem
+from shared.http.examples import add_examples
 from shared.sse import MEDIA_TYPE
 
 REF = "#/components/schemas/{model}"
@@ -92,6 +93,7 @@ def _complete(document: dict[str, Any], *, openai_errors: bool, outages: bool) -
             schema["title"] = name.replace("-", "")
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    add_examples(document)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -37,7 +37,10 @@ def _body_schema() -> dict[str, Any]:
         if name not in schema["required"]:
             _allow_null(field)
     for name, neutral in NEUTRAL.items():
-        schema["properties"][name] = {"description": f"Not honoured; accepted: {neutral.words}."}
+        schema["properties"][name] = {
+            "description": f"Not honoured; accepted: {neutral.words}.",
+            "examples": [*neutral.values, None][:1],
+        }
     schema["examples"] = [_EXAMPLE]
     return schema
 

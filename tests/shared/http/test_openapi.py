@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
-from tests.described_services import NAMES, document
-
-
-def operations(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, item in document(name)["paths"].items():
-        for method, operation in item.items():
-            yield f"{method.upper()} {path}", operation
+from tests.described_services import NAMES, document, fields, operations
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_property_and_parameter_has_a_description(name: str) -> None:
-    silent = [
-        f"{schema}.{field}"
-        for schema, content in document(name)["components"]["schemas"].items()
-        for field, form in content.get("properties", {}).items()
-        if not form.get("description")
-    ]
-    silent += [
-        f"{place}: {parameter['name']}"
-        for place, operation in operations(name)
-        for parameter in operation.get("parameters", ())
-        if not parameter.get("description")
-    ]
-    assert not silent
+    assert not [field for field, form in fields(name) if not form.get("description")]
 
 
 @pytest.mark.parametrize("name", NAMES)
