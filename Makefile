@@ -47,9 +47,10 @@ test-fast: setup ## Run the fast tests only
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
 	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not fault"
 
-soak: setup ## Run RUNS=100 jobs under FAULTS=6 random faults each and compare their sets with an undisturbed one (hours)
+soak: setup ## Run RUNS=100 jobs under FAULTS=6 random faults each and compare their sets with a calm one, then 20,000 images (hours)
 	$(OFFLINE) $(PY) -m tests.faults.storm.storm --runs $(RUNS) --faults $(FAULTS) --seed $(or $(SEED),0)
 	$(OFFLINE) $(PY) -m tests.faults.storm.storm --runs $(RUNS) --faults $(FAULTS) --seed $(or $(SEED),0) --training
+	$(OFFLINE) $(PY) -m tests.faults.storm.soak --minutes 60
 
 lint: setup ## Check style, types and import rules
 	.venv/bin/ruff check .

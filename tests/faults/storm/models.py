@@ -1,6 +1,7 @@
-"""``python -m tests.faults.storm.models PORT``: a teacher and a student that misbehave when they are told to.
+"""``python -m tests.faults.storm.models PORT SECONDS``: a teacher and a student that misbehave when they are told to.
 
-Their answers depend on the request alone. ``POST /misbehave {"how": …, "seconds": …}`` begins a bad time.
+Each call takes SECONDS. Their answers depend on the request alone. A bad time begins with
+``POST /misbehave {"how": …, "seconds": …}``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from fastapi.responses import JSONResponse
 
 from tests.scripted_models import Body, ScriptedModel, draw, image_of, text_of, weak_student, wise_teacher
 
-SECONDS_PER_CALL = 0.25
 BAD_REPLIES: dict[str, tuple[int, bytes, str, dict[str, str]]] = {
     "500": (500, b'{"error": {"message": "CUDA error: device-side assert triggered"}}', "application/json", {}),
     "502 page": (502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html", {}),
@@ -52,7 +52,7 @@ def score(question: str, answer: str) -> float:
     return -draw("score", question, answer, below=300) / 100
 
 
-def make_app() -> FastAPI:
+def make_app(delay: float) -> FastAPI:
     app = FastAPI()
     until, how = 0.0, ""
 
@@ -84,9 +84,9 @@ def make_app() -> FastAPI:
         "plain-student": plain_student,
     }
     for name, script in scripts.items():
-        app.mount(f"/{name}", ScriptedModel(script, delay=SECONDS_PER_CALL, scores=score).app())
+        app.mount(f"/{name}", ScriptedModel(script, delay=delay, scores=score).app())
     return app
 
 
 if __name__ == "__main__":
-    uvicorn.run(make_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    uvicorn.run(make_app(float(sys.argv[2])), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import redis
+from PIL import Image
 
 from services.supervisor.redis_command import redis_command
 from shared.processes.ports import free_port
@@ -23,7 +25,7 @@ from shared.store import Store
 from tests.faults.storm.proxy import Proxy
 from tests.lifetime import die_with_parent
 from tests.polling import wait_until
-from tests.services.parity.conftest import TASKS, png
+from tests.services.parity.conftest import TASKS
 
 LEASE = 6.0
 READY_SECONDS = 90.0
@@ -76,17 +78,16 @@ class World:
     """Two APIs, two workers, one Redis, one model server. Use it as a context manager.
 
     With ``training`` there is also a trainer and a student service with the demo's real model, which jobs train and
-    promote. The workers still ask the scripted student, so that a set does not depend on what was promoted.
+    promote. The workers still ask the scripted student, so that a set does not depend on what was promoted. ``call``:
+    seconds that a call to a scripted model takes.
     """
 
-    def __init__(
-        self, folder: Path, images: int = 120, training: bool = False, apis: int = 2, workers: int = 2
-    ) -> None:
+    def __init__(self, folder: Path, images: int = 120, training: bool = False, call: float = 0.25) -> None:
         self.folder, self.training = folder, training
         self.pile = folder / "pile"
         self.pile.mkdir(parents=True)
         for number in range(images):
-            (self.pile / f"{number:03d}.png").write_bytes(png(number))
+            (self.pile / f"{number:05d}.png").write_bytes(picture(number))
         self.disk = folder / "disk"
         self.disk.mkdir()
         self.small_disk = self._mount()
@@ -94,14 +95,14 @@ class World:
         self.to_redis, self.to_models = Proxy(self.redis_port), Proxy(models_port)
         self.programs: dict[str, Program] = {}
         self._add("redis", redis_command(self._redis_folder(), self.redis_port))
-        self._add("models", [sys.executable, "-m", "tests.faults.storm.models", str(models_port)])
+        self._add("models", [sys.executable, "-m", "tests.faults.storm.models", str(models_port), str(call)])
         self.models_url = f"http://127.0.0.1:{models_port}"
         self.api_urls = []
-        for number in range(apis):
+        for number in range(2):
             port = free_port()
             self.api_urls.append(f"http://127.0.0.1:{port}")
             self._add(f"api-{number}", [sys.executable, "-m", "services.parity"], MPA_PARITY_PORT=str(port))
-        for number in range(workers):
+        for number in range(2):
             self._add(f"worker-{number}", [sys.executable, "-m", "services.parity.worker"])
         self.student_url = ""
         if training:
@@ -219,3 +220,10 @@ def _answers(url: str) -> bool:
     except httpx.HTTPError:
         time.sleep(0.1)
         return False
+
+
+def picture(number: int) -> bytes:
+    """A small image of a colour of its own."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (number % 256, number // 256 % 256, number // 65536)).save(file, "PNG")
+    return file.getvalue()
