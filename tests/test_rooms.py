@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from pathlib import Path
 
@@ -16,12 +17,86 @@ ACROSS_MODULES = {
     "services/test_one_trace.py": "one trace through all services",
     "services/test_startup.py": "bad settings of every process",
     "services/trainer/leveler/test_families.py": "every model family through a whole training",
+    "shared/contracts/test_finite.py": "numbers that JSON cannot hold, in every contract",
     "shared/store/test_remote_credentials.py": "store/remote.py with credentials of every kind",
     "shared/store/test_remote_faults.py": "store/remote.py, sets and checkpoints when S3 fails",
     "shared/store/test_remote_races.py": "store/remote.py, sets and checkpoints with many creators",
     "shared/vlm/test_families.py": "every model family through all modules of shared/vlm",
 }
 """Test files that test no single module, and what they test instead."""
+NO_LOGIC = (
+    "__main__.py",
+    "shared/contracts/",
+    "shared/errors.py",
+    "shared/images/errors.py",
+    "services/teacher/engine.py",
+)
+"""Entry points, models, errors and interfaces: they have a test file only where they decide something."""
+TESTED_WITH = {
+    "services/cli/benchmark/command.py": "services/cli/benchmark/test_runner.py",
+    "services/cli/benchmark/render.py": "services/cli/benchmark/test_runner.py",
+    "services/cli/benchmark/serving.py": "services/cli/benchmark/test_runner.py",
+    "services/cli/checkpoints/command.py": "services/cli/checkpoints/test_canary.py",
+    "services/cli/checkpoints/render.py": "services/cli/checkpoints/test_canary.py",
+    "services/cli/doctor/deployment.py": "services/cli/doctor/test_services.py",
+    "services/cli/doctor/diagnosis.py": "services/cli/doctor/test_command.py",
+    "services/cli/gc/inventory.py": "services/cli/gc/test_rules.py",
+    "services/cli/jobs/export.py": "services/cli/jobs/test_command.py",
+    "services/cli/jobs/watch.py": "services/cli/jobs/test_command.py",
+    "services/cli/main.py": "services/cli/jobs/test_command.py",
+    "services/cli/session.py": "services/cli/jobs/test_command.py",
+    "services/parity/components.py": "services/parity/test_app.py",
+    "services/parity/mining/second_looks.py": "services/parity/mining/test_collector.py",
+    "services/student/api/rollout.py": "services/student/rollout/canary/test_control.py",
+    "services/student/engines/checkpoint.py": "services/student/engines/transformers/test_in_place.py",
+    "services/student/engines/low_priority.py": "services/student/rollout/test_swap.py",
+    "services/student/engines/transformers/loading.py": "services/student/engines/transformers/test_engine.py",
+    "services/student/engines/transformers/weights.py": "services/student/engines/transformers/test_in_place.py",
+    "services/student/engines/vllm/adapter_check.py": "services/student/engines/vllm/test_adapters.py",
+    "services/student/engines/vllm/canary.py": "services/student/engines/vllm/test_adapters.py",
+    "services/student/engines/vllm/engine.py": "services/student/engines/test_base.py",
+    "services/student/engines/vllm/smoke.py": "services/student/engines/vllm/test_adapters.py",
+    "services/student/engines/vllm/wire.py": "services/student/engines/vllm/test_requests.py",
+    "services/student/engines/vllm/worker_extension.py": "services/student/engines/vllm/test_adapters.py",
+    "services/student/rollout/canary/routing.py": "services/student/rollout/canary/test_control.py",
+    "services/trainer/leveler/callbacks/__init__.py": "services/trainer/leveler/test_training.py",
+    "services/trainer/leveler/adapter.py": "services/trainer/leveler/test_models.py",
+    "services/trainer/leveler/term_inputs.py": "services/trainer/leveler/test_leveler.py",
+    "services/trainer/nodes.py": "services/trainer/worker/test_nodes.py",
+    "services/trainer/run/evaluate.py": "services/trainer/run/test_main.py",
+    "services/trainer/run/inputs.py": "services/trainer/run/test_main.py",
+    "shared/checkpoints/adapters.py": "services/trainer/leveler/test_models.py",
+    "shared/client/parity.py": "services/parity/test_app.py",
+    "shared/client/student.py": "services/student/test_app.py",
+    "shared/images/print_colours.py": "shared/images/test_decode.py",
+    "shared/images/tables.py": "services/parity/images/test_table_sources.py",
+    "shared/images/traffic.py": "services/student/tap/test_pile.py",
+    "shared/processes/ports.py": "services/supervisor/test_plan.py",
+    "shared/queue/transport.py": "shared/queue/test_worker.py",
+    "shared/queue/watchdog.py": "shared/queue/test_worker.py",
+    "shared/serving/work.py": "shared/serving/test_batcher.py",
+    "shared/vllm/environment.py": "services/teacher/test_vllm_command.py",
+    "shared/vllm/literal_server.py": "shared/test_literal.py",
+    "shared/vllm/metrics.py": "services/teacher/test_app.py",
+    "shared/vllm/probing.py": "shared/vllm/test_server.py",
+    "shared/vlm/attention_route.py": "services/teacher/test_app.py",
+    "shared/vlm/processors.py": "shared/vlm/test_loading.py",
+    "shared/vlm/rows.py": "shared/vlm/test_generation.py",
+    "shared/vlm/sampling.py": "shared/vlm/test_generation.py",
+    "shared/vlm/scoring.py": "shared/vlm/test_generation.py",
+    "shared/vqa/agreement/items.py": "shared/vqa/agreement/test_agree.py",
+    "shared/vqa/agreement/meanings.py": "shared/vqa/agreement/test_agree.py",
+    "shared/vqa/agreement/numerals.py": "shared/vqa/agreement/test_agree.py",
+    "shared/vqa/agreement/rule.py": "shared/vqa/agreement/test_agree.py",
+    "shared/vqa/builtin.py": "shared/vqa/test_tasks.py",
+    "shared/vqa/profiles.py": "shared/vqa/test_tasks.py",
+    "shared/vqa/reading/refusal_patterns.py": "shared/vqa/reading/test_refusals.py",
+    "shared/vqa/reading/tags.py": "shared/vqa/reading/test_replies.py",
+    "shared/vqa/task_files.py": "shared/vqa/test_tasks.py",
+}
+"""Modules without a test file of their own, and the file that tests them: one subject in several modules, or parts that
+need the server, the model or the command around them. A new module gets a file of its own instead.
+"""
 
 
 def crowded(root: Path) -> dict[str, int]:
@@ -39,6 +114,26 @@ def homeless(root: Path) -> list[str]:
     tests = root / "tests"
     files = [file for top in ("services", "shared") for file in (tests / top).rglob("test_*.py")]
     return sorted(str(file.relative_to(tests)) for file in files if not _is_mirrored(root, file.relative_to(tests)))
+
+
+def untested(root: Path) -> list[str]:
+    """Modules below ``services`` and ``shared`` of ``root`` that no test file is named after.
+
+    A package's ``__init__.py`` counts if it defines a function or a class.
+    """
+    files = sorted(file.relative_to(root) for top in ("services", "shared") for file in (root / top).rglob("*.py"))
+    return [str(file) for file in files if _decides(root, file) and not _test_of(root, file).is_file()]
+
+
+def _decides(root: Path, module: Path) -> bool:
+    if module.name == "__init__.py":
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        return any(isinstance(node, kinds) for node in ast.parse((root / module).read_text()).body)
+    return not any(str(module).startswith(part) or module.name == part for part in NO_LOGIC)
+
+
+def _test_of(root: Path, module: Path) -> Path:
+    return root / "tests" / module.parent / f"test_{module.stem.strip('_')}.py"
 
 
 def _is_mirrored(root: Path, test: Path) -> bool:
@@ -76,6 +171,25 @@ def test_test_files_without_a_module_are_found(tmp_path: Path) -> None:
     assert homeless(tmp_path) == ["services/parity/loft/test_main.py", "shared/state/test_job.py"]
 
 
-def _touch(file: Path) -> None:
+def test_every_module_has_a_test_file() -> None:
+    assert set(untested(ROOT)) == TESTED_WITH.keys()
+    assert [test for test in TESTED_WITH.values() if not (ROOT / "tests" / test).is_file()] == []
+
+
+def test_modules_without_a_test_file_are_found(tmp_path: Path) -> None:
+    room = tmp_path / "shared" / "attic"
+    for name, text in (("__init__.py", "import os"), ("__main__.py", ""), ("box.py", ""), ("chest.py", "")):
+        _touch(room / name).write_text(text)
+    _touch(tmp_path / "shared" / "contracts" / "chest.py")
+    _touch(tmp_path / "shared" / "cellar" / "__init__.py").write_text("def find(): ...")
+    _touch(tmp_path / "tests" / "shared" / "attic" / "test_box.py")
+    assert untested(tmp_path) == ["shared/attic/chest.py", "shared/cellar/__init__.py"]
+    _touch(tmp_path / "tests" / "shared" / "attic" / "test_chest.py")
+    _touch(tmp_path / "tests" / "shared" / "cellar" / "test_init.py")
+    assert untested(tmp_path) == []
+
+
+def _touch(file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
+    return file
