@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 MOST_MODULES = 12
 ACROSS_MODULES = {
     "services/parity/mining/test_real_teacher.py": "mining with vLLM: its cache, its grammar, its drain",
+    "services/parity/worker/test_outages.py": "a shard through bad minutes of its model servers",
     "services/parity/test_tracing.py": "one trace through the API, a worker and the teacher",
     "services/student/rollout/test_fleet.py": "two replicas in processes of their own on one Redis and store",
     "services/test_generated_clients.py": "the OpenAPI documents of all services, through clients made from them",

@@ -27,7 +27,9 @@ T = TypeVar("T")
 # A candidate whose job died is freed after this time. As long as a shard needs it, it is asked for again well before.
 LIFETIME = 900.0
 LOAD_SECONDS = 300.0
-TAKEN, NEVER = 409, 404
+TAKEN, MISSING = 409, 404
+# What else the student's rollout says about a candidate itself; the rest are outages, like any failure of a server.
+ABOUT_THE_CANDIDATE = (400, 422)
 # How long a shard waits while another canary has the place. It must not keep a worker from other jobs.
 POSTPONED = 15.0
 # The status of a call that was only turned away. Waiting for it never counts against the question (see Endpoint).
@@ -36,6 +38,10 @@ TURNED_AWAY = 429
 
 class NoPlace(Unavailable):
     """Another canary, or the candidate of another job, is already served beside the active version."""
+
+
+class NeverServed(UpstreamError):
+    """The student refuses the candidate itself: waiting does not help, and no question is at fault."""
 
 
 class CandidateStudent(StudentClient):
@@ -105,7 +111,7 @@ class CandidateStudent(StudentClient):
         raise Unavailable(f"{self.model} is being loaded.", retry_after=0.5, upstream_status=TURNED_AWAY)
 
     async def _hold(self, timeout: float = LOAD_SECONDS) -> None:
-        """Ask for the candidate. Raises Unavailable while it cannot be served, and UpstreamError if it never can."""
+        """Ask for the candidate. Raises Unavailable while it cannot be served, and NeverServed if it never can."""
         request = CanaryRequest(version=self.version, share=0.0, compare=0.0, lifetime_seconds=LIFETIME, by=self._owner)
         try:
             await self.start_canary(request, timeout)
@@ -114,12 +120,13 @@ class CandidateStudent(StudentClient):
                 if (await self.checkpoints()).active == self.version:
                     return  # it was promoted in the meantime
                 raise NoPlace(f"no place for {self.model}: {error.detail}", upstream_status=TURNED_AWAY) from error
-            if (error.upstream_status or 500) >= 500:
-                raise
-            # The question is not at fault, so this must not look like the refusal of a question.
-            raise UpstreamError(
-                f"The student refuses to serve {self.version}: {error.detail}", upstream_status=NEVER
-            ) from error
+            named = error.upstream_status == MISSING and self.version in error.detail
+            if named or error.upstream_status in ABOUT_THE_CANDIDATE:
+                raise NeverServed(
+                    f"The student refuses to serve {self.version}: {error.detail}",
+                    upstream_status=error.upstream_status,
+                ) from error
+            raise Unavailable(f"{self.model} cannot be loaded: {error.detail}") from error
 
     def _check(self, answered: str | None) -> None:
         if answered != self.version:

@@ -1,56 +1,39 @@
-"""Calls to the teacher and the student that outlast outages: an unreachable server delays a job but never fails it."""
+"""One model server as the steps of mining see it: asked in its own dialect, with as many choices as were wanted."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
+import re
+from dataclasses import replace
+from functools import cache, partial
+from io import BytesIO
+
+from PIL import Image
 
 from services.parity.endpoints.dialect import Dialect, Rule
+from services.parity.endpoints.evidence import Health, RetryPolicy
+from services.parity.endpoints.failures import check_chat, check_maps, check_scores
 from services.parity.endpoints.limiter import Limiter
-from shared.backoff import Backoff
-from shared.client import ChatClient, ChatReply
+from services.parity.endpoints.patience import PatientCaller, RequestRefused, Route
+from shared.client import ChatClient, ChatReply, image_question
 from shared.concurrency import run_all
 from shared.contracts import (
+    AttentionItem,
     AttentionRequest,
     AttentionResponse,
     ChatRequest,
     ChatResponse,
+    ScoreItem,
     ScoreRequest,
     ScoreResponse,
     Usage,
 )
-from shared.errors import MPAError, Unavailable, UpstreamError
+from shared.images import to_data_url
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-REFUSING_STATUSES = (400, 413, 415, 422)
 LARGEST_SEED = 2**31
-TOO_MANY = 429
-
-
-class RequestRefused(MPAError):
-    """The server is up but does not serve this one request; ``detail`` says why."""
-
-    status, slug, title = 502, "request-refused", "A model server refused a request"
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """Pauses in seconds. ``server_errors``: how often a request that gets 5xx (except 502-504) or nonsense is tried.
-
-    ``overtaken``: how often a request may fail while others succeed in between.
-    """
-
-    first: float = 0.5
-    longest: float = 10.0
-    longest_asked: float = 60.0
-    server_errors: int = 4
-    overtaken: int = 12
 
 
 class Endpoint:
@@ -62,50 +45,85 @@ class Endpoint:
         client: ChatClient,
         calls: Limiter,
         changed: asyncio.Event,
-        patience: RetryPolicy | None = None,
+        policy: RetryPolicy | None = None,
         reasoning_tokens: int = 0,
+        health: Health | None = None,
     ) -> None:
-        """``reasoning_tokens``: what the model may think in, on top of the limit of the text that is asked for."""
-        self.name, self.client, self.reasoning_tokens = name, client, reasoning_tokens
-        self.waiting_for: str | None = None
-        self._calls, self._changed, self._patience = calls, changed, patience or RetryPolicy()
-        self._dialect = Dialect()
-        self._successes = 0
-        self._failures_since_success = 0
+        """``reasoning_tokens``: what the model may think in, on top of the limit of the text that is asked for.
 
-    async def chat(self, request: ChatRequest, rank: float = 0.0) -> ChatReply:
+        ``health``: what all calls of this process to the server tell; None: only those of this endpoint.
+        """
+        self.name, self.client, self.reasoning_tokens = name, client, reasoning_tokens
+        self.health = health or Health()
+        self._dialect = Dialect()
+        question = image_question(client.model, white_square(), "What colour is it?", max_tokens=8, temperature=0.0)
+        alive = self._chat_route(question)
+        self._caller = PatientCaller(name, client.base_url, calls, changed, policy or RetryPolicy(), alive)
+
+    @property
+    def waiting_for(self) -> str | None:
+        return self._caller.waiting_for
+
+    async def chat(
+        self, request: ChatRequest, rank: float = 0.0, gives_way_to: re.Pattern[str] | None = None
+    ) -> ChatReply:
         """Ask until there is an answer. Of many waiting calls, those with a lower ``rank`` go first.
 
         If a reply has fewer choices than requested (some servers support only ``n=1``), further calls add the others.
-        Raises RequestRefused, and UpstreamError for errors that waiting cannot resolve (401, 404 …).
+        ``gives_way_to``: a refusal in such words is raised at once, because the caller then asks in another way.
+        Raises RequestRefused.
         """
-        reply = await self._ask(request, rank)
+        reply = await self._ask(request, rank, gives_way_to)
         got = len(reply.response.choices)
         if not 0 < got < request.n:
             return reply
         singles = [_single(request, choice) for choice in range(got, request.n)]
-        return _joined([reply, *await run_all(*(self._ask(single, rank) for single in singles))])
+        return _joined([reply, *await run_all(*(self._ask(single, rank, gives_way_to) for single in singles))])
 
     async def attention(self, request: AttentionRequest, rank: float = 0.0) -> AttentionResponse:
-        """The attention of one of our model services. Raises RequestRefused, and UpstreamError if the probe is off."""
-        return await self._until_answered(partial(self.client.attention, request), rank)
+        """The attention of one of our model services. Raises RequestRefused, also if the probe is off."""
+
+        async def call() -> AttentionResponse:
+            response = await self.client.attention(request)
+            check_maps(request, response, self.client.base_url)
+            return response
+
+        item = AttentionItem(image=white_square(), question="What colour is it?", answer="white")
+        harmless = partial(self.client.attention, AttentionRequest(items=[item], grid=request.grid))
+        return await self._caller.until_answered(Route(call, self.health.attention, harmless, optional=True), rank)
 
     async def score(self, request: ScoreRequest, rank: float = 0.0) -> ScoreResponse:
-        """Scores of answers by our student service. Raises RequestRefused, and UpstreamError if it has no scores."""
-        return await self._until_answered(partial(self.client.score, request), rank)
+        """Scores of answers by our student service. Raises RequestRefused, also if it has no scores."""
 
-    async def _ask(self, request: ChatRequest, rank: float) -> ChatReply:
+        async def call() -> ScoreResponse:
+            response = await self.client.score(request)
+            check_scores(request, response, self.client.base_url)
+            return response
+
+        item = ScoreItem(image=white_square(), question="What colour is it?", answers=["white"])
+        harmless = partial(self.client.score, ScoreRequest(items=[item]))
+        return await self._caller.until_answered(Route(call, self.health.score, harmless, optional=True), rank)
+
+    async def _ask(self, request: ChatRequest, rank: float, gives_way_to: re.Pattern[str] | None) -> ChatReply:
         """Ask in the endpoint's dialect, and learn more of it from refusals."""
         tried: list[Rule] = []
         while True:
             said = self._dialect.say(request)
             for rule in tried:
                 said = rule.change(said)
+
+            def remedy_for(words: str, said: ChatRequest = said) -> Rule | None:
+                found = self._dialect.rule_for(said, words)
+                return None if found in tried else found
+
+            def ends_at_once(words: str) -> bool:
+                return remedy_for(words) is not None or bool(gives_way_to and gives_way_to.search(words))
+
             try:
-                reply = await self._until_answered(partial(self.client.chat, said), rank)
+                reply = await self._caller.until_answered(self._chat_route(said), rank, ends_at_once)
             except RequestRefused as refusal:
-                remedy = self._dialect.rule_for(said, refusal.detail)
-                if remedy is None or remedy in tried:
+                remedy = remedy_for(refusal.detail)
+                if remedy is None:
                     raise
                 tried.append(remedy)
                 continue
@@ -113,41 +131,19 @@ class Endpoint:
                 self._learn(rule)
             return reply
 
-    async def _until_answered(self, call: Callable[[], Awaitable[T]], rank: float) -> T:
-        patience, tries, broken, overtaken = self._patience, 0, 0, 0
-        while True:
-            seen = self._successes
-            try:
-                reply = await self._once(call, rank)
-            except Unavailable as error:
-                self._failed(error)
-                # A request that breaks the server each time must end, but not one that is merely turned away.
-                overtaken += self._successes > seen and error.upstream_status != TOO_MANY
-                if overtaken >= patience.overtaken:
-                    raise RequestRefused(
-                        f"The {self.name} answered other requests but never this one: {error.detail}"
-                    ) from error
-                pause = self._pause(tries, error.retry_after)
-            except UpstreamError as error:
-                broken += 1
-                self._judge(error, broken)
-                pause = self._pause(tries, error.retry_after)
-            else:
-                self._succeeded()
-                return reply
-            tries += 1
-            await asyncio.sleep(pause)
-
-    async def _once(self, call: Callable[[], Awaitable[T]], rank: float) -> T:
-        async with self._calls.slot(rank) as slot:
-            try:
-                reply = await call()
-            except Unavailable as error:
-                asked = error.retry_after
-                slot.overloaded(None if asked is None else min(asked, self._patience.longest_asked))
-                raise
-            slot.answered()
+    def _chat_route(self, request: ChatRequest) -> Route[ChatReply]:
+        async def call() -> ChatReply:
+            reply = await self.client.chat(request)
+            check_chat(request, reply.response, self.client.base_url)
             return reply
+
+        async def ask_harmlessly() -> ChatReply:
+            question = image_question(
+                self.client.model, white_square(), "What colour is it?", max_tokens=8, temperature=0.0
+            )
+            return await self.client.chat(self._dialect.say(question))
+
+        return Route(call, self.health.chat, ask_harmlessly)
 
     def _learn(self, rule: Rule) -> None:
         if rule not in self._dialect.known:
@@ -159,38 +155,13 @@ class Endpoint:
                 rule.lost,
             )
 
-    def _judge(self, error: UpstreamError, broken: int) -> None:
-        """Raises unless another attempt may help."""
-        status = error.upstream_status or 500
-        if status in REFUSING_STATUSES:
-            self._succeeded()
-            raise RequestRefused(f"The {self.name} refused the request: {error.detail}") from error
-        if 300 <= status < 500:
-            raise error
-        if broken >= self._patience.server_errors:
-            raise RequestRefused(f"The {self.name} failed on this request {broken} times: {error.detail}") from error
 
-    def _pause(self, tries: int, asked: float | None) -> float:
-        if asked is not None:
-            return min(asked, self._patience.longest_asked)
-        return Backoff(self._patience.first, self._patience.longest, jitter=0.5).delay(tries + 1)
-
-    def _failed(self, error: Unavailable) -> None:
-        self._failures_since_success += 1
-        if self._failures_since_success == 2:
-            log.warning("Waiting for the %s at %s: %s", self.name, self.client.base_url, error.detail)
-            self._say(f"{self.name} at {self.client.base_url}: {error.detail}")
-
-    def _succeeded(self) -> None:
-        self._successes += 1
-        self._failures_since_success = 0
-        if self.waiting_for is not None:
-            log.info("The %s at %s answers again.", self.name, self.client.base_url)
-            self._say(None)
-
-    def _say(self, waiting_for: str | None) -> None:
-        self.waiting_for = waiting_for
-        self._changed.set()
+@cache
+def white_square() -> str:
+    """A picture that any server can answer questions about, as a data URL."""
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), "white").save(buffer, "PNG")
+    return to_data_url(buffer.getvalue())
 
 
 def _single(request: ChatRequest, choice: int) -> ChatRequest:

@@ -7,11 +7,13 @@ judged pair that says why there is none.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.images.picture import Picture, derive_seed
 from services.parity.mining.hearing import Heard, hear, mean_logprob, top_alternatives, unusable
 from services.parity.mining.pairs import Answered, Draft, Judged, Tokens
@@ -25,6 +27,7 @@ from shared.vqa.tasks import TaskProfile
 
 LARGEST_N = 16
 SHOWN = 200
+ABOUT_FORMATS = re.compile(r"response_format|schema|guided|structured|grammar|json_object", re.IGNORECASE)
 JSON_TOKENS = 24  # for keys, quotes and braces around the texts
 
 log = logging.getLogger(__name__)
@@ -90,25 +93,29 @@ class Annotator:
     async def _ask_with_schema(self, plain: ChatRequest, picture: Picture, profile: TaskProfile, example: str) -> Heard:
         """Uses the profile's JSON schema if the endpoint supports schemas, otherwise sends ``plain``."""
 
-        async def ask(request: ChatRequest) -> Heard:
+        async def ask(request: ChatRequest, gives_way_to: re.Pattern[str] | None = None) -> Heard:
             return await hear(
                 self._teacher,
                 request,
                 picture.rank,
                 raise_by=profile.raise_limit_by,
                 usable=lambda reply: self._read(reply, profile) is not None,
+                gives_way_to=gives_way_to,
             )
 
         schema = profile.response_format(pair=self._spec.mode == "one_shot")
-        if schema is None or self._spec.structured == "off" or self._schemas == "refused":
+        refused = self._schemas == "refused" or self._teacher.health.breaks_on_schemas
+        if schema is None or self._spec.structured == "off" or refused:
             return await ask(plain)
         try:
-            heard = await ask(self._with_schema(plain, schema, picture, profile, example))
+            heard = await ask(self._with_schema(plain, schema, picture, profile, example), ABOUT_FORMATS)
         except RequestRefused as refusal:
             heard = await ask(plain)
             if self._schemas == "untried":
                 # The endpoint refused the schema, not the image, so later calls do not try it again.
                 self._schemas = "refused"
+                # To find out that a server breaks takes minutes, so the other shards need not do it again.
+                self._teacher.health.breaks_on_schemas = not refusal.in_words
                 log.warning("The teacher is asked without JSON schemas: %s", refusal.detail)
             return heard
         self._schemas = "kept"

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.images.picture import Picture
 from shared.client import HttpClient
 from shared.concurrency import run_all
 from shared.contracts import AttentionItem, AttentionRequest, DiscrepancySpec
-from shared.errors import InvalidInput, MPAError, UpstreamError
+from shared.errors import InvalidInput, MPAError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class AttentionMeter:
     async def _ask(self, model: Endpoint, request: AttentionRequest, rank: float) -> tuple[float, ...] | None:
         try:
             (found,) = (await model.attention(request, rank)).maps
-        except (RequestRefused, UpstreamError) as error:
+        except RequestRefused as error:
             log.warning("A pair is kept without the attention map of the %s: %s", model.name, error.detail)
             return None
         return tuple(value for row in found.values for value in row)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.evidence import Health, RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture, digest, prepare, split_of
 from services.parity.mining.annotator import Annotator
@@ -17,23 +18,20 @@ from services.parity.mining.question_plan import RoundPlan
 from shared.client import ChatClient
 from shared.concurrency import run_all
 from shared.contracts import JobSpec, ManifestEntry, Verdict
-from shared.errors import UpstreamError
 from shared.images import ImageLimits, UnreadableImage
 from shared.images.files import ImageFiles
 from shared.sets import Row
 from shared.telemetry.tracing import span, unrecorded
 from shared.vqa.tasks import TaskProfile
 
-# If the model server refuses at least this many readable images, and all of them, the server is at fault.
-REFUSED_IMAGES = 4
-
 
 @dataclass(frozen=True)
 class Models:
     """How to reach the two models. ``calls_in_flight`` limits the calls to each of them.
 
-    The shards of a worker process share its limiters. None: a shard has its own limiter. ``reasoning_tokens``: what the
-    teacher may think in, on top of a task's limits; ``student_reasoning_tokens``: what the student may.
+    The shards of a worker process share its limiters and what is known of each server's health. None: a shard has its
+    own. ``reasoning_tokens``: what the teacher may think in, on top of a task's limits; ``student_reasoning_tokens``:
+    what the student may.
     """
 
     teacher: ChatClient
@@ -42,6 +40,8 @@ class Models:
     patience: RetryPolicy | None = None
     teacher_calls: Limiter | None = None
     student_calls: Limiter | None = None
+    teacher_health: Health | None = None
+    student_health: Health | None = None
     reasoning_tokens: int = 0
     student_reasoning_tokens: int = 0
 
@@ -69,10 +69,22 @@ class ShardCollector:
         teacher_calls = models.teacher_calls or Limiter("teacher", models.calls_in_flight)
         student_calls = models.student_calls or Limiter("student", models.calls_in_flight)
         self._teacher = Endpoint(
-            "teacher", models.teacher, teacher_calls, self.changed, models.patience, models.reasoning_tokens
+            "teacher",
+            models.teacher,
+            teacher_calls,
+            self.changed,
+            models.patience,
+            models.reasoning_tokens,
+            models.teacher_health,
         )
         self._student = Endpoint(
-            "student", models.student, student_calls, self.changed, models.patience, models.student_reasoning_tokens
+            "student",
+            models.student,
+            student_calls,
+            self.changed,
+            models.patience,
+            models.student_reasoning_tokens,
+            models.student_health,
         )
         self._plan = plan or RoundPlan(spec)
         self._annotator = Annotator(self._teacher, spec.annotator, self._plan.seed, spec.discrepancies.top_k)
@@ -88,10 +100,9 @@ class ShardCollector:
         return self._teacher.waiting_for or self._student.waiting_for
 
     async def run(self) -> list[Row]:
-        """All rows of the shard. Raises UpstreamError if a model server refuses every request."""
+        """All rows of the shard. Waits as long as a model server has an outage."""
         places = asyncio.Semaphore(self._images_in_work)
         await run_all(*(self._image(entry, places) for entry in self._entries))
-        self._check_not_all_refused()
         return self.rows
 
     async def _image(self, entry: ManifestEntry, places: asyncio.Semaphore) -> None:
@@ -201,9 +212,3 @@ class ShardCollector:
     def _add(self, rows: list[Row]) -> None:
         self.rows += rows
         self.changed.set()
-
-    def _check_not_all_refused(self) -> None:
-        asked = [row for row in self.rows if row.verdict is not Verdict.UNREADABLE_IMAGE]
-        refused = [row for row in asked if row.verdict is Verdict.REFUSED and row.question is None]
-        if len({row.image_index for row in asked}) >= REFUSED_IMAGES and len(refused) == len(asked):
-            raise UpstreamError(f"The teacher refused every image of the shard. The first refusal: {refused[0].reason}")

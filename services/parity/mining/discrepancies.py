@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.images.picture import Picture
 from services.parity.mining.attention import AttentionMaps, AttentionMeter
 from services.parity.mining.hearing import hear, mean_logprob
@@ -18,7 +19,6 @@ from shared.client import image_question
 from shared.concurrency import run_all
 from shared.contracts import DiscrepancySpec, ScoreItem, ScoreRequest
 from shared.discrepancies import attention_gap, confidence_gap, reasoning_gap
-from shared.errors import UpstreamError
 from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class GapMeter:
         )
         try:
             heard = await hear(self._teacher, request, picture.rank, raise_by=profile.raise_limit_by)
-        except (RequestRefused, UpstreamError) as error:
+        except RequestRefused as error:
             log.warning("A pair is kept without the teacher's rationale: %s", error.detail)
             return Rationale()
         text = " ".join(heard.first.text.split())
@@ -101,7 +101,7 @@ class GapMeter:
         items = [ScoreItem(image=picture.url, question=prompt, answers=[text]) for prompt, text in asked]
         try:
             scores = (await self._student.score(ScoreRequest(items=items), picture.rank)).scores
-        except (RequestRefused, UpstreamError) as error:
+        except RequestRefused as error:
             if not self._warned:
                 log.warning("The student cannot score answers, so confidence and reasoning stay null: %s", error.detail)
                 self._warned = True

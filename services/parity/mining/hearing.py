@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.mining.pairs import Tokens
 from shared.contracts import Cause, ChatRequest, ChatResponse, Choice, TokenLogprob, TopLogprob, Verdict
 from shared.sets import Alternative
 from shared.vqa.reading.replies import Ending, Reply, read_choice
 
 RAISED = (Ending.CUT_OFF, Ending.THINKING)
+ABOUT_LIMITS = re.compile(r"tokens?\b|length|context|limit|at most", re.IGNORECASE)
 LONGEST_END = 200  # characters of special tokens that may follow an answer
 NOTHING = Reply("", Ending.EMPTY)
 
@@ -51,18 +54,20 @@ async def hear(
     *,
     raise_by: int = 1,
     usable: Callable[[Reply], bool] = _is_whole,
+    gives_way_to: re.Pattern[str] | None = None,
 ) -> Heard:
     """Ask, and ask once more with the limit times ``raise_by`` if a text that is not ``usable`` ran out of tokens.
 
-    ``request.max_tokens`` is for the text alone; what the model may think in is added. Raises RequestRefused.
+    ``request.max_tokens`` is for the text alone; what the model may think in is added. A refusal in words like
+    ``gives_way_to`` is raised at once. Raises RequestRefused.
     """
     limit = (request.max_tokens or 0) + endpoint.reasoning_tokens
-    heard = await _once(endpoint, request, rank, limit)
+    heard = await _once(endpoint, request, rank, limit, gives_way_to)
     short = [reply.ending in RAISED and not usable(reply) for reply in heard.replies]
     if raise_by <= 1 or not any(short):
         return heard
     try:
-        again = await _once(endpoint, request, rank, limit * raise_by)
+        again = await _once(endpoint, request, rank, limit * raise_by, ABOUT_LIMITS)
     except RequestRefused:  # the raised limit does not fit into the model's context
         return heard
     # The seed is the same, so a sampled text is the same one, only longer.
@@ -76,8 +81,10 @@ async def hear(
     )
 
 
-async def _once(endpoint: Endpoint, request: ChatRequest, rank: float, limit: int) -> Heard:
-    answer = await endpoint.chat(request.model_copy(update={"max_tokens": limit}), rank)
+async def _once(
+    endpoint: Endpoint, request: ChatRequest, rank: float, limit: int, gives_way_to: re.Pattern[str] | None
+) -> Heard:
+    answer = await endpoint.chat(request.model_copy(update={"max_tokens": limit}), rank, gives_way_to)
     response: ChatResponse = answer.response
     choices = tuple(response.choices)
     replies = tuple(read_choice(choice) for choice in choices)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.images.picture import Picture, derive_seed
-from services.parity.mining.hearing import Heard, has_begun, hear, mean_logprob, unusable
+from services.parity.mining.hearing import ABOUT_LIMITS, Heard, has_begun, hear, mean_logprob, unusable
 from services.parity.mining.pairs import NONE, Answered, Judged, StudentAnswer, Tokens
 from services.parity.mining.second_looks import Doubt, check_refusal, cross_check
 from shared.client import image_question
@@ -151,7 +152,14 @@ class Identifier:
             temperature=0.0,
             logprobs=True,
         )
-        return await hear(self._student, request, picture.rank, raise_by=profile.raise_limit_by, usable=has_begun)
+        return await hear(
+            self._student,
+            request,
+            picture.rank,
+            raise_by=profile.raise_limit_by,
+            usable=has_begun,
+            gives_way_to=ABOUT_LIMITS if limit != profile.max_answer_tokens else None,
+        )
 
     async def _ask_teacher_again(self, pair: Answered, picture: Picture, profile: TaskProfile) -> _Votes:
         sampled = self._spec.vote_temperature > 0

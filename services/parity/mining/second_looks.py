@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.images.picture import Picture
 from services.parity.mining.hearing import has_begun, hear
 from services.parity.mining.pairs import NONE, Answered, Tokens

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from services.parity.endpoints.candidate_student import CandidateStudent
+from services.parity.endpoints.evidence import Health
 from services.parity.endpoints.limiter import Limiter
 from services.parity.metrics import WorkerMetrics
 from services.parity.mining.collector import Models
@@ -84,6 +85,8 @@ async def open_models(settings: ParitySettings, metrics: WorkerMetrics) -> Async
             calls,
             teacher_calls=teacher_calls,
             student_calls=student_calls,
+            teacher_health=Health(),
+            student_health=Health(),
             reasoning_tokens=settings.teacher_reasoning_tokens,
             student_reasoning_tokens=settings.student_reasoning_tokens,
         )

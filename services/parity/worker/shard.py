@@ -147,7 +147,8 @@ class ShardWork:
             await student.admitted(self.lease / 2)
             keeping = asyncio.create_task(student.keep())
             try:
-                yield replace(self.models, student=student)
+                # What the active version can answer says nothing about the candidate.
+                yield replace(self.models, student=student, student_health=None)
             finally:
                 await end_loops({keeping})
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from services.parity.app import make_app
-from services.parity.endpoints.endpoint import RetryPolicy
+from services.parity.endpoints.evidence import RetryPolicy
 from services.parity.mining.collector import Models
 from services.parity.worker.__main__ import candidate_student, image_files
 from services.parity.worker.job_inputs import JobInputs
@@ -29,7 +29,7 @@ from tests.quick_server import ServerThread
 from tests.scripted_models import ScriptedModel, weak_student, wise_teacher
 from tests.services.parity.collecting import Submit, submitter
 
-QUICK = RetryPolicy(first=0.02, longest=0.1, longest_asked=0.1)
+QUICK = RetryPolicy(first=0.02, longest=0.1, longest_asked=0.1, settled=0.5, settled_in_words=0.1)
 TASKS = """
 tasks:
   - name: chart

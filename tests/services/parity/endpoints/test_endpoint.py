@@ -8,29 +8,32 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Endpoint, RequestRefused, RetryPolicy
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.evidence import RetryPolicy
 from services.parity.endpoints.limiter import Limiter
+from services.parity.endpoints.patience import RequestRefused
 from services.parity.worker.shard import ShardWork
 from shared.client import ChatClient, image_question
 from shared.contracts import ChatRequest, JobState
-from shared.errors import UpstreamError
 from shared.images import to_data_url
-from shared.sets import set_digest
 from shared.state import JobStore
-from shared.store import Store
 from tests.polling import async_wait_until
 from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel
 from tests.services.parity.collecting import Model, Spec, Submit, collect
 from tests.services.parity.conftest import png
 
-QUICK = RetryPolicy(first=0.01, longest=0.02)
+QUICK = RetryPolicy(first=0.01, longest=0.02, settled=0.1, settled_in_words=0.05)
 URL = to_data_url(png(1))
 Pair = tuple[ScriptedModel, Endpoint]
 
 
 def request(**params: Any) -> ChatRequest:
     return image_question("m", URL, "what?", **{"max_tokens": 5, **params})
+
+
+def image_url(body: Body) -> str:
+    return str(body["messages"][-1]["content"][0]["image_url"]["url"])
 
 
 def say_seed(body: Body) -> list[str]:
@@ -95,7 +98,8 @@ async def test_several_refusals_are_healed_one_after_the_other(pair: Pair) -> No
 
 async def test_a_refusal_that_nothing_heals_is_told_and_teaches_nothing(pair: Pair) -> None:
     model, upstream = pair
-    model.refusal = lambda body: "The image is bad (seed, logprobs and max_completion_tokens do not matter)."
+    words = "The image is bad (seed, logprobs and max_completion_tokens do not matter)."
+    model.refusal = lambda body: words if image_url(body) == URL else None
     with pytest.raises(RequestRefused, match="The image is bad"):
         await upstream.chat(request(seed=1, logprobs=True))
     model.refusal = None
@@ -117,12 +121,13 @@ async def test_a_server_that_sends_one_choice_is_asked_for_the_others(pair: Pair
     assert reply.usage is not None and (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (30, 12)
 
 
-async def test_a_failed_choice_ends_the_calls_for_the_others(pair: Pair) -> None:
+async def test_a_refused_choice_ends_the_calls_for_the_others(pair: Pair) -> None:
     model, upstream = pair
     model.script = lambda body: say_seed(body)[:1]
-    # The second choice is denied; the third one is turned away, which would be tried again and again.
-    model.failure = lambda body: {(1, 8): 401, (1, 9): 503}.get((body.get("n", 1), body["seed"]))
-    with pytest.raises(UpstreamError, match="401"):
+    # The second choice is refused; the third one is turned away, which would be tried again and again.
+    model.refusal = lambda body: "no such image" if (body.get("n", 1), body.get("seed")) == (1, 8) else None
+    model.failure = lambda body: 429 if (body.get("n", 1), body.get("seed")) == (1, 9) else None
+    with pytest.raises(RequestRefused, match="no such image"):
         await upstream.chat(request(n=3, seed=7))
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -134,27 +139,6 @@ async def test_what_asks_for_nothing_is_not_sent(pair: Pair) -> None:
     plain, full = model.requests
     assert {"n", "logprobs", "stream"}.isdisjoint(plain) and plain["temperature"] == 1.0
     assert (full["n"], full["logprobs"]) == (2, True)
-
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_a_request_is_turned_away_for_ever_but_breaks_a_server_only_so_often(pair: Pair, status: int) -> None:
-    model, upstream = pair
-    unlucky, left = request(max_tokens=77), 2 * QUICK.overtaken
-
-    def failure(body: Body) -> int | None:
-        nonlocal left
-        left -= body["max_tokens"] == 77
-        return status if body["max_tokens"] == 77 and left >= 0 else None
-
-    model.failure = failure
-    asking = asyncio.create_task(upstream.chat(unlucky))
-    while not asking.done():
-        await upstream.chat(request())
-    if status == 429:
-        assert (await asking).response.choices
-    else:
-        with pytest.raises(RequestRefused, match="answered other requests but never this one"):
-            await asking
 
 
 @pytest.mark.slow
@@ -175,17 +159,6 @@ async def test_a_model_server_that_is_away_delays_the_job_and_says_so(
     assert (done.state, done.waiting_for) == (JobState.TRAINING, None)
     assert all(shard.attempts == 1 for shard in (await jobs.snapshot(job_id)).round_shards().values())
     back.stop()
-
-
-async def test_passing_failures_change_nothing(
-    work: ShardWork, submit: Submit, spec: Spec, teacher: Model, store: Store
-) -> None:
-    calm, disturbed = await submit(spec()), await submit(spec())
-    await collect(work, calm)
-    teacher[0].failures = [(429, {"Retry-After": "1"}), (503, {}), (500, {}), (502, {})] * 3
-    await collect(work, disturbed)
-    assert not teacher[0].failures
-    assert set_digest(store, calm) == set_digest(store, disturbed)
 
 
 async def _waiting(jobs: JobStore, job_id: str) -> str:

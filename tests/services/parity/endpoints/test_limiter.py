@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from prometheus_client import CollectorRegistry
 
-from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.evidence import RetryPolicy
 from services.parity.endpoints.limiter import Limiter, Slot
 from services.parity.worker.__main__ import open_worker
 from shared.client import ChatClient

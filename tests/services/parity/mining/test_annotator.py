@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.evidence import RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture
 from services.parity.mining.annotator import Annotator
@@ -23,7 +24,7 @@ from tests.quick_server import ServerThread
 from tests.scripted_models import Body, ScriptedModel, text_of
 from tests.services.parity.conftest import png
 
-QUICK = RetryPolicy(first=0.01, longest=0.02)
+QUICK = RetryPolicy(first=0.01, longest=0.02, settled=0.1, settled_in_words=0.05)
 CHART = load_profiles()["chartqa"]
 PLAIN = replace(CHART, json_schema=None)
 
@@ -112,11 +113,19 @@ async def test_an_endpoint_that_refuses_forms_is_asked_in_plain_words_from_then_
 
 
 async def test_an_endpoint_that_breaks_on_forms_is_asked_in_plain_words_too(bench: Bench) -> None:
-    bench.model.failures = [(500, {})] * QUICK.server_errors
+    bench.model.failure = lambda body: 500 if "response_format" in body else None
+    assert pairs(await bench.annotator().propose(picture(), CHART)) == TWO
+    asked = len(bench.forms)
+    assert pairs(await bench.annotator().propose(picture(), CHART)) == TWO
+    assert bench.forms[0] == "question" and bench.forms[asked:] == [None]
+
+
+async def test_a_bad_minute_says_nothing_about_forms(bench: Bench) -> None:
+    bench.model.failures = [(500, {}), (400, {}), (503, {}), (404, {}), (401, {})] * 6
     annotator = bench.annotator()
-    assert pairs(await annotator.propose(picture(), CHART)) == TWO
-    assert pairs(await annotator.propose(picture(), CHART)) == TWO
-    assert bench.forms == ["question"] * QUICK.server_errors + [None, None]
+    assert pairs(await annotator.propose(picture(1), CHART)) == TWO
+    assert pairs(await annotator.propose(picture(2), CHART)) == TWO
+    assert bench.forms[-2:] == ["question", "question"]
 
 
 async def test_an_endpoint_that_ignores_forms_is_read_all_the_same(bench: Bench) -> None:
@@ -134,7 +143,10 @@ async def test_an_image_that_is_refused_says_nothing_about_forms(bench: Bench) -
             assert {d.verdict for d in judged(drafts)} == {Verdict.REFUSED} and "bad image" in judged(drafts)[0].reason
         else:
             assert pairs(drafts) == TWO
-    assert bench.forms == ["question", None, "question", "question", None, "question"]
+    asked = [
+        form for form, body in zip(bench.forms, bench.model.requests, strict=True) if bad.url not in json.dumps(body)
+    ]
+    assert asked[-2:] == ["question", "question"]
 
 
 @pytest.mark.parametrize(("profile", "spec"), [(PLAIN, {}), (CHART, {"structured": "off"})])

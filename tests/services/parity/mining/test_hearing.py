@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from services.parity.endpoints.endpoint import Endpoint, RetryPolicy
+from services.parity.endpoints.endpoint import Endpoint
+from services.parity.endpoints.evidence import RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture
 from services.parity.mining.annotator import Annotator
@@ -40,7 +41,7 @@ class Bench:
     client: ChatClient
 
     def endpoint(self, reasoning_tokens: int = 0) -> Endpoint:
-        policy = RetryPolicy(first=0.01, longest=0.02)
+        policy = RetryPolicy(first=0.01, longest=0.02, settled=0.1, settled_in_words=0.05)
         return Endpoint("m", self.client, Limiter("m", 8), asyncio.Event(), policy, reasoning_tokens)
 
     @property
@@ -226,7 +227,6 @@ async def test_a_student_that_is_still_thinking_is_not_wrong(bench: Bench, thoug
 @pytest.mark.parametrize(
     ("reply", "verdict", "cause"),
     [
-        ({"content": "re", "finish_reason": "abort"}, Verdict.UNPARSABLE, Cause.BROKEN_OFF),
         ({"content": None, "finish_reason": "content_filter"}, Verdict.REFUSED, Cause.WITHHELD),
         ({"content": "It is a", "finish_reason": "length"}, Verdict.DISPARITY, Cause.STUDENT_CUT_OFF),
         ("", Verdict.DISPARITY, None),
@@ -254,7 +254,6 @@ async def test_only_what_a_student_said_is_compared(
         ("<think>hm</think>", Cause.EMPTY),
         ("<answer></answer>", Cause.EMPTY),
         ("x" * 600, Cause.TOO_LONG),
-        ({"content": "re", "finish_reason": "abort"}, Cause.BROKEN_OFF),
         ({"content": None, "refusal": "I cannot help with that."}, Cause.WITHHELD),
         ("I cannot read the sign.", Cause.DECLINED),
     ],
