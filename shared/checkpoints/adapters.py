@@ -9,6 +9,7 @@ from shared.contracts import CardAdapter
 
 ADAPTER_FOLDER = "adapter"
 ADAPTER_CONFIG = "adapter_config.json"
+MERGE_ADAPTER = "It holds a LoRA adapter: merge it into its base (merge_and_unload), and give the folder of the result."
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from shared.checkpoints.adapters import ADAPTER_CONFIG, MERGE_ADAPTER
 from shared.errors import BadCheckpoint
 
 WEIGHTS = "model.safetensors"
@@ -75,6 +76,8 @@ def weight_files(model: Path) -> list[Path]:
         return [model]
     start = _named_start(model) or next((name for name in (WEIGHTS, INDEX) if (model / name).is_file()), None)
     if start is None:
+        if (model / ADAPTER_CONFIG).is_file():
+            raise BadCheckpoint(f"{model} has no weights of a whole model. {MERGE_ADAPTER}")
         found = ", ".join(sorted(path.name for path in model.glob("*.safetensors"))) or "no other one either"
         raise BadCheckpoint(
             f"{model} has no {WEIGHTS} and no {INDEX} (safetensors files: {found}): save the weights with "

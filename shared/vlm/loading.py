@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from shared.checkpoints.adapters import ADAPTER_CONFIG, MERGE_ADAPTER
 from shared.checkpoints.code import named_code
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
 from shared.literal import escapes_of
@@ -109,9 +110,14 @@ def load_model(
         else:
             processor = load_processor(path, trust_remote_code=trust_remote_code)
         with _damage_named(path, trusted=trust_remote_code):
-            model = _model_class(path, trusted=trust_remote_code).from_pretrained(
-                str(path), dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
+            model, loading = _model_class(path, trusted=trust_remote_code).from_pretrained(
+                str(path),
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
             )
+    _refuse_random(path, loading["missing_keys"])
     target = pick_device(device)
     model.requires_grad_(False)
     torch.nn.Module.to(model, target)
@@ -119,6 +125,16 @@ def load_model(
         _take_into_memory(model)
     model.train(False)
     return LoadedModel(model, processor, target, str(path), digest)
+
+
+def _refuse_random(path: str | Path, missing: Collection[str]) -> None:
+    """The library gives weights that a checkpoint lacks random values, and only logs that."""
+    if missing:
+        first = min(missing)
+        raise BadCheckpoint(
+            f"{path} does not store {first!r}, which its model has: it would start with random values. Take a folder "
+            "that is complete. If it holds an adapter that was not merged, merge it (merge_and_unload) and save it."
+        )
 
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False) -> Any:
@@ -161,18 +177,17 @@ def _damage_named(path: str | Path, *, trusted: bool) -> Iterator[None]:
     except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
         words = " ".join(str(error).split())[:500]
         code = named_code(Path(path))
+        elsewhere = next((entry for entry in code if "--" in entry), None)
+        copy = f"Its code is in another repository ({elsewhere}): copy it into the folder and name it there."
         if code and not trusted:
             raise BadCheckpoint(
                 f"{path} needs code that comes with the model ({code[0]}), which is not run: use a model that the "
                 "library knows, or read the code and set MPA_TRUST_REMOTE_CODE=true for the student, the trainer and "
-                f"the teacher. The library says: {type(error).__name__}: {words}"
+                f"the teacher. {f'{copy} ' if elsewhere else ''}The library says: {type(error).__name__}: {words}"
             ) from error
-        elsewhere = [entry for entry in code if "--" in entry]
-        what_to_do = (
-            f"Its code is in another repository ({elsewhere[0]}): copy it into the folder and name it there."
-            if elsewhere
-            else "Check that the folder is complete and made by save_pretrained."
-        )
+        what_to_do = copy if elsewhere else "Check that the folder is complete and made by save_pretrained."
+        if (Path(path) / ADAPTER_CONFIG).is_file():
+            what_to_do = MERGE_ADAPTER
         raise BadCheckpoint(
             f"{path} does not load as a vision-language model ({type(error).__name__}: {words}). {what_to_do}"
         ) from error

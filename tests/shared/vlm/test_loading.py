@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from shared.checkpoints import CheckpointRegistry
 from shared.errors import BadCheckpoint
@@ -93,3 +96,61 @@ def test_a_registered_base_with_code_of_its_own_loads_only_where_code_is_trusted
     pairs = zip(loaded.model.parameters(), plain.model.parameters(), strict=True)
     same = [torch.equal(one, other) for one, other in pairs]
     assert same and all(same)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("config.json", {"model_type": "mine", "auto_map": {"AutoConfig": "owner/repo--my.Config"}}),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "My", "auto_map": {"AutoTokenizer": ["owner/repo--my.My", None]}},
+        ),
+        ("processor_config.json", {"processor_class": "My", "auto_map": {"AutoProcessor": "owner/repo--my.My"}}),
+    ],
+)
+def test_code_in_another_repository_is_named(
+    folder: Path, tmp_path: Path, file: str, named: dict[str, Any], trusted: bool
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "base"))
+    known = json.loads((copy / file).read_text()) if (copy / file).exists() else {}
+    (copy / file).write_text(json.dumps(known | named))
+    with pytest.raises(BadCheckpoint, match=r"in another repository \(.*owner/repo--my\..*copy it into the folder"):
+        load_model(copy, trust_remote_code=trusted)
+
+
+def adapted(student: Path) -> Any:
+    """The student with an adapter, and with a layer that is trained whole."""
+    return get_peft_model(
+        load_model(student).model, LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["connector"])
+    )
+
+
+def test_an_adapter_alone_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
+    adapted(folder).save_pretrained(str(tmp_path / "adapter"))
+    with pytest.raises(BadCheckpoint, match="LoRA adapter: merge it into its base"):
+        load_model(tmp_path / "adapter")
+    registry = CheckpointRegistry(Store((tmp_path / "store").as_uri()), "student")
+    with pytest.raises(BadCheckpoint, match="LoRA adapter: merge it into its base"):
+        registry.register_base(tmp_path / "adapter")
+
+
+def test_weights_with_an_adapter_that_was_not_merged_are_refused(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "base"))
+    model = adapted(folder)
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadCheckpoint, match=r"random values.*merge it"):
+        load_model(copy)
+    model.merge_and_unload().save_pretrained(str(copy))
+    load_model(copy)
+
+
+def test_weights_that_are_missing_are_not_replaced_by_random_ones(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "base"))
+    tensors = load_file(copy / "model.safetensors")
+    del tensors["model.connector.modality_projection.proj.weight"]
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadCheckpoint, match=r"does not store 'model\.connector\.modality_projection\.proj\.weight'"):
+        load_model(copy)
