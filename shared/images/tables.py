@@ -1,4 +1,4 @@
-"""Images inside tables: Parquet and Arrow files with a column of pictures, as Hugging Face's ``datasets`` writes them.
+"""Images inside tables: Parquet, Arrow and JSONL files with a column of pictures, as Hugging Face lays them out.
 
 An image is named ``<file>#<row>``, or ``<file>#<row>.<item>`` in a column of lists, both from 0. Only the column of
 images is read, whatever else a table holds. pyarrow is imported on first use: the model services do without it.
@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import re
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-TABLE_SUFFIXES = (".parquet", ".arrow")
-_REFERENCE = re.compile(r"^(?P<file>.+\.(?:parquet|arrow))#(?P<row>\d+)(?:\.(?P<item>\d+))?$")
-_NAMES = ("image", "images", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")
+from shared.images.json_tables import (
+    JSON_SUFFIXES,
+    NAMES,
+    cell_bytes,
+    image_cell,
+    json_references,
+    line_starts,
+    read_records,
+)
+
+TABLE_SUFFIXES = (".parquet", ".arrow", *JSON_SUFFIXES)
+_REFERENCE = re.compile(r"^(?P<file>.+\.(?:parquet|arrow|jsonl|ndjson))#(?P<row>\d+)(?:\.(?P<item>\d+))?$")
 _BATCH = 16
 _KEPT = 8
 """Batches of rows in memory: a worker asks for the rows of a shard nearly in order."""
@@ -33,12 +43,14 @@ def split_reference(image: str) -> tuple[str, int, int | None] | None:
 def image_column(schema: Any) -> str | None:
     """The column with images as bytes; None if there is none, or several and none has a usual name."""
     found = [field.name for field in schema if _holds_images(field.type, field.name)]
-    usual = [name for name in _NAMES if name in found]
+    usual = [name for name in NAMES if name in found]
     return usual[0] if usual else found[0] if len(found) == 1 else None
 
 
 def references(name: str, file: BinaryIO) -> Iterator[str] | None:
     """The images of a table in order; None if it has no column of them. Raises ArrowException and OSError."""
+    if name.endswith(JSON_SUFFIXES):
+        return json_references(name, file)
     table = _Table(name, file)
     return None if table.column is None else table.references()
 
@@ -49,6 +61,7 @@ class TableImages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, int], list[Any]] = OrderedDict()
+        self._starts: OrderedDict[str, array[int]] = OrderedDict()
 
     def cell(self, name: str, row: int, item: int | None, opened: Any) -> Any:
         """Bytes, ``{"bytes", "path"}`` or None. ``opened`` gives the open file in a ``with`` block.
@@ -59,11 +72,31 @@ class TableImages:
             key = (name, row // _BATCH)
             if key not in self._kept:
                 with opened() as file:
-                    self._kept[key] = _Table(name, file).batch(row // _BATCH)
+                    self._kept[key] = self._batch(name, file, row // _BATCH)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             value = self._kept[key][row % _BATCH]
+        if name.endswith(JSON_SUFFIXES):
+            value = _json_cell(value)
         return value if item is None else value[item]
+
+    def _batch(self, name: str, file: BinaryIO, number: int) -> list[Any]:
+        if not name.endswith(JSON_SUFFIXES):
+            return _Table(name, file).batch(number)
+        if name not in self._starts:
+            self._starts[name] = line_starts(file)
+            while len(self._starts) > _KEPT:
+                self._starts.popitem(last=False)
+        return read_records(file, self._starts[name], number * _BATCH, _BATCH)
+
+
+def _json_cell(record: Any) -> Any:
+    if isinstance(record, Exception):
+        raise record
+    cell = image_cell(record)
+    if cell is None and isinstance(record, dict):  # a line among others that names a file
+        cell = next((record[name] for name in (*NAMES, "file_name") if record.get(name)), None)
+    return cell_bytes(cell)
 
 
 class _Table:
@@ -153,7 +186,7 @@ def _holds_images(kind: Any, name: str) -> bool:
     if pa.types.is_struct(kind):
         names = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
         return "bytes" in names and _is_bytes(names["bytes"])
-    return _is_bytes(kind) and name.lower() in _NAMES
+    return _is_bytes(kind) and name.lower() in NAMES
 
 
 def _is_bytes(kind: Any) -> bool:

@@ -38,7 +38,7 @@ _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7
 def why_left_out(name: str, tables: bool = False) -> str | None:
     """The reason not to take a file, by its path below the source (with ``/``); None if it is an image to take.
 
-    ``tables``: Parquet and Arrow files are taken too.
+    ``tables``: Parquet, Arrow and JSONL files are taken too.
     """
     for part in PurePosixPath(name).parts:
         if part not in ("/", "..") and (part.startswith(".") or part.lower() in _CLUTTER):

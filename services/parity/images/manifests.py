@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from services.parity.images.access import UNWRITABLE, SourceRules, allowed, store_key
 from shared.contracts import ManifestSource
 from shared.errors import Forbidden, InvalidInput, NotFound
+from shared.images.json_tables import JSON_SUFFIXES, image_cell, names_of
 from shared.images.tables import image_column, references, split_reference
 from shared.images.web import WEB_SCHEMES
 from shared.store import Store
@@ -117,7 +118,15 @@ def _json_lines(manifest: _Manifest) -> Iterator[Line]:
                 raise InvalidInput(f"{place} is not valid JSON: {error}.") from error
             if not isinstance(line, dict):
                 raise InvalidInput(f'{place} is not a JSON object: write one like {{"image": "a.png"}}.')
-            yield place, line
+            cell = image_cell(line)
+            if cell is None:
+                yield place, line
+                continue
+            name = manifest.store_url or str(manifest.file)
+            if not name.endswith(JSON_SUFFIXES):
+                raise InvalidInput(f"{place} holds the image itself: give the file a name that ends in .jsonl.")
+            for image in names_of(name, found.number - 1, cell):
+                yield place, {_IN_TABLE: image, "task": line.get("task")}
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{manifest.name} cannot be read ({error}): give a file in UTF-8.") from error
 

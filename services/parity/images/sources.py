@@ -15,7 +15,7 @@ from services.parity.images.access import UNWRITABLE, SourceRules, allowed, stor
 from services.parity.images.leaving_out import LeftOutCount, printable
 from services.parity.images.manifests import read_list
 from services.parity.images.store_sources import images_below, images_like
-from services.parity.images.table_sources import local_images
+from services.parity.images.table_sources import local_images, stored_images
 from services.parity.images.uploads import RECEIPT, upload_prefix
 from shared.compatibility import read_shown
 from shared.contracts import (
@@ -150,7 +150,8 @@ def _upload(source: UploadSource, store: Store, left_out: LeftOutCount) -> Itera
         left_out.add(one.reason, one.example, one.files)
     for key in store.list(prefix):
         if not key.endswith(f"/{RECEIPT}"):
-            yield str(store.local_path(key) or store.url_of(key))
+            path = store.local_path(key)
+            yield from stored_images(store, key, left_out) if path is None else local_images(path, left_out)
 
 
 def _named(source: ImageSource) -> str:

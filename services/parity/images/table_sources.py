@@ -10,8 +10,11 @@ from typing import BinaryIO
 
 from services.parity.images.leaving_out import LeftOutCount
 from shared.errors import MPAError
+from shared.images.json_tables import JSON_SUFFIXES
 from shared.images.tables import TABLE_SUFFIXES, open_local, references
 from shared.store import Store
+
+LIST_OF_NAMES = "list without images inside: name it as a manifest"
 
 
 def local_images(path: Path, left_out: LeftOutCount) -> Iterator[str]:
@@ -37,7 +40,8 @@ def _inside(name: str, opened: Callable[[], AbstractContextManager[BinaryIO]], l
         with opened() as file:
             found = references(name, file)
             if found is None:
-                left_out.add("table without a column of images as bytes", name)
+                is_list = name.endswith(JSON_SUFFIXES)
+                left_out.add(LIST_OF_NAMES if is_list else "table without a column of images as bytes", name)
             else:
                 yield from found
     except MPAError:  # an outage of the store says nothing about the table

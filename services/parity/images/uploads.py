@@ -1,4 +1,4 @@
-"""Uploads: a zip or single images, checked as they are unpacked, and stored under new names.
+"""Uploads: a zip or single images or tables of images, checked as they are unpacked, and stored under new names.
 
 Names inside a zip are never used as paths. Sizes are counted while unpacking, not taken from the zip's directory.
 """
@@ -16,19 +16,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.parity.images.leaving_out import LeftOutCount
+from services.parity.images.table_sources import local_images
 from shared.contracts import UploadReceipt
 from shared.errors import InvalidInput, TooLarge
 from shared.images.formats import IMAGE_SUFFIXES
+from shared.images.tables import TABLE_SUFFIXES
 from shared.store import Store
 
 RECEIPT = "receipt.json"
 CHUNK = 1 << 20
+_ENDINGS = ", ".join([*sorted(IMAGE_SUFFIXES), *TABLE_SUFFIXES])
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """``total``: bytes of all unpacked images together. ``image``: bytes of one image. ``count``: number of images."""
+    """``total``: bytes of all unpacked files together. ``image``: bytes of one image file. ``count``: number of images,
+    those inside tables included.
+    """
 
     total: int
     image: int
@@ -49,16 +54,17 @@ def store_upload(files: Iterable[tuple[str, BinaryIO]], store: Store, limits: Up
         folder = Path(name)
         count = total = 0
         left_out = LeftOutCount()
-        for suffix, content, label in _images(files, left_out):
-            if count >= limits.count:
+        for number, (suffix, content, label) in enumerate(_images(files, left_out)):
+            path, left = folder / f"{number:07d}{suffix}", limits.total - total
+            is_table = suffix in TABLE_SUFFIXES
+            total += _copy(content, path, label, left, limits.total if is_table else limits.image)
+            count += _count(path, label, left_out) if is_table else 1
+            if count > limits.count:
                 raise TooLarge(f"The upload holds more than {limits.count} images (MPA_MAX_IMAGES_PER_JOB): split it.")
-            left = limits.total - total
-            total += _copy(content, folder / f"{count:07d}{suffix}", label, left, limits.image)
-            count += 1
         if count == 0:
             words = left_out.words()
             raise InvalidInput(
-                f"The upload holds no images: send a zip, or files that end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+                f"The upload holds no images: send a zip, or files that end in {_ENDINGS}."
                 + (f" Left out: {words}." if words else "")
             )
         receipt = UploadReceipt(upload_id=upload_id, images=count, bytes=total, left_out=left_out.reasons())
@@ -73,9 +79,9 @@ def _images(files: Iterable[tuple[str, BinaryIO]], left_out: LeftOutCount) -> It
         if zipfile.is_zipfile(content):
             content.seek(0)
             yield from _members(name, content, left_out)
-        elif len(given) == 1 and _suffix(name) not in IMAGE_SUFFIXES:
-            raise InvalidInput(f"{name!r} is neither a zip nor an image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-        elif left_out.takes(name):
+        elif len(given) == 1 and _suffix(name) not in (*IMAGE_SUFFIXES, *TABLE_SUFFIXES):
+            raise InvalidInput(f"{name!r} is neither a zip nor an image file or a table of images ({_ENDINGS}).")
+        elif left_out.takes(name, tables=True):
             content.seek(0)
             yield _suffix(name), content, name
 
@@ -84,7 +90,7 @@ def _members(name: str, content: BinaryIO, left_out: LeftOutCount) -> Iterator[t
     try:
         with zipfile.ZipFile(content) as archive:
             for member in sorted(archive.infolist(), key=lambda info: info.filename):
-                if member.is_dir() or not left_out.takes(member.filename):
+                if member.is_dir() or not left_out.takes(member.filename, tables=True):
                     continue
                 if stat.S_ISLNK(member.external_attr >> 16):
                     left_out.add("link in an archive", member.filename)
@@ -95,6 +101,17 @@ def _members(name: str, content: BinaryIO, left_out: LeftOutCount) -> Iterator[t
                     yield _suffix(member.filename), file, f"{member.filename!r} in {name!r}"  # type: ignore[misc]
     except DAMAGE as error:
         raise InvalidInput(f"The zip {name!r} is damaged or not supported: {error}.") from error
+
+
+def _count(path: Path, label: str, left_out: LeftOutCount) -> int:
+    """The images in a table, which is deleted if it holds none that can be read."""
+    found = LeftOutCount()
+    count = sum(1 for _ in local_images(path, found))
+    for one in found.reasons():
+        left_out.add(one.reason, label, one.files)
+    if count == 0:
+        path.unlink()
+    return count
 
 
 def _copy(source: BinaryIO, target: Path, label: str, left: int, longest: int) -> int:

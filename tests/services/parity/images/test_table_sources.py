@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from services.parity.images.sources import list_images
 from services.parity.worker.shard import ShardWork
 from shared.client import ParityClient
 from shared.contracts import FolderSource, GlobSource, ImageSource, ManifestSource, Verdict
-from shared.errors import Forbidden
+from shared.errors import Forbidden, InvalidInput
 from shared.images import UnreadableImage
 from shared.images.files import ImageFiles
 from shared.sets import read_set
@@ -166,3 +167,57 @@ async def test_a_job_collects_a_table_and_reads_no_label(
     assert {row["image"] for row in rows} == {f"{tmp_path}/hub/train.parquet#{number}" for number in range(12)}
     assert Verdict.UNREADABLE_IMAGE not in {row["verdict"] for row in rows}
     assert "label" not in json.dumps(rows, default=str)
+
+
+def lines_of_images(first: int = 0) -> str:
+    images = [png(number) for number in range(first, first + ROWS)]
+    lines = [{"image": {"bytes": base64.b64encode(data).decode(), "path": None}, "label": "label"} for data in images]
+    return "\n".join(map(json.dumps, lines)) + "\n"
+
+
+@pytest.mark.parametrize("url", ["file", "memory"])
+def test_jsonl_with_images_inside_is_a_manifest_and_part_of_a_folder(root: Path, url: str) -> None:
+    store = Store((root / "store").as_uri() if url == "file" else f"memory://{root.name}{id(root)}")
+    (root / "pile").mkdir()
+    (root / "pile" / "train.jsonl").write_text(lines_of_images())
+    (root / "pile" / "names.jsonl").write_text('{"image": "a.png"}\n')
+    store.write("piles/train.jsonl", lines_of_images().encode())
+    for source in (
+        ManifestSource(path=str(root / "pile" / "train.jsonl")),
+        FolderSource(path=str(root / "pile")),
+        ManifestSource(path=store.url_of("piles/train.jsonl")),
+        FolderSource(path=store.url_of("piles")),
+        GlobSource(pattern=store.url_of("piles/*.jsonl")),
+    ):
+        data, reasons = found(root, source, store)
+        assert data == [png(number) for number in range(ROWS)]
+        names = isinstance(source, FolderSource) and source.path == str(root / "pile")
+        assert reasons == (["list without images inside: name it as a manifest"] if names else [])
+
+
+def test_lines_with_images_inside_and_names_of_files_may_be_mixed(root: Path) -> None:
+    (root / "a.png").write_bytes(png(77))
+    first, second, *_ = lines_of_images().splitlines()
+    (root / "list.jsonl").write_text(f'{first}\n\n{{"image": "a.png"}}\n{second}\n')
+    assert found(root, ManifestSource(path=str(root / "list.jsonl")))[0] == [png(0), png(77), png(1)]
+
+
+def test_a_list_with_images_inside_keeps_its_tasks(root: Path) -> None:
+    lines = [
+        json.loads(line) | {"task": task} for line, task in zip(lines_of_images().splitlines(), "ab", strict=False)
+    ]
+    (root / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    rules = SourceRules([root], False, 1000)
+    entries = list_images(
+        [ManifestSource(path=str(root / "list.jsonl"))], ["c"], Store(root.as_uri()), rules, "student"
+    )
+    assert [(entry.image, entry.tasks) for entry in entries] == [
+        (f"{root}/list.jsonl#0", ["a"]),
+        (f"{root}/list.jsonl#1", ["b"]),
+    ]
+
+
+def test_a_list_with_images_inside_must_be_called_jsonl(root: Path) -> None:
+    (root / "list.txt").write_text(lines_of_images())
+    with pytest.raises(InvalidInput, match=r"Line 1 of .*list\.txt holds the image itself.*ends in \.jsonl"):
+        found(root, ManifestSource(path=str(root / "list.txt")))
