@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "LeftOut.reason": "not an image format that is read (.csv)",
         "LeftOut.example": "signs/list.csv",
         "image_notes": {"the first page of a TIFF with several": 2},
+        "causes": {"answer_cut_off": 55, "declined": 12},
         "student": "student",
         "benchmark": "/data/benchmark.jsonl",
         "seed": 7,
