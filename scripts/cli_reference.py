@@ -36,7 +36,7 @@ EXIT_CODES = {
     Exit.ERROR: "Any other error. `mpa doctor`: something is broken.",
     Exit.BAD_INPUT: "The input is wrong: an option, a file, a job spec, or a request that the job's state forbids.",
     Exit.UNAVAILABLE: "A service, Redis or the store cannot be reached.",
-    Exit.NOT_FOUND: "There is no such job, checkpoint or canary.",
+    Exit.NOT_FOUND: "The job, checkpoint or canary does not exist.",
     Exit.JOB_FAILED: "`mpa submit --wait` or `mpa status --watch`: the job failed.",
     Exit.JOB_CANCELLED: "`mpa submit --wait` or `mpa status --watch`: the job was cancelled.",
 }

@@ -91,7 +91,7 @@ def _half(value: float, both: float) -> float:
 def _scaled(values: Sequence[float]) -> list[float]:
     total = math.fsum(values)
     if not total > 0:
-        raise ValueError("a map without any weight says nothing")
+        raise ValueError("a map whose weights are all zero cannot be compared")
     return [value / total for value in values]
 
 

@@ -92,6 +92,7 @@ TESTED_WITH = {
     "shared/vqa/builtin.py": "shared/vqa/test_tasks.py",
     "shared/vqa/profiles.py": "shared/vqa/test_tasks.py",
     "shared/vqa/reading/refusal_patterns.py": "shared/vqa/reading/test_refusals.py",
+    "shared/vqa/reading/refusal_phrases.py": "shared/vqa/reading/test_refusals.py",
     "shared/vqa/reading/tags.py": "shared/vqa/reading/test_replies.py",
     "shared/vqa/task_files.py": "shared/vqa/test_tasks.py",
 }

@@ -132,7 +132,9 @@ def read_spec(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         fail(f"{path} must hold one mapping of fields (images, tasks, …), not a {type(data).__name__}.", Exit.BAD_INPUT)
     if finite(data) != data:
-        fail(f"{path} holds a number that is not finite (.inf, .nan, 1e999): JSON has none.", Exit.BAD_INPUT)
+        fail(
+            f"{path} holds a number that is not finite (.inf, .nan, 1e999), which JSON cannot express.", Exit.BAD_INPUT
+        )
     return data
 
 

@@ -229,7 +229,9 @@ def _misleading(folder: Path) -> set[Path]:
     """Files by which a library would load other weights than `weight_files`: an index that is not used, an adapter."""
     found = {path for name in (INDEX, ADAPTER_CONFIG) if (path := folder / name).is_file()}
     if folder / ADAPTER_CONFIG in found:
-        logger.warning("%s has an adapter beside its weights, which is left out: merge it to serve it", folder)
+        logger.warning(
+            "%s has an adapter next to its weights. It is left out: merge it into the weights to serve it", folder
+        )
     return found - {index_file(folder)}
 
 

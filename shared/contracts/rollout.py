@@ -52,7 +52,7 @@ class CanaryRequest(Contract):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": "job-7f3a", "share": 0.05, "by": "eve"}]})
 
-    version: str = Field(pattern=NAME_PATTERN, description="version to serve beside the active one")
+    version: str = Field(pattern=NAME_PATTERN, description="version to serve alongside the active one")
     share: float = Field(0.05, ge=0, le=1, description="share of the requests that it answers, 0-1; 0: it is private")
     compare: float = Field(
         1.0, ge=0, le=1, description="share of its greedy answers that are compared with the active version's, 0-1"
@@ -132,7 +132,7 @@ class ReplicaInfo(Contract):
     address: str = Field("", description="host:port it listens on, as it knows it")
     version: str = Field(description="version that it serves")
     generation: int | None = Field(None, description="of the active pointer that it has followed so far")
-    candidate: str | None = Field(None, description="version that it serves beside, as a canary")
+    candidate: str | None = Field(None, description="version that it serves as a canary, alongside the active one")
     problem: str = Field("", description="why it serves another version than it should")
     queued: int = Field(0, description="requests that wait")
     started_at: datetime = Field(description="when it started")

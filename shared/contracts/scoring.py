@@ -36,7 +36,8 @@ class ScoreRequest(Contract):
 
     items: list[ScoreItem] = Field(min_length=1, max_length=256, description="what to score")
     model: str = Field(
-        "", description="student, or student@<version> for a version that is served beside; empty: the active one"
+        "",
+        description="student, or student@<version>: the active version or a canary's candidate; empty: the active one",
     )
 
 

@@ -86,7 +86,7 @@ class WebImages:
     async def _get(self, http: httpx.AsyncClient, url: str) -> tuple[bytes, str | None]:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnreadableImage(f"{url} is no http or https URL.")
+            raise UnreadableImage(f"{url} is not an http or https URL.")
         # The address that was checked is the one connected to: a second look-up could answer a private one.
         address = await self._address(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         host = parts.netloc.rpartition("@")[2]

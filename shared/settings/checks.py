@@ -24,7 +24,7 @@ def check_setting(name: str, value: Any) -> None:
     elif name.endswith("_url"):
         _check_url(value, ("http", "https"))
     elif name.endswith("_port") and value is not None and value > HIGHEST_PORT:
-        raise ValueError(f"there is no port {value}: use 0 to {HIGHEST_PORT}")
+        raise ValueError(f"port {value} does not exist: use 0 to {HIGHEST_PORT}")
     elif name == "store" and value:
         _check_store(value)
     elif name == "log_level" and value.upper() not in LEVELS:

@@ -82,7 +82,8 @@ class CommonSettings(BaseSettings):
         "docs/deploy.md#redis); a student can run without it",
     )
     redis_password: SecretStr | None = Field(
-        None, description="password for MPA_REDIS_URL if that has none; may come from a file, like the keys"
+        None,
+        description="password for MPA_REDIS_URL, if the URL does not contain one; may come from a file, like the keys",
     )
     api_key: SecretStr | None = Field(None, description="if set, every service requires it as a Bearer token")
     log_format: Literal["text", "json"] = Field("text", description="json: one object per line, for log collectors")

@@ -66,7 +66,7 @@ class StudentSettings(HttpSettings, ChatImageSettings, ProbeSettings):
     )
     student_device: str = Field("auto", description="auto: cuda if there is one, else cpu")
     student_process: Literal["thread", "process"] = Field(
-        "thread", description="transformers: run the model on a thread of the service, or in a process of its own"
+        "thread", description="transformers: run the model on a thread of the service, or in a separate process"
     )
     student_max_batch: int = Field(32, ge=1, description="requests answered together")
     student_max_wait: Duration = Field(timedelta(milliseconds=5), description="wait of a batch for more requests")

@@ -57,7 +57,7 @@ def image_attention(loaded: LoadedModel, prompt: Prompt, answer: str, grid: int)
     output: Any = loaded.model(**features, use_cache=False, output_attentions=True)
     weights = output.attentions
     if not weights or weights[0] is None:
-        raise InvalidInput(f"{loaded.name} does not return attention weights: its family cannot be probed.")
+        raise InvalidInput(f"{loaded.name} does not return attention weights: its model family cannot be probed.")
     said = torch.arange(encoded.length - 1, encoded.length - 1 + max(1, len(ids) - 1), device=loaded.device)
     on_image = answer_attention(weights, 0, said, features["input_ids"][0] == image_token(loaded))
     values = resized(lay_out(loaded, on_image, encoded.features), grid)
@@ -112,4 +112,6 @@ def image_token(loaded: LoadedModel) -> int:
     for name in ("image_token_id", "image_token_index"):
         if (found := getattr(config, name, None)) is not None:
             return int(found)
-    raise InvalidInput(f"{loaded.name} does not say which token stands for an image: its family cannot be probed.")
+    raise InvalidInput(
+        f"{loaded.name} does not say which token stands for an image: its model family cannot be probed."
+    )

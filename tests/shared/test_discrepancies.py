@@ -43,7 +43,7 @@ def test_attention_gap_of_disjoint_maps_is_one_whatever_their_scale() -> None:
     assert attention_gap([3, 0, 0], [0, 0.5, 0.5]) == pytest.approx(1)
     with pytest.raises(ValueError, match="3 and 2 cells"):
         attention_gap([1, 1, 1], [1, 1])
-    with pytest.raises(ValueError, match="without any weight"):
+    with pytest.raises(ValueError, match="weights are all zero"):
         attention_gap([0, 0], [1, 1])
 
 

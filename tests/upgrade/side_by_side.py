@@ -34,7 +34,7 @@ def try_it(checkout: Path, folder: Path) -> None:
         if state != "training":
             system.start("-m", "services.parity.worker", checkout=HERE)
             until(lambda: system.record(job_id)["state"] == "training", 300)
-            print(f"with a worker of this commit beside it: training after {time.monotonic() - deadline:.0f} s")
+            print(f"with a worker of this commit next to it: training after {time.monotonic() - deadline:.0f} s")
         attempts = [value for name, value in system.record(job_id).items() if name.startswith("shard:")]
         print("\n".join(attempts))
     finally:

@@ -1,4 +1,4 @@
-"""This release beside a later one: it keeps unknown fields, and does not touch what it must not guess at."""
+"""This release next to a later one: it keeps unknown fields, and does not touch what it must not guess at."""
 
 from __future__ import annotations
 

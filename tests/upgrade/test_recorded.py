@@ -112,7 +112,7 @@ def start(module: str, settings: ParitySettings, **more: str) -> subprocess.Pope
 
 
 async def left_behind(jobs: JobStore, job_id: str, state: JobState, seconds: float) -> JobStatus:
-    """The job once a worker has brought it there, with no API beside it that would send messages of its own."""
+    """The job once a worker has brought it there, without an API that would also send messages."""
 
     async def look() -> JobStatus | None:
         status = await jobs.get(job_id)

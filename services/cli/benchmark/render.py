@@ -59,7 +59,7 @@ def comparison_table(found: dict[str, Any]) -> RenderableType:
 
 @contextmanager
 def shown_progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; where there is no terminal, a line now and then."""
+    """A progress bar on stderr; without a terminal, a line every LINE_EVERY_SECONDS."""
     if not err.is_terminal:
         yield _lines(total)
         return

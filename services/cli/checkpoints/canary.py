@@ -13,7 +13,7 @@ from shared.contracts import CanaryReport, CanaryRequest, CanaryRule
 
 Reason = Annotated[str, typer.Option(help="Reason, for the record.")]
 canary = typer.Typer(
-    help="Serve a candidate beside the active version to a share of the requests.", no_args_is_help=True
+    help="Send a share of the requests to a candidate, alongside the active version.", no_args_is_help=True
 )
 
 

@@ -64,7 +64,7 @@ def canary_panel(report: CanaryReport) -> RenderableType:
     """A canary's state, its counts by version, and what its rule says."""
     canary = report.canary
     head = Text.assemble(
-        "canary ", (canary.version, "bold"), f" beside {canary.baseline}  share {canary.share:.1%}  ",
+        "canary ", (canary.version, "bold"), f" alongside {canary.baseline}  share {canary.share:.1%}  ",
         (canary.state.value, STATE_COLOURS[canary.state]), f"  {canary.reason} (by {canary.changed_by})",
     )  # fmt: skip
     parts: list[RenderableType] = [head, _stats_table([report.active, report.candidate])]

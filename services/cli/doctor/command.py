@@ -30,7 +30,7 @@ def doctor(
     chosen = skip or []
     unknown = [name for name in chosen if name not in CHECKS]
     if unknown:
-        fail(f"--skip {unknown[0]}: there is no such check; choose from {', '.join(CHECKS)}.", Exit.BAD_INPUT)
+        fail(f"--skip {unknown[0]}: unknown check; choose from {', '.join(CHECKS)}.", Exit.BAD_INPUT)
     found: Diagnosis = run(lambda settings: diagnose(settings, timeout, chosen))
     if as_json:
         show_json(found)

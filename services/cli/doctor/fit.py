@@ -35,7 +35,7 @@ def _places(settings: ClientSettings) -> list[Finding]:
     kind = urlsplit(settings.store_url).scheme
     if settings.teacher_url.rstrip("/") == settings.student_url.rstrip("/"):
         found.append(
-            broken(NAME, f"teacher and student are both at {settings.teacher_url}", "Give each model a URL of its own.")
+            broken(NAME, f"teacher and student are both at {settings.teacher_url}", "Give each model its own URL.")
         )
     if kind == "memory":
         found.append(

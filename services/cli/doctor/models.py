@@ -100,7 +100,7 @@ def _version(serves: str, store: Store, name: str) -> Finding:
         return ok("student's version", f"{serves}, as the registry says")
     canary = CanaryRegistry(store, name).latest()
     if canary is not None and not canary.state.is_final and canary.version == serves:
-        return ok("student's version", f"{serves}, the canary beside {active}")
+        return ok("student's version", f"{serves}, the canary alongside {active}")
     return broken(
         "student's version",
         f"it serves {serves}, but the registry says {active}",

@@ -81,7 +81,7 @@ def key(service: ProbedService) -> Finding:
     if service.problem:
         return skipped(name, f"{service.name} does not answer")
     if service.with_key in (401, 403):
-        found = "it does not accept our key" if service.key else "it requires a key, and we have none"
+        found = "it does not accept our key" if service.key else "it requires a key, and none is set here"
         return broken(name, found, f"Set {variable} (or its file in MPA_SECRETS_DIR) to the key of {service.url}.")
     if service.with_key >= 400:
         return broken(name, f"a plain request returns {service.with_key}", f"Read the {service.name}'s log.")

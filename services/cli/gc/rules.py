@@ -120,7 +120,7 @@ def _of_job(
     if job is None:
         if job_id in inventory.specs:
             return None
-        return f"jobs/{job_id}", RemovalKind.JOB, "there is no such job: never accepted, or deleted"
+        return f"jobs/{job_id}", RemovalKind.JOB, "its job does not exist: it was never accepted, or it was deleted"
     if job.state is not JobState.SUCCEEDED or not _is_over(job, inventory.now - older_than):
         return None  # a failed or cancelled job may be retried
     match rest:

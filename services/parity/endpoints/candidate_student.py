@@ -1,4 +1,4 @@
-"""The student of a later round: one candidate, served beside the active version and only to this job."""
+"""The student of a later round: one candidate, served alongside the active version and only to this job."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TURNED_AWAY = 429
 
 
 class NoPlace(Unavailable):
-    """Another canary, or the candidate of another job, is already served beside the active version."""
+    """Another canary, or the candidate of another job, is already served alongside the active version."""
 
 
 class NeverServed(UpstreamError):
@@ -142,7 +142,7 @@ def free_candidate(store: Store, student: str, job_id: str) -> None:
 
 
 async def check_candidates(student: StudentClient, spec: JobSpec) -> None:
-    """Raises InvalidInput if the student service says that it cannot serve the job's candidates beside the active
+    """Raises InvalidInput if the student service says that it cannot serve the job's candidates alongside the active
     version. On vLLM it can only serve a LoRA adapter of the active weights, so only the candidate of the first round.
 
     A student that does not answer, or whose release does not say, passes the check.
@@ -155,7 +155,7 @@ async def check_candidates(student: StudentClient, spec: JobSpec) -> None:
     if offered == "none" or (offered == "adapters" and not fitting):
         limit = "no candidate" if offered == "none" else "only the LoRA adapter of a first round"
         raise InvalidInput(
-            f"rounds.max: the student at {student.base_url} serves {limit} beside the active version, but rounds need "
-            "it to serve one: start it with MPA_STUDENT_ENGINE=transformers, set rounds.max to 1, or, on vLLM with "
-            "MPA_STUDENT_VLLM_LORA=true, set rounds.max to 2 and train.method to lora."
+            f"rounds.max: the student at {student.base_url} serves {limit} alongside the active version, but rounds "
+            "need it to serve one: start it with MPA_STUDENT_ENGINE=transformers, set rounds.max to 1, or, on vLLM "
+            "with MPA_STUDENT_VLLM_LORA=true, set rounds.max to 2 and train.method to lora."
         )

@@ -144,7 +144,7 @@ def _upload(source: UploadSource, store: Store, left_out: LeftOutCount) -> Itera
         receipt = read_shown(UploadReceipt, store.read(f"{prefix}/{RECEIPT}"))
     except NotFound:
         raise InvalidInput(
-            f"There is no upload {source.upload_id!r}: send the images to POST /v1/uploads first."
+            f"The upload {source.upload_id!r} does not exist: send the images to POST /v1/uploads first."
         ) from None
     for one in receipt.left_out:
         left_out.add(one.reason, one.example, one.files)

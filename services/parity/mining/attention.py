@@ -57,5 +57,5 @@ async def check_probes(services: Sequence[tuple[str, HttpClient]]) -> None:
         if not offered:
             raise InvalidInput(
                 f"discrepancies.attention: the {name} at {client.base_url} offers no attention probe at present: start "
-                "it with MPA_ATTENTION_PROBE=true (remote endpoints have none), or leave discrepancies.attention out."
+                "it with MPA_ATTENTION_PROBE=true (remote endpoints offer none), or leave discrepancies.attention out."
             )

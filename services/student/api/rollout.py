@@ -29,7 +29,7 @@ async def show_rollout(replica: ReplicaDep) -> RolloutView:
 
 @router.put("/canary", responses=errors(404, 409, 503))
 async def start_canary(body: CanaryRequest, replica: ReplicaDep) -> CanaryReport:
-    """Serve a candidate beside the active version. Answers when it serves on this replica."""
+    """Serve a candidate alongside the active version. Answers when it serves on this replica."""
     return await replica.report(await replica.canary.start(body))
 
 

@@ -200,7 +200,7 @@ class Rollout:
         if difference is not None:
             raise BadCheckpoint(
                 f"{candidate.version} has another shape than the serving {self.engine.version}: {difference}. "
-                "Start a student service of its own for another architecture."
+                "Start a separate student service for another architecture."
             )
 
 

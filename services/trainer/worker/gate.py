@@ -26,7 +26,7 @@ def decide(evaluation: Evaluation, spec: GateSpec) -> GateDecision:
     if before is None or after is None or overall.questions == 0:
         return GateDecision(
             False,
-            "There is no held-out pair to measure the gain on: submit more images or a larger gate.held_out_fraction.",
+            "There are no held-out pairs to measure a gain on: submit more images or a larger gate.held_out_fraction.",
         )
     gain = after - before
     measured = (

@@ -40,7 +40,7 @@ def mined(spec: JobSpec, number: int, student: str, rows: pa.Table, train_pairs:
         failed_questions=failed_questions(rows, spec.seed + number),
     )
     if train_pairs == 0:
-        return Mined(report.model_copy(update={"reason": "there is no disparity pair to train on"}), False)
+        return Mined(report.model_copy(update={"reason": "there are no disparity pairs to train on"}), False)
     if number > 1 and _below(rate, spec.rounds.min_disparity):
         return Mined(report.model_copy(update={"reason": _few(rate, spec)}), False)
     return Mined(report, True)

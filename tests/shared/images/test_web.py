@@ -41,7 +41,7 @@ def test_urls_are_fetched_within_limits(web: str) -> None:
         for name, words in {
             "large.png": "limit of 50",
             "none.png": "answered 404",
-            "inside.png": "no http or https",
+            "inside.png": "not an http or https",
             "loop.png": "redirects more than",
         }.items():
             with pytest.raises(UnreadableImage, match=words):

@@ -22,7 +22,7 @@ from shared.settings.checks import check_file, check_secrets_folder, check_setti
         ("teacher_url", "teacher:8101", "write http://host:port"),
         ("teacher_url", "redis://x", "write http://host:port"),
         ("teacher_url", "", "write http://host:port"),
-        ("student_port", 65536, "no port 65536"),
+        ("student_port", 65536, "port 65536 does not exist"),
         ("store", "ftpx://bucket", "ftpx:// is unknown: use file://"),
         ("lease", timedelta(0), "longer than 0 s"),
         ("call_timeout", timedelta(0), "longer than 0 s"),

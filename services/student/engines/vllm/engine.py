@@ -169,7 +169,7 @@ class VllmEngine:
                     self._adapters.drop(served)
                     return
                 self._switch(served)
-                how = "Loaded an adapter beside"
+                how = "Loaded an adapter alongside"
             seconds = time.monotonic() - started
             log.info("%s %s with %s in %.2f s", how, old, version, seconds, extra={"checkpoint": version})
 

@@ -121,7 +121,7 @@ def test_a_canary_from_start_to_end(served: Scripted) -> None:
     assert sent.rule is not None
     assert (sent.rule.min_agreement, sent.rule.promote, sent.rule.min_requests) == (0.9, True, 200)
     shown = mpa("canary", "status").stdout
-    for words in ("job-1 beside base", "share 10.0%", "running", "agreement 94.0% of 50", "rule: wait", "200 ms"):
+    for words in ("job-1 alongside base", "share 10.0%", "running", "agreement 94.0% of 50", "rule: wait", "200 ms"):
         assert words in shown
     assert mpa("canary", "promote", "--reason", "looks good").stdout.strip() == "base → job-1 in 0.50 s"
     assert "aborted" in mpa("canary", "abort").stdout

@@ -76,7 +76,7 @@ def test_a_url_of_another_service_is_noticed(system: System, monkeypatch: pytest
     ("theirs", "ours", "words"),
     [
         ("theirs", "ours", "not accept our key"),
-        ("theirs", None, "we have none"),
+        ("theirs", None, "none is set here"),
         (None, "ours", "without any key"),
     ],
 )

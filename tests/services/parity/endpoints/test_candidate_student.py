@@ -154,7 +154,7 @@ async def test_a_student_without_room_for_a_candidate_refuses_rounds_at_submit(
     if accepted:
         assert (await api.submit(wanted)).rounds == rounds
         return
-    with pytest.raises(UpstreamError, match=r"rounds\.max: the student at .* beside the active version") as refused:
+    with pytest.raises(UpstreamError, match=r"rounds\.max: the student at .* alongside the active version") as refused:
         await api.submit(wanted)
     assert refused.value.upstream_status == 422
     assert (await api.submit({**wanted, "rounds": {"max": 1}})).rounds == 1
