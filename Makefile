@@ -35,12 +35,11 @@ demo-models: setup ## Train the demo's teacher and student again from scratch
 ablation: setup ## Measure in the demo world what each part of the method adds (SEEDS="0 1 2"; an hour on two cores; can be continued)
 	$(OFFLINE) $(PY) -m demo.ablation --seeds $(or $(SEEDS),0 1 2)
 
-test: setup ## Run all tests: the fast, the slow (both in WORKERS=2 processes), then the whole system and its faults
+test: setup ## Run all tests: the fast and the slow (in WORKERS=2 processes), then the whole system and its faults
 	@scripts/kubectl.sh
 	@scripts/promtool.sh || echo "No promtool: the tests that evaluate the alert rules are skipped."
-	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not fault"
-	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "slow and not e2e and not fault" --durations=30
-	$(OFFLINE) $(PYTEST) -m "e2e or fault" --durations=30
+	$(OFFLINE) $(PYTEST) -n $(WORKERS) -m "not e2e and not fault" --durations=40
+	$(OFFLINE) $(PYTEST) tests/e2e tests/faults --durations=30
 
 test-fast: setup ## Run the fast tests only
 	@scripts/kubectl.sh

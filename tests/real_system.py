@@ -12,7 +12,7 @@ import pytest
 from demo.driver.system import System, start
 from shared.client import ParityClient, StudentClient
 from shared.contracts import JobStatus
-from tests.e2e.jobs import QUIET, finish, small_job
+from tests.e2e.jobs import IMAGES, QUIET, finish, small_job
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pile(data_dir: Path) -> Path:
-    """An unlabeled pile of 64 images; the manifest lies in it."""
-    return draw(data_dir / "pile", 64, split="train", seed=91)
+    """An unlabeled pile; the manifest lies in it."""
+    return draw(data_dir / "pile", IMAGES, split="train", seed=91)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -195,3 +196,13 @@ def _touch(file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
     return file
+
+
+def test_tests_of_the_whole_system_lie_where_make_test_runs_them() -> None:
+    marked = [
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"\bmark\.(?:e2e|fault)\b", file.read_text())
+    ]
+    assert [file for file in marked if not file.startswith(("tests/e2e/", "tests/faults/"))] == []
+    assert len(marked) >= 4

@@ -12,6 +12,7 @@ from shared.contracts import JobState, JobStatus, Pair
 from shared.errors import Unavailable
 
 SECONDS = 420.0
+IMAGES = 40
 QUIET = {"held_out_fraction": 0.25, "promote": False}
 """A gate that leaves the serving checkpoint as it is."""
 
@@ -26,7 +27,7 @@ def small_job(pile: Path, **changes: Any) -> dict[str, Any]:
         "identifier": {"votes": 3, "threshold": 0.66},
         "train": {"max_steps": 12, "batch_size": 16, "learning_rate": 5e-4, "save_every_steps": 4},
         "gate": {"held_out_fraction": 0.25, "tolerance": 1.0, "min_questions": 1},
-        "shard_size": 8,
+        "shard_size": 5,
         "seed": 5,
     }
     return {**spec, **changes}

@@ -17,7 +17,7 @@ from shared.contracts import JobState, JobStatus, Outcome, Split, Verdict
 from shared.images import to_data_url
 from shared.sets import read_set
 from shared.store import Store
-from tests.e2e.jobs import QUIET, all_pairs, finish, small_job
+from tests.e2e.jobs import IMAGES, QUIET, all_pairs, finish, small_job
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -42,7 +42,7 @@ async def test_a_job_ends_with_a_better_checkpoint_serving(
 
     assert asked.failed == 0, asked.errors[:3]
     assert asked.served > 20
-    slots = 64 * 2
+    slots = IMAGES * 2
     assert job.pairs == len(pairs) == slots
     assert Counter(p.verdict for p in pairs) == Counter(job.verdicts)
     assert job.verdicts[Verdict.DISPARITY] > 0

@@ -12,7 +12,7 @@ import pytest
 from demo.driver.system import System
 from shared.client import ParityClient
 from shared.contracts import JobState, JobStatus, Outcome, Pair
-from tests.e2e.jobs import QUIET, all_pairs, finish, small_job
+from tests.e2e.jobs import IMAGES, QUIET, all_pairs, finish, small_job
 from tests.processes import find_descendant
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,7 +67,7 @@ async def test_a_killed_teacher_only_delays_the_job(system: System, pile: Path) 
         os.kill(find_descendant(system.process.pid, "vllm.entrypoints"), signal.SIGKILL)
         job = await finish(client, job)
     assert job.shards.done == job.shards.total
-    assert job.pairs == 64 * 2
+    assert job.pairs == IMAGES * 2
 
 
 async def test_a_killed_redis_changes_nothing_in_the_set(system: System, pile: Path, calm: JobStatus) -> None:

@@ -105,7 +105,6 @@ async def _asked(teacher: Model) -> bool:
     return len(teacher[0].requests) > 0
 
 
-@pytest.mark.fault
 async def test_a_worker_killed_in_the_second_round_changes_nothing_in_the_set(
     api: ParityClient, spec: Spec, store: Store, jobs: JobStore, teacher: Model, student: Model, start_worker: Start
 ) -> None:
