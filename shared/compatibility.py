@@ -7,11 +7,13 @@ the writer raises ``schema_version`` above the reader's, and the reader refuses 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from shared.errors import NewerSchema
+from shared.errors import Damaged, MPAError, NewerSchema
 
 RELEASE = "0.1.0"
 SCHEMA = 1
@@ -29,13 +31,29 @@ def check_schema(number: int, what: str) -> None:
         )
 
 
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Errors that come from content that nobody wrote there become Damaged, which names ``what``."""
+    try:
+        yield
+    except MPAError:
+        raise
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Damaged(f"{what} is damaged: {place + ': ' if place else ''}{first['msg']}.") from error
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise Damaged(f"{what} is damaged ({type(error).__name__}: {error}).") from error
+
+
 def read_shown(model: type[M], data: str | bytes) -> M:
     """``data`` as far as this release understands it, for display. Raises ValueError if it is not such a document."""
     return model.model_validate_json(data, extra="ignore")
 
 
 def read_stored(model: type[M], data: str | bytes, what: str) -> M:
-    """``data`` to act on. Raises NewerSchema, and ValueError if it is not such a document."""
-    found = read_shown(model, data)
+    """``data`` to act on. Raises NewerSchema, and Damaged if it is not such a document."""
+    with reading(what):
+        found = read_shown(model, data)
     check_schema(getattr(found, "schema_version", 1), what)
     return found

@@ -49,6 +49,12 @@ class NewerSchema(MPAError):
     status, slug, title = 409, "newer-schema", "Written by a later release"
 
 
+class Damaged(MPAError, ValueError):
+    """What is stored is not what was written: cut off, overwritten, lost in part. It stops its own job alone."""
+
+    status, slug, title = 409, "damaged", "Stored data is damaged"
+
+
 class TooLarge(MPAError):
     status, slug, title = 413, "too-large", "The input is larger than allowed"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MOST_MODULES = 12
 ACROSS_MODULES = {
+    "services/parity/jobs/test_damages.py": "damaged records and files, on every way that reads them",
     "services/parity/mining/test_real_teacher.py": "mining with vLLM: its cache, its grammar, its drain",
     "services/parity/worker/test_outages.py": "a shard through bad minutes of its model servers",
     "services/parity/test_tracing.py": "one trace through the API, a worker and the teacher",
@@ -19,7 +20,6 @@ ACROSS_MODULES = {
     "services/test_one_trace.py": "one trace through all services",
     "services/test_startup.py": "bad settings of every process",
     "services/trainer/leveler/test_families.py": "every model family through a whole training",
-    "shared/contracts/test_finite.py": "numbers that JSON cannot hold, in every contract",
     "shared/store/test_remote_credentials.py": "store/remote.py with credentials of every kind",
     "shared/store/test_remote_faults.py": "store/remote.py, sets and checkpoints when S3 fails",
     "shared/store/test_remote_races.py": "store/remote.py, sets and checkpoints with many creators",

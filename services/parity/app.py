@@ -97,8 +97,7 @@ def _add_job_routes(app: FastAPI) -> None:
     @app.get("/v1/jobs", tags=["jobs"])
     async def list_jobs(components: ComponentsOf, cursor: Cursor = None, limit: Limit = 50) -> JobList:
         """All jobs, newest first."""
-        jobs, next_cursor = await components.jobs.page(cursor, limit)
-        return JobList(jobs=jobs, next_cursor=next_cursor)
+        return await components.page(cursor, limit)
 
     @app.get(
         "/v1/jobs/{job_id}",
@@ -119,7 +118,7 @@ def _add_job_routes(app: FastAPI) -> None:
         known = components.version_in(if_none_match)
         status = await components.status(job_id)
         if wait > 0 and (known is None or known == status.version) and not status.state.is_final:
-            await components.jobs.wait_for_change(job_id, status.version, wait)
+            await components.wait(status, wait)
             status = await components.status(job_id)
         headers = {"ETag": f'"{status.version}"'}
         if known == status.version:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,7 +18,7 @@ from services.parity.endpoints.candidate_student import check_candidates
 from services.parity.images.access import SourceRules
 from services.parity.images.uploads import UploadLimits
 from services.parity.jobs.model_checks import check_logprobs
-from services.parity.jobs.rebuild import rebuild
+from services.parity.jobs.rebuild import UNREADABLE, read_or_rebuild, unreadable_status
 from services.parity.jobs.reconciler import Reconciler, ReconcilerRules
 from services.parity.jobs.report import shown, withdraw_report
 from services.parity.jobs.submission import Submitter
@@ -27,8 +26,8 @@ from services.parity.metrics import JobMetrics
 from services.parity.mining.attention import check_probes
 from shared.client import ChatClient, HttpClient, StudentClient
 from shared.concurrency import end_loops
-from shared.contracts import NAME_PATTERN, Health, JobSpec, JobStatus
-from shared.errors import NotFound
+from shared.contracts import Health, JobList, JobSpec, JobStatus
+from shared.errors import Damaged, NewerSchema, NotFound
 from shared.http import Lifespan
 from shared.queue import make_celery
 from shared.settings import ParitySettings
@@ -37,6 +36,7 @@ from shared.store import Store
 from shared.vqa.tasks import TaskProfile, load_profiles
 
 KEEP_ALIVE = 15.0
+LOOK_AGAIN = 2.0
 PROBE_SECONDS = 5.0
 
 
@@ -52,13 +52,25 @@ class Components:
     upload_limits: UploadLimits
 
     async def status(self, job_id: str) -> JobStatus:
-        """Raises NotFound. A job that only Redis has lost is rebuilt at once."""
+        """Raises NotFound. A job that only Redis has lost or damaged is rebuilt at once."""
         try:
-            return shown(await self.jobs.snapshot(job_id), self.store)
+            return shown(await read_or_rebuild(self.jobs, self.store, job_id), self.store)
+        except (Damaged, NewerSchema) as error:
+            return unreadable_status(job_id, error)
+
+    async def page(self, cursor: str | None, limit: int) -> JobList:
+        """The jobs of a page, also those that cannot be read, with the reason."""
+        ids, following = await self.jobs.page(cursor, limit)
+        return JobList(jobs=[await self._listed(job_id) for job_id in ids], next_cursor=following)
+
+    async def _listed(self, job_id: str) -> JobStatus:
+        try:
+            return await self.status(job_id)
         except NotFound:
-            if not re.match(NAME_PATTERN, job_id) or not await rebuild(self.jobs, self.store, job_id):
-                raise
-        return shown(await self.jobs.snapshot(job_id), self.store)
+            lost = (
+                f"Neither Redis nor the artifact store has a record of job {job_id}: it was deleted, or both lost it."
+            )
+            return unreadable_status(job_id, NotFound(lost))
 
     @staticmethod
     def version_in(etag: str | None) -> int | None:
@@ -73,13 +85,23 @@ class Components:
     async def retry(self, job_id: str) -> None:
         await self.jobs.retry(job_id)
         await withdraw_report(self.store, job_id)
-        self.reconciler.poke()
+        self.reconciler.poke(job_id)
+
+    async def wait(self, status: JobStatus, seconds: float) -> int:
+        """The version after a change, or the present one after ``seconds``; -1 if the record cannot be read now."""
+        try:
+            return await self.jobs.wait_for_change(status.id, status.version, seconds)
+        except UNREADABLE:
+            if status.version:
+                return -1
+            await asyncio.sleep(min(seconds, LOOK_AGAIN))
+            return 0
 
     async def changes(self, status: JobStatus) -> AsyncIterator[JobStatus | None]:
         """``status``, then every newer one until the job is final or the service stops. None: no change so far."""
         yield status
         while not status.state.is_final and not self.jobs.feed.stopped:
-            version = await self.jobs.wait_for_change(status.id, status.version, KEEP_ALIVE)
+            version = await self.wait(status, KEEP_ALIVE)
             if version == status.version:
                 yield None
                 continue

@@ -37,6 +37,9 @@ class JobMetrics:
         self._round = Histogram(
             "mpa_reconciler_round_seconds", "Time of a round of the reconciler", buckets=LONG_SECONDS, registry=registry
         )
+        self._unreadable = Gauge(
+            "mpa_jobs_unreadable", "Unfinished jobs whose record is lost or damaged, and not rebuilt", registry=registry
+        )
         self._failed = Counter("mpa_reconciler_failures", "Rounds of the reconciler that failed", registry=registry)
         self._last = Gauge(
             "mpa_reconciler_last_success_timestamp_seconds", "When a round last succeeded", registry=registry
@@ -75,6 +78,9 @@ class JobMetrics:
                 self._jobs.labels(str(state)).set(jobs[str(state)])
         for name in SHARD_STATES:
             self._shards.labels(name).set(shards[name])
+
+    def unreadable(self, count: int) -> None:
+        self._unreadable.set(count)
 
     def queue(self, name: str, depth: int, age: float) -> None:
         self._depth.labels(name).set(depth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors import BadCheckpoint, InvalidInput, MPAError
+from shared.errors import BadCheckpoint, Damaged, InvalidInput, MPAError
 
 
 class TrainingDiverged(MPAError):
@@ -23,7 +23,7 @@ class NothingTrained(MPAError):
     status, slug, title = 422, "nothing-trained", "The training changed nothing"
 
 
-_FINAL = (NothingTrained, TrainingDiverged, BadCheckpoint, InvalidInput)
+_FINAL = (NothingTrained, TrainingDiverged, BadCheckpoint, Damaged, InvalidInput)
 
 
 def can_be_retried(error: Exception) -> bool:

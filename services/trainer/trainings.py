@@ -8,7 +8,7 @@ import math
 from services.trainer.run_config import read_progress
 from services.trainer.worker.workspace import prefix_of
 from shared.contracts import JobState, JobStatus, TrainingInfo, TrainingList
-from shared.errors import NotFound
+from shared.errors import Damaged, NewerSchema, NotFound
 from shared.state import JobStore
 from shared.store import Store
 
@@ -26,7 +26,8 @@ class Trainings:
     async def recent(self) -> TrainingList:
         """Recent jobs that reached the training, without their loss curves."""
         page, _ = await self._jobs.page(None, RECENT_JOBS)
-        trained = [status for status in page if status.state not in _UNTRAINED and status.training is not None]
+        statuses = [status for job_id in page if (status := await self._readable(job_id)) is not None]
+        trained = [status for status in statuses if status.state not in _UNTRAINED and status.training is not None]
         return TrainingList(trainings=[_info(status, []) for status in trained])
 
     async def get(self, job_id: str) -> TrainingInfo:
@@ -36,6 +37,13 @@ class Trainings:
             raise NotFound(f"Job {job_id} has not been trained yet: it is {status.state}.")
         return _info(status, await asyncio.to_thread(self._losses, job_id, status.round))
 
+    async def _readable(self, job_id: str) -> JobStatus | None:
+        """None for a record that is lost or damaged: the parity service shows why."""
+        try:
+            return await self._jobs.get(job_id)
+        except (NotFound, Damaged, NewerSchema):
+            return None
+
     def _losses(self, job_id: str, round_: int) -> list[tuple[int, float]]:
         """At most CURVE_POINTS (step, loss), evenly spread; none if the working folder is on another machine."""
         file = self._store.local_path(f"{prefix_of(job_id, round_)}/progress.jsonl")
@@ -43,7 +51,7 @@ class Trainings:
             return []
         lines = read_progress(file)
         every = max(1, math.ceil(len(lines) / CURVE_POINTS))
-        return [(line.step, line.loss) for line in lines[::every]]
+        return [(line.step, line.loss) for line in lines[::every] if math.isfinite(line.loss)]
 
 
 def _info(status: JobStatus, losses: list[tuple[int, float]]) -> TrainingInfo:

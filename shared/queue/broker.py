@@ -7,6 +7,7 @@ each other.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -115,9 +116,11 @@ def oldest_message_age(app: Celery, queue: str) -> float:
     """
     with app.connection_for_write() as connection:
         raw = connection.default_channel.client.lindex(queue, -1)
-    headers = json.loads(raw).get("headers", {}) if raw else {}
-    sent = headers.get(SENT_HEADER)
-    return max(0.0, time.time() - float(sent)) if sent is not None else 0.0
+    try:
+        sent = float(json.loads(raw)["headers"][SENT_HEADER])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return 0.0
+    return max(0.0, time.time() - sent) if math.isfinite(sent) else 0.0
 
 
 def _headers(trace: str | None) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from shared.sets.schema import SCHEMA, Alternative, Row
 from shared.sets.shards import (
+    missing_shards,
     read_set,
     read_shard,
+    set_damaged_aside,
     set_digest,
     set_prefix,
+    set_shard_aside,
     shard_key,
     shard_numbers,
     to_pair,
@@ -17,10 +20,13 @@ __all__ = [
     "SCHEMA",
     "Alternative",
     "Row",
+    "missing_shards",
     "read_set",
     "read_shard",
+    "set_damaged_aside",
     "set_digest",
     "set_prefix",
+    "set_shard_aside",
     "shard_key",
     "shard_numbers",
     "summarise",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -13,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shared.compatibility import check_schema
+from shared.compatibility import check_schema, reading
 from shared.contracts import Pair, Split, Verdict
+from shared.errors import Damaged, NotFound
 from shared.sets.schema import SCHEMA, Row
 from shared.sets.summary import summarise
 from shared.state import ShardResult
@@ -34,6 +37,9 @@ DIGEST_COLUMNS = (
 )
 
 
+_SHARD = re.compile(r"/shard-([0-9]{5,9})\.parquet$")
+
+
 def set_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/set"
 
@@ -48,7 +54,7 @@ def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> S
     columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes), **_maps(row)} for row in ordered]
     table = pa.Table.from_pylist(columns, schema=SCHEMA)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", store_schema=False)
+    pq.write_table(table, buffer, compression="zstd", store_schema=False, write_page_checksum=True)
     if store.create(shard_key(job_id, shard), buffer.getvalue()):
         return summarise(table)
     return summarise(read_shard(store, job_id, shard))
@@ -60,14 +66,43 @@ def _maps(row: Row) -> dict[str, Any]:
 
 
 def read_shard(store: Store, job_id: str, shard: int) -> pa.Table:
-    """One shard's rows. Raises NotFound."""
-    return _table(store.read(shard_key(job_id, shard)))
+    """One shard's rows. Raises NotFound, Damaged, NewerSchema."""
+    key = shard_key(job_id, shard)
+    return _table(store.read(key), store.url_of(key))
+
+
+def set_shard_aside(store: Store, job_id: str, shard: int) -> None:
+    """Move a damaged file out of the set, to ``jobs/<id>/damaged/``, for whoever looks into it."""
+    key = shard_key(job_id, shard)
+    with suppress(NotFound):  # somebody was faster
+        store.copy(key, f"jobs/{job_id}/damaged/{key.rpartition('/')[2]}")
+        try:
+            read_shard(store, job_id, shard)  # somebody may have published a good one meanwhile
+        except Damaged:
+            store.delete(key)
+
+
+def missing_shards(store: Store, job_id: str, shards: range) -> list[int]:
+    """Those of ``shards`` that have no file."""
+    return sorted(set(shards) - set(shard_numbers(store, job_id)))
+
+
+def set_damaged_aside(store: Store, job_id: str) -> list[int]:
+    """Move all damaged files out of the set; returns their numbers."""
+    found = []
+    for number in shard_numbers(store, job_id):
+        try:
+            read_shard(store, job_id, number)
+        except Damaged:
+            set_shard_aside(store, job_id, number)
+            found.append(number)
+    return found
 
 
 def shard_numbers(store: Store, job_id: str) -> list[int]:
-    """The shards that are finished, sorted."""
-    names = [key.rsplit("/", 1)[1] for key in store.list(set_prefix(job_id)) if key.endswith(".parquet")]
-    return sorted(int(name.removeprefix("shard-").removesuffix(".parquet")) for name in names)
+    """The shards that are finished, sorted. Files with other names are not part of the set."""
+    names = [_SHARD.search(key) for key in store.list(set_prefix(job_id))]
+    return sorted(int(found[1]) for found in names if found)
 
 
 def read_set(
@@ -103,10 +138,26 @@ def _shards(store: Store, job_id: str) -> Iterator[pa.Table]:
         yield read_shard(store, job_id, shard)
 
 
-def _table(data: bytes) -> pa.Table:
-    file = pq.ParquetFile(io.BytesIO(data))
-    check_schema(int((file.metadata.metadata or {}).get(b"mpa.schema", b"1")), "The shard")
-    return pq.read_table(io.BytesIO(data), schema=SCHEMA)
+def _table(data: bytes, what: str) -> pa.Table:
+    with reading(what):
+        try:
+            file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+            check_schema(int((file.metadata.metadata or {}).get(b"mpa.schema", b"1")), what)
+            table = pq.read_table(io.BytesIO(data), schema=SCHEMA, page_checksum_verification=True)
+            table.validate(full=True)
+        except OSError as error:  # of Arrow: the bytes are read already
+            raise ValueError(str(error)) from error
+        _check_rows(table)
+    return table
+
+
+def _check_rows(table: pa.Table) -> None:
+    """Raises ValueError for rows that no release has written."""
+    for name, kind in (("verdict", Verdict), ("split", Split)):
+        for value in pc.unique(table[name]).to_pylist():
+            kind(value)
+    if missing := [field.name for field in SCHEMA if not field.nullable and table[field.name].null_count]:
+        raise ValueError(f"rows without {', '.join(missing)}")
 
 
 def _chosen(

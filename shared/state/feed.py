@@ -87,6 +87,6 @@ class ChangeFeed:
                 await asyncio.sleep(RECONNECT_AFTER)
 
     def _wake(self, data: bytes | str) -> None:
-        text = data.decode() if isinstance(data, bytes) else data
+        text = data.decode(errors="replace") if isinstance(data, bytes) else data
         for event in self._waiters.get(text.partition(" ")[0], ()):
             event.set()

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from shared.compatibility import read_shown
+from shared.compatibility import reading
 from shared.contracts import JobState, JobStatus, Outcome, RoundReport, StoredSpec
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, Damaged, NotFound
 from shared.state.connection import open_async_redis
 from shared.state.feed import ChangeFeed
 from shared.state.records import (
@@ -22,10 +22,11 @@ from shared.state.records import (
     WorkStatus,
     check_transition,
     past,
+    read_snapshot,
     replace,
     shards_of_round,
 )
-from shared.state.redis_hash import ACTIVE, JOBS, Change, Clock, Fields, JobHash
+from shared.state.redis_hash import Change, Clock, Fields, JobHash, JobIndex
 from shared.state.shards import ShardLeases, shard_field
 from shared.state.status import to_status
 from shared.state.trainings import TrainingLeases
@@ -36,6 +37,7 @@ class JobStore:
 
     def __init__(self, redis: Redis, *, clock: Clock | None = None) -> None:
         self._hash = JobHash(redis, clock)
+        self._index = JobIndex(redis)
         self.shards = ShardLeases(self._hash)
         self.trainings = TrainingLeases(self._hash)
         self.feed = ChangeFeed(redis)
@@ -52,6 +54,10 @@ class JobStore:
 
     async def ping(self) -> None:
         await cast(Awaitable[Any], self._hash.redis.ping())
+
+    async def set_aside(self, job_id: str) -> None:
+        """Make room for a new record in place of a damaged one."""
+        await self._hash.set_aside(job_id)
 
     async def create(self, stored: StoredSpec, rebuilt: Rebuilt | None = None, trace: str | None = None) -> bool:
         """Make the record of a job whose spec is durable. False if it exists.
@@ -72,28 +78,18 @@ class JobStore:
             return Change(True, new, active=True)
 
         made = await self._hash.update(stored.job_id, ["spec"], decide, must_exist=False)
-        await cast(Awaitable[int], self._hash.redis.zadd(JOBS, {stored.job_id: created}, nx=True))
+        await self._index.add(stored.job_id, created)
         return made
 
     async def snapshot(self, job_id: str) -> Snapshot:
-        """Everything about a job at one version. Raises NotFound."""
+        """Everything about a job at one version. Raises NotFound, and Damaged or NewerSchema if it cannot be read."""
         fields, now = await self._hash.read_all(job_id)
-        if "spec" not in fields:
+        if not fields:
             raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
-        shards = {int(name[6:]): ShardRecord.load(text) for name, text in fields.items() if name.startswith("shard:")}
-        return Snapshot(
-            stored=read_shown(StoredSpec, fields["spec"]),
-            state=JobState(fields["state"]),
-            info=JobInfo.load(fields.get("info")),
-            training=TrainingRecord.load(fields.get("training")),
-            shards=shards,
-            version=int(fields.get("version", 0)),
-            updated=float(fields.get("updated", 0.0)),
-            now=now,
-            trace=fields.get("trace"),
-        )
+        return read_snapshot(job_id, fields, now)
 
     async def get(self, job_id: str) -> JobStatus:
+        """As ``snapshot`` raises."""
         return to_status(await self.snapshot(job_id))
 
     async def version(self, job_id: str) -> int:
@@ -101,27 +97,39 @@ class JobStore:
         fields, _ = await self._hash.read(job_id, ["version"])
         if fields["version"] is None:
             raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
-        return int(fields["version"])
+        with reading(f"The version of job {job_id} in Redis"):
+            return int(fields["version"])
 
-    async def page(self, cursor: str | None = None, limit: int = 50) -> tuple[list[JobStatus], str | None]:
-        """Statuses, newest first, and the cursor of the next page."""
-        start = 0
-        if cursor is not None:
-            rank = await cast(Awaitable[int | None], self._hash.redis.zrevrank(JOBS, cursor))
-            start = 0 if rank is None else rank + 1
-        found = await cast(Awaitable[list[bytes]], self._hash.redis.zrevrange(JOBS, start, start + limit))
-        ids = [item.decode() for item in found]
-        page = [await self.get(job_id) for job_id in ids[:limit]]
-        return page, ids[limit - 1] if len(ids) > limit else None
+    async def page(self, cursor: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
+        """Ids, newest first, and the cursor of the next page. Not every id has a record that can be read."""
+        return await self._index.page(cursor, limit)
 
     async def active(self) -> list[str]:
         """The jobs that the reconciler still has to move on."""
-        found = await cast(Awaitable[set[bytes]], self._hash.redis.smembers(ACTIVE))
-        return sorted(item.decode() for item in found)
+        return await self._index.active()
 
     async def known(self) -> set[str]:
-        found = await cast(Awaitable[list[bytes]], self._hash.redis.zrange(JOBS, 0, -1))
-        return {item.decode() for item in found}
+        return await self._index.known()
+
+    async def list_without_record(self, job_id: str, created: float) -> None:
+        """Let the lists show a job whose record is lost and cannot be rebuilt, and the reconciler try again."""
+        await self._index.add(job_id, created)
+        await self._index.activate(job_id)
+
+    async def reactivate(self, job_id: str) -> bool:
+        """Let the reconciler look at the job again, unless it is over and reported. Whether it does.
+
+        For jobs that are missing from the active ones, which only a damaged Redis brings about.
+        """
+        try:
+            fields, _ = await self._hash.read(job_id, ["state", "info"])
+            with reading(job_id):
+                if JobState(str(fields["state"])).is_final and JobInfo.load(fields["info"]).reported:
+                    return False
+        except Damaged:
+            pass  # the reconciler finds out how
+        await self._index.activate(job_id)
+        return True
 
     async def wait_for_change(self, job_id: str, version: int, timeout: float) -> int:
         """The job's version as soon as it is not ``version``, or after ``timeout`` seconds. Raises NotFound."""

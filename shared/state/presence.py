@@ -51,7 +51,7 @@ def present(redis_url: str, kind: str, every: float = EVERY_SECONDS) -> Iterator
 def living_workers(redis_url: str, timeout: float = CALL_SECONDS) -> list[WorkerInfo]:
     """All workers that announced themselves lately, by id. Raises redis' ConnectionError and TimeoutError."""
     with open_redis(redis_url, timeout) as client:
-        ids = sorted(name.decode() for name in cast(set[bytes], client.smembers(WORKERS)))
+        ids = sorted(name.decode(errors="replace") for name in cast(set[bytes], client.smembers(WORKERS)))
         found = cast(list[bytes | None], client.mget([_key(name) for name in ids])) if ids else []
     return [info for text in found if text is not None and (info := _parsed(text)) is not None]
 
@@ -77,7 +77,7 @@ def _tell(client: redis.Redis, info: WorkerInfo) -> None:
 
 def _known(client: redis.Redis) -> list[tuple[str, bool]]:
     try:
-        ids = [name.decode() for name in cast(set[bytes], client.smembers(WORKERS))]
+        ids = [name.decode(errors="replace") for name in cast(set[bytes], client.smembers(WORKERS))]
         raw: Any = client.mget([_key(name) for name in ids]) if ids else []
     except (redis.RedisError, OSError):
         return []

@@ -7,7 +7,9 @@ writer names the bytes that it read. Counters are never stored: they are sums ov
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -15,9 +17,24 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from shared.contracts import Finite, JobState, RoundReport, StoredSpec, finite
+from shared.compatibility import check_schema, read_shown, reading
+from shared.contracts import (
+    Evaluation,
+    Finite,
+    JobState,
+    Outcome,
+    RoundReport,
+    StoredSpec,
+    TrainingProgress,
+    finite,
+)
 from shared.discrepancies import Histogram
-from shared.errors import Conflict
+from shared.errors import Conflict, Damaged
+
+YEAR_10000 = 253_402_300_800
+LONGEST_WAIT = 366 * 86_400
+MOST_ROUNDS = 1000
+"""More than any spec may ask for."""
 
 _WORKING = {JobState.FAILED, JobState.CANCELLED}
 LEGAL: dict[JobState, frozenset[JobState]] = {
@@ -214,6 +231,63 @@ class Snapshot:
     def round_shards(self) -> dict[int, ShardRecord]:
         """The shards of the current round by number, including those without a record."""
         return {index: self.shard(index) for index in shards_of_round(self.info.round, self.stored.shards)}
+
+
+def read_snapshot(job_id: str, fields: Mapping[str, str], now: float) -> Snapshot:
+    """What the hash of a job holds. Raises Damaged, or NewerSchema where a later release wrote the spec."""
+    what = f"The record of job {job_id} in Redis"
+    try:
+        with reading(what):
+            found = Snapshot(
+                stored=read_shown(StoredSpec, fields["spec"]),
+                state=JobState(fields["state"]),
+                info=JobInfo.load(fields.get("info")),
+                training=TrainingRecord.load(fields.get("training")),
+                shards={int(n[6:]): ShardRecord.load(text) for n, text in fields.items() if n.startswith("shard:")},
+                version=int(fields.get("version", 0)),
+                updated=float(fields.get("updated", 0.0)),
+                now=now,
+                trace=fields.get("trace"),
+            )
+            _check(found, job_id)
+    except Damaged:
+        check_schema(_schema_of(fields.get("spec")), f"Job {job_id}")
+        raise
+    return found
+
+
+def _check(found: Snapshot, job_id: str) -> None:
+    """Raises ValueError for values that are well-formed, and that no release has written."""
+    stored, info = found.stored, found.info
+    if stored.job_id != job_id:
+        raise ValueError(f"its spec is that of job {stored.job_id}")
+    if stored.images < 0 or stored.shards != math.ceil(stored.images / stored.spec.shard_size):
+        raise ValueError(f"{stored.images} images do not make {stored.shards} shards")
+    if not info.history or not 1 <= info.round <= MOST_ROUNDS:
+        raise ValueError("info has no history" if not info.history else f"info.round is {info.round}")
+    for name, at in (*info.history, (str(found.state), found.updated)):
+        JobState(name)
+        if not 0 <= at < YEAR_10000:
+            raise ValueError(f"{at} is not a time")
+    latest = found.now + LONGEST_WAIT
+    for work in (*found.shards.values(), found.training):
+        if work.expires > latest or work.due > latest:
+            raise ValueError("a lease or a message would not be due for a year")
+    if info.outcome is not None:
+        Outcome(info.outcome)
+    for kind, value in ((Evaluation, info.evaluation), (TrainingProgress, found.training.progress)):
+        if value:
+            kind.model_validate(value, extra="ignore")
+    for report in info.rounds:
+        RoundReport.model_validate(report, extra="ignore")
+
+
+def _schema_of(spec: str | None) -> int:
+    try:
+        number = json.loads(spec or "{}").get("schema_version", 1)
+    except (ValueError, AttributeError, RecursionError):
+        return 1
+    return number if isinstance(number, int) else 1
 
 
 def past(rounds: Iterable[RoundReport]) -> tuple[dict[str, Any], ...]:

@@ -1,24 +1,32 @@
 """Compare-and-set on the Redis hash of one job: the only place that names the keys of jobs.
 
-Keys: ``mpa:job:<id>`` (hash: spec, state, info, training, shard:<n>, version, updated), ``mpa:jobs`` (sorted set by
-creation), ``mpa:active`` (set of jobs that the reconciler moves on), channel ``mpa:changed`` (messages
-``<id> <version>``).
+Keys: ``mpa:job:<id>`` (hash: spec, state, info, run, training, shard:<n>, version, updated), ``mpa:jobs`` (sorted set
+by creation), ``mpa:active`` (set of jobs that the reconciler moves on), ``mpa:damaged:<id>`` (a damaged record, for a
+week), channel ``mpa:changed`` (messages ``<id> <version>``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
-from shared.errors import NotFound, Unavailable
+from shared.compatibility import reading
+from shared.errors import Damaged, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
 
 JOBS = "mpa:jobs"
 ACTIVE = "mpa:active"
 CHANNEL = "mpa:changed"
 TRIES = 64
+DAMAGED_LASTS = timedelta(days=7)
 
 _COMMIT = """
 local job, id, now, visible, active = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -31,11 +39,16 @@ while at < #ARGV do
   redis.call('HSET', job, ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-if active == '1' then redis.call('SADD', KEYS[2], id) end
-if active == '0' then redis.call('SREM', KEYS[2], id) end
+-- A damaged set or version must not leave the record half written: the reconciler makes the set again.
+if active == '1' then redis.pcall('SADD', KEYS[2], id) end
+if active == '0' then redis.pcall('SREM', KEYS[2], id) end
 if visible == '0' then return 1 end
 redis.call('HSET', job, 'updated', now)
-local version = redis.call('HINCRBY', job, 'version', 1)
+local version = redis.pcall('HINCRBY', job, 'version', 1)
+if type(version) == 'table' then
+  version = string.format('%d', math.floor(tonumber(now)))
+  redis.call('HSET', job, 'version', version)
+end
 redis.call('PUBLISH', ARGV[#ARGV], id .. ' ' .. version)
 return 1
 """
@@ -81,17 +94,34 @@ class JobHash:
         pipe = self.redis.pipeline(transaction=False)
         pipe.hmget(job_key(job_id), list(names))
         pipe.time()
-        values, (seconds, micros) = await pipe.execute()
-        now = self._clock() if self._clock is not None else seconds + micros / 1e6
-        return {name: _text(value) for name, value in zip(names, values, strict=True)}, now
+        values, now = await self._answers(pipe, job_id)
+        with reading(_called(job_id)):
+            return {name: _text(value) for name, value in zip(names, values, strict=True)}, now
 
     async def read_all(self, job_id: str) -> tuple[dict[str, str], float]:
         pipe = self.redis.pipeline(transaction=False)
         pipe.hgetall(job_key(job_id))
         pipe.time()
-        values, (seconds, micros) = await pipe.execute()
-        now = self._clock() if self._clock is not None else seconds + micros / 1e6
-        return {str(_text(name)): str(_text(value)) for name, value in values.items()}, now
+        values, now = await self._answers(pipe, job_id)
+        with reading(_called(job_id)):
+            return {str(_text(name)): str(_text(value)) for name, value in values.items()}, now
+
+    async def _answers(self, pipe: Any, job_id: str) -> tuple[Any, float]:
+        """What the pipeline's first command returned, and the time. Raises Damaged for a key of another type."""
+        try:
+            values, (seconds, micros) = await pipe.execute()
+        except ResponseError as error:
+            if not _is_wrong_type(error):
+                raise
+            raise Damaged(f"{_called(job_id)} is damaged: {job_key(job_id)} is not a hash.") from error
+        return values, self._clock() if self._clock is not None else seconds + micros / 1e6
+
+    async def set_aside(self, job_id: str) -> None:
+        """Move a damaged record out of the way, and keep it for a week for whoever looks into it."""
+        aside = f"mpa:damaged:{job_id}"
+        with suppress(ResponseError):  # another reconciler was faster
+            await self.redis.rename(job_key(job_id), aside)
+            await self.redis.expire(aside, DAMAGED_LASTS)
 
     async def update(
         self,
@@ -103,14 +133,16 @@ class JobHash:
     ) -> T:
         """Read ``names``, let ``decide`` choose the change, and write it if the fields still hold what was read.
 
-        Otherwise starts over. Raises NotFound for an unknown job, Unavailable if others keep changing it first.
+        Otherwise starts over. Raises NotFound for an unknown job, Damaged if ``decide`` cannot read the fields, and
+        Unavailable if others keep changing them first.
         """
         asked = list(dict.fromkeys((*names, "spec")))
         for _ in range(TRIES):
             values, now = await self.read(job_id, asked)
             if must_exist and values["spec"] is None:
                 raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
-            change = decide(values, now)
+            with reading(_called(job_id)):
+                change = decide(values, now)
             if not change.fields and change.active is None:
                 return change.result
             if await self._try(job_id, values, change, now):
@@ -124,6 +156,59 @@ class JobHash:
         args = [job_id, repr(now), "1" if change.visible else "0", active, str(len(values)), *expected, *new, CHANNEL]
         done = await self._commit(keys=[job_key(job_id), ACTIVE], args=args)
         return bool(int(cast(int, done)))
+
+
+class JobIndex:
+    """Which jobs there are, and which of them the reconciler moves on. Both can be made again from records and store:
+    a key of another type is dropped.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def known(self) -> set[str]:
+        return set(map(_name, await self._asked(JOBS, self._redis.zrange(JOBS, 0, -1))))
+
+    async def active(self) -> list[str]:
+        return sorted(map(_name, await self._asked(ACTIVE, self._redis.smembers(ACTIVE))))
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        """The ids after ``cursor``, newest first, and the cursor of the next page."""
+        start = 0
+        if cursor is not None:
+            rank = await self._asked(JOBS, self._redis.zrevrank(JOBS, cursor))
+            start = 0 if not isinstance(rank, int) else rank + 1
+        found = await self._asked(JOBS, self._redis.zrevrange(JOBS, start, start + limit))
+        ids = list(map(_name, found))
+        return ids[:limit], ids[limit - 1] if len(ids) > limit else None
+
+    async def add(self, job_id: str, created: float) -> None:
+        await self._asked(JOBS, self._redis.zadd(JOBS, {job_id: created}, nx=True))
+
+    async def activate(self, job_id: str) -> None:
+        await self._asked(ACTIVE, self._redis.sadd(ACTIVE, job_id))
+
+    async def _asked(self, key: str, answer: Awaitable[Any]) -> Any:
+        try:
+            return await answer
+        except ResponseError as error:
+            if not _is_wrong_type(error):
+                raise
+            log.error("%s held something else than ids of jobs; it is dropped and made again.", key)
+            await self._redis.delete(key)
+            return []
+
+
+def _called(job_id: str) -> str:
+    return f"The record of job {job_id} in Redis"
+
+
+def _is_wrong_type(error: ResponseError) -> bool:
+    return "WRONGTYPE" in str(error)
+
+
+def _name(value: bytes) -> str:
+    return value.decode(errors="replace")
 
 
 def _text(value: bytes | str | None) -> str | None:

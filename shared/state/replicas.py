@@ -54,7 +54,7 @@ class ReplicaBoard:
         """All replicas that announced themselves lately, by id."""
         with _typed_errors():
             names = await cast(Awaitable[set[bytes]], self._redis.smembers(f"{self._prefix}:replicas"))
-            ids = sorted(name.decode() for name in names)
+            ids = sorted(name.decode(errors="replace") for name in names)
             raw = await self._redis.mget([self._replica(name) for name in ids]) if ids else []
             gone = [name for name, text in zip(ids, raw, strict=True) if text is None]
             if gone:
@@ -90,7 +90,7 @@ class ReplicaBoard:
         """The counts of every replica that ever served the canary, also of those that are gone."""
         with _typed_errors():
             found = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(self._tally(canary)))
-        return {name.decode(): text.decode() for name, text in found.items()}
+        return {name.decode(errors="replace"): text.decode(errors="replace") for name, text in found.items()}
 
     async def aclose(self) -> None:
         await self._redis.aclose()

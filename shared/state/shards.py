@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from shared.compatibility import read_stored
@@ -105,6 +105,19 @@ class ShardLeases:
             return failed, failed.status is WorkStatus.FAILED, True
 
         return await self._guarded(lease, step, ends=True)
+
+    async def reopen(self, job_id: str, indices: Sequence[int]) -> None:
+        """Let shards be collected again although they are done, because their files are gone."""
+        names = ["state", *(shard_field(index) for index in indices)]
+
+        def decide(fields: Fields, _now: float) -> Change[None]:
+            if JobState(str(fields["state"])) is not JobState.COLLECTING:
+                return Change(None)
+            records = {name: ShardRecord.load(fields[name]) for name in names[1:]}
+            done = [name for name, record in records.items() if record.status is WorkStatus.DONE]
+            return Change(None, dict.fromkeys(done, ShardRecord().dump()))
+
+        await self._hash.update(job_id, names, decide)
 
     async def claim_due(
         self, job_id: str, indices: list[int], patience: float, queue_is_short: bool, max_attempts: int

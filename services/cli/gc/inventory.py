@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 
@@ -11,8 +12,9 @@ import redis.exceptions
 from services.cli.gc.rules import CARD, Inventory, JobFacts, Removal, RemovalKind, garbage
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry
-from shared.contracts import ManifestEntry
-from shared.errors import NotFound, Unavailable
+from shared.compatibility import read_shown, reading
+from shared.contracts import JobState, ManifestEntry
+from shared.errors import Damaged, NewerSchema, NotFound, Unavailable
 from shared.state import JobStore
 from shared.state.redis_hash import Clock
 from shared.store import Entry, Store
@@ -55,17 +57,21 @@ async def _entries(store: Store, prefix: str) -> tuple[Entry, ...]:
 
 async def _jobs(jobs: JobStore) -> dict[str, JobFacts]:
     try:
-        snapshots = [await jobs.snapshot(job_id) for job_id in sorted(await jobs.known())]
+        return {job_id: await _facts(jobs, job_id) for job_id in sorted(await jobs.known())}
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
         raise Unavailable(
             f"Redis cannot be asked which jobs are running ({error}), so nothing is removed: check MPA_REDIS_URL."
         ) from error
-    return {
-        s.stored.job_id: JobFacts(
-            s.state, s.info.since(s.state) if s.state.is_final else None, s.stored.shards * s.info.round
-        )
-        for s in snapshots
-    }
+
+
+async def _facts(jobs: JobStore, job_id: str) -> JobFacts:
+    """A job that cannot be read counts as unfinished, so that nothing of it is deleted."""
+    try:
+        snapshot = await jobs.snapshot(job_id)
+    except (Damaged, NewerSchema, NotFound):
+        return JobFacts(JobState.COLLECTING, None, sys.maxsize)
+    ended = snapshot.info.since(snapshot.state) if snapshot.state.is_final else None
+    return JobFacts(snapshot.state, ended, snapshot.stored.shards * snapshot.info.round)
 
 
 def _versions(store: Store, entries: tuple[Entry, ...]) -> frozenset[tuple[str, str]]:
@@ -92,6 +98,7 @@ def _referenced(store: Store, job_ids: list[str]) -> frozenset[str]:
             lines = store.read(f"jobs/{job_id}/manifest.jsonl").splitlines()
         except NotFound:
             continue
-        images = (ManifestEntry.model_validate_json(line).image for line in lines)
+        with reading(store.url_of(f"jobs/{job_id}/manifest.jsonl")):
+            images = [read_shown(ManifestEntry, line).image for line in lines]
         found.update(image[len(store.url) + 1 :] for image in images if image.startswith(f"{store.url}/"))
     return frozenset(found)

@@ -11,7 +11,16 @@ from services.parity.endpoints.candidate_student import free_candidate
 from shared.contracts import JobState, Outcome, Verdict
 from shared.job_warnings import mostly_unusable
 from shared.queue import enqueue_training
-from shared.state import JobStore, Snapshot, pair_counts, shards_done, to_status, train_disparities
+from shared.sets import missing_shards
+from shared.state import (
+    JobStore,
+    Snapshot,
+    pair_counts,
+    shards_done,
+    shards_of_round,
+    to_status,
+    train_disparities,
+)
 from shared.store import Store
 
 log = logging.getLogger(__name__)
@@ -22,10 +31,20 @@ async def settle(
 ) -> None:
     """Move to ``training``, or to ``succeeded`` with ``no_gap`` if there is nothing to train on.
 
-    A later round always goes to the trainer, which knows the candidates of the earlier rounds.
+    Finished shards whose files are gone are collected again first. A later round always goes to the trainer, which
+    knows the candidates of the earlier rounds.
     """
     snapshot = await jobs.snapshot(job_id)
     if snapshot.state is not JobState.COLLECTING or not shards_done(snapshot):
+        return
+    shards = shards_of_round(snapshot.info.round, snapshot.stored.shards)
+    if missing := await asyncio.to_thread(missing_shards, store, job_id, shards):
+        log.error(
+            "The files of %d finished shards are gone; they are collected again.",
+            len(missing),
+            extra={"job_id": job_id},
+        )
+        await jobs.shards.reopen(job_id, missing)
         return
     later = snapshot.info.round > 1
     if not later and train_disparities(snapshot) == 0:

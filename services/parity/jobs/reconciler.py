@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import redis.exceptions
 from celery import Celery
 from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry
@@ -14,7 +16,7 @@ from redis.exceptions import RedisError
 
 from services.parity.endpoints.candidate_student import free_candidate
 from services.parity.jobs.advance import send_training, settle
-from services.parity.jobs.rebuild import rebuild_all
+from services.parity.jobs.rebuild import UNREADABLE, read_or_rebuild, rebuild_all
 from services.parity.jobs.report import publish_report
 from services.parity.metrics import JobMetrics
 from shared.errors import MPAError
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 # Limit of messages in the queue: enough to keep many workers busy until the next round, and fair between jobs.
 WINDOW = 256
 REBUILD_EVERY = 12
+EVERYBODYS = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OperationalError)
+"""Errors of the broker and of Redis, which no job can get around."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class ReconcilerRules:
 
 
 class Reconciler:
-    """A round looks at all unfinished jobs. ``run`` repeats rounds until it is cancelled; ``poke`` starts one now."""
+    """A round looks at all unfinished jobs. ``run`` repeats rounds until it is cancelled; ``poke`` starts one now.
+
+    ``unreadable``: the jobs that the last round could not read, and why.
+    """
 
     def __init__(
         self, jobs: JobStore, store: Store, celery: Celery, rules: ReconcilerRules, metrics: JobMetrics | None = None
@@ -49,9 +56,13 @@ class Reconciler:
         self._jobs, self._store, self._celery, self._rules = jobs, store, celery, rules
         self._poked = asyncio.Event()
         self._known: set[str] = set()
+        self._settled: set[str] = set()
+        self.unreadable: dict[str, str] = {}
         self._rounds = 0
 
-    def poke(self) -> None:
+    def poke(self, job_id: str | None = None) -> None:
+        """Start a round now. ``job_id``: a job that is perhaps active again."""
+        self._settled.discard(job_id or "")
         self._poked.set()
 
     async def run(self) -> None:
@@ -71,7 +82,7 @@ class Reconciler:
     async def round(self) -> None:
         """Look at every unfinished job once."""
         await self._rebuild_lost()
-        snapshots = [await self._jobs.snapshot(job_id) for job_id in await self._jobs.active()]
+        snapshots = await self._read_active()
         self._metrics.saw(snapshots)
         collect_depth = await self._look_at(COLLECT_QUEUE)
         train_depth = await self._look_at(TRAIN_QUEUE)
@@ -79,15 +90,37 @@ class Reconciler:
         trainings = sum(s.state in TRAIN_STATES and s.training.queued for s in snapshots)
         budget = WINDOW - collect_depth
         for snapshot in snapshots:
-            try:
+            with suppress(*UNREADABLE), self._alone(snapshot.stored.job_id):
                 budget -= await self._collecting(snapshot, budget, collect_depth < expected)
                 await self._beyond(snapshot, train_depth < trainings)
-            except MPAError as error:
-                log.warning(
-                    "The reconciler could not move the job on: %s",
-                    error.detail,
-                    extra={"job_id": snapshot.stored.job_id},
-                )
+
+    async def _read_active(self) -> list[Snapshot]:
+        """The unfinished jobs. One that cannot be read is quarantined: it waits until somebody has mended it."""
+        found, unreadable = [], {}
+        for job_id in await self._jobs.active():
+            try:
+                with self._alone(job_id):
+                    found.append(await read_or_rebuild(self._jobs, self._store, job_id))
+            except UNREADABLE as error:
+                unreadable[job_id] = error.detail
+                if self.unreadable.get(job_id) != error.detail:
+                    log.error("The job is quarantined: %s", error.detail, extra={"job_id": job_id})
+        self.unreadable = unreadable
+        self._metrics.unreadable(len(unreadable))
+        self._settled.difference_update(snapshot.stored.job_id for snapshot in found)
+        return found
+
+    @contextmanager
+    def _alone(self, job_id: str) -> Iterator[None]:
+        """Whatever goes wrong with one job does not stop the others, unless it concerns them all."""
+        try:
+            yield
+        except (*EVERYBODYS, *UNREADABLE):
+            raise
+        except MPAError as error:
+            log.warning("The reconciler could not move the job on: %s", error.detail, extra={"job_id": job_id})
+        except Exception:
+            log.exception("The reconciler could not move the job on.", extra={"job_id": job_id})
 
     async def _look_at(self, queue: str) -> int:
         """The queue's depth, which also goes into the metrics."""
@@ -103,6 +136,12 @@ class Reconciler:
             known = await self._jobs.known()
         self._known = known
         self._rounds += 1
+        # A job that is neither active nor known to be over got lost from the active ones.
+        for job_id in sorted(known - self._settled - set(await self._jobs.active())):
+            if not await self._jobs.reactivate(job_id):
+                self._settled.add(job_id)
+            else:
+                log.warning("The job was not among the active ones.", extra={"job_id": job_id})
 
     async def _collecting(self, snapshot: Snapshot, budget: int, queue_is_short: bool) -> int:
         """Send the messages that are due, at most ``budget``. Returns how many were sent."""

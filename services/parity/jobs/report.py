@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
-from shared.compatibility import read_shown
+from shared.compatibility import read_shown, reading
 from shared.contracts import JobReport, JobStatus
-from shared.errors import NotFound
+from shared.errors import Damaged, NotFound
 from shared.sets import set_digest, set_prefix
 from shared.state import JobStore, Snapshot, seconds_by_state, shards_done, to_status
 from shared.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def report_key(job_id: str) -> str:
@@ -28,7 +31,7 @@ async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
     """The stored report of a finished job, or a report of the state so far. Raises NotFound."""
     snapshot = await jobs.snapshot(job_id)
     if snapshot.state.is_final:
-        stored = await asyncio.to_thread(read_report, store, job_id)
+        stored = await asyncio.to_thread(_readable_report, store, job_id)
         if stored is not None and stored.status.version >= snapshot.version:
             return stored
     complete = shards_done(snapshot)
@@ -56,7 +59,19 @@ async def withdraw_report(store: Store, job_id: str) -> None:
 
 
 def read_report(store: Store, job_id: str) -> JobReport | None:
+    """None if there is none. Raises Damaged."""
     try:
-        return read_shown(JobReport, store.read(report_key(job_id)))
+        data = store.read(report_key(job_id))
     except NotFound:
+        return None
+    with reading(store.url_of(report_key(job_id))):
+        return read_shown(JobReport, data)
+
+
+def _readable_report(store: Store, job_id: str) -> JobReport | None:
+    """None also for a damaged one, where the job's record can replace it."""
+    try:
+        return read_report(store, job_id)
+    except Damaged as error:
+        log.error("It is written again from the job's record: %s", error.detail, extra={"job_id": job_id})
         return None

@@ -17,7 +17,7 @@ from services.parity.images.leaving_out import LeftOutCount
 from services.parity.images.sources import list_images
 from services.parity.images.traffic import pin_traffic
 from services.parity.jobs.model_checks import check_trainable
-from shared.compatibility import read_shown, read_stored
+from shared.compatibility import read_shown, read_stored, reading
 from shared.contracts import PRESET_FIELDS, JobSpec, LossSpec, ManifestEntry, StoredSpec
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.loss_spec import check_answers_apart, check_discrepancies, completed, needs_logprobs
@@ -102,12 +102,14 @@ class Submitter:
         job_id = new_job_id()
         if self.store.create(name, json.dumps({"job_id": job_id, "digest": digest}).encode()):
             return job_id
-        known = json.loads(self.store.read(name))
-        if known["digest"] != digest:
+        with reading(self.store.url_of(name)):
+            known = json.loads(self.store.read(name))
+            known_id, known_digest = str(known["job_id"]), known["digest"]
+        if known_digest != digest:
             raise Conflict(
-                f"The Idempotency-Key {key!r} was used for job {known['job_id']} with another spec: send a new key."
+                f"The Idempotency-Key {key!r} was used for job {known_id} with another spec: send a new key."
             )
-        return str(known["job_id"])
+        return known_id
 
     def _check(self, spec: JobSpec) -> None:
         if spec.student not in self.students:
@@ -157,11 +159,12 @@ def new_job_id() -> str:
 
 
 def read_spec(store: Store, job_id: str) -> StoredSpec | None:
-    """None if the job was never accepted."""
+    """None if the job was never accepted. Raises Damaged, NewerSchema."""
     try:
-        return read_stored(StoredSpec, store.read(spec_key(job_id)), f"Job {job_id}")
+        data = store.read(spec_key(job_id))
     except NotFound:
         return None
+    return read_stored(StoredSpec, data, store.url_of(spec_key(job_id)))
 
 
 def read_manifest(store: Store, job_id: str) -> list[ManifestEntry]:
@@ -170,7 +173,9 @@ def read_manifest(store: Store, job_id: str) -> list[ManifestEntry]:
 
 
 def parse_entry(line: bytes) -> ManifestEntry:
-    return read_shown(ManifestEntry, line)
+    """Raises Damaged."""
+    with reading("A line of the job's manifest.jsonl"):
+        return read_shown(ManifestEntry, line)
 
 
 def _manifest(entries: Sequence[ManifestEntry]) -> bytes:

@@ -22,10 +22,10 @@ from services.parity.mining.collector import Models, ShardCollector
 from services.parity.mining.question_plan import RoundPlan
 from services.parity.worker.job_inputs import JobInputs
 from shared.concurrency import end_loops
-from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
+from shared.errors import Damaged, LeaseLost, MPAError, NewerSchema, NotFound
 from shared.images import ImageLimits
 from shared.images.files import ImageFiles
-from shared.sets import read_shard, shard_key, summarise, tally, write_shard
+from shared.sets import read_shard, set_shard_aside, summarise, tally, write_shard
 from shared.state import JobStore, Lease, ShardResult
 from shared.state.keeping import keep_lease
 from shared.store import Store
@@ -68,6 +68,10 @@ class ShardWork:
             # A newer worker takes it, because the reconciler sends the message again.
             log.warning("Left to a newer worker: %s", error.detail, extra={"job_id": job_id, "shard": shard})
             return
+        except Damaged as error:
+            # The reconciler rebuilds the record or quarantines the job.
+            log.error("Left alone: %s", error.detail, extra={"job_id": job_id, "shard": shard})
+            return
         if lease is None:
             log.debug("Nothing to do.", extra={"job_id": job_id, "shard": shard})
             return
@@ -101,11 +105,19 @@ class ShardWork:
         await settle(self.jobs, self.store, self.celery, lease.job_id, self.lease, self.train_attempts)
 
     def _published(self, lease: Lease) -> ShardResult | None:
-        """The result of a file that an earlier holder published before it could record that. Blocks."""
+        """The result of a file that an earlier holder published before it could record that. Blocks.
+
+        A damaged file is set aside, so that the shard is collected again.
+        """
         assert lease.shard is not None
-        if not self.store.exists(shard_key(lease.job_id, lease.shard)):
+        try:
+            return summarise(read_shard(self.store, lease.job_id, lease.shard))
+        except NotFound:
             return None
-        return summarise(read_shard(self.store, lease.job_id, lease.shard))
+        except Damaged as error:
+            log.error("The shard is collected again: %s", error.detail)
+            set_shard_aside(self.store, lease.job_id, lease.shard)
+            return None
 
     async def _collect(self, lease: Lease, news: _News) -> ShardResult:
         assert lease.shard is not None

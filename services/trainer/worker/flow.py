@@ -29,8 +29,8 @@ from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry, owner_of
 from shared.client import StudentClient
 from shared.contracts import Evaluation, JobSpec, JobState, Outcome, RoundReport
-from shared.errors import LeaseLost, MPAError, NewerSchema, NotFound
-from shared.sets import read_set
+from shared.errors import Damaged, LeaseLost, MPAError, NewerSchema, NotFound
+from shared.sets import missing_shards, read_set, set_damaged_aside, shard_key
 from shared.sets.rounds import publish_round, read_rounds
 from shared.settings import TrainerSettings
 from shared.state import JobStore, Lease
@@ -71,7 +71,7 @@ class TrainingFlow:
         ttl = self._settings.lease.total_seconds()
         try:
             lease = await self._jobs.trainings.acquire(job_id, self._owner, ttl, self._settings.train_attempts)
-        except (NotFound, NewerSchema) as error:
+        except (NotFound, NewerSchema, Damaged) as error:
             logger.warning("%s", error.detail, extra={"job_id": job_id})
             return
         if lease is None:
@@ -106,12 +106,19 @@ class TrainingFlow:
         )
         logger.error("%s", words, extra={"job_id": lease.job_id}, exc_info=not isinstance(error, MPAError))
         attempts = self._settings.train_attempts if can_be_retried(error) else lease.attempt
-        with suppress(LeaseLost):
+        try:
             await self._jobs.trainings.fail(lease, words, attempts)
+        except (MPAError, RedisError, OSError) as problem:
+            logger.warning(
+                "could not record the failure; the training becomes free when its lease expires: %s",
+                problem,
+                extra={"job_id": lease.job_id},
+            )
 
     async def _work(self, held: HeldTraining, job_id: str) -> None:
         snapshot = await self._jobs.snapshot(job_id)
         spec = snapshot.stored.spec
+        await asyncio.to_thread(self._check_set, job_id, snapshot.info.round * snapshot.stored.shards)
         registry = CheckpointRegistry(self._store, spec.student)
         await asyncio.to_thread(self._check_inputs, spec)
         if spec.rounds.max > 1:
@@ -201,6 +208,17 @@ class TrainingFlow:
                     say_waiting=held.wait_for,
                 )
         await self._jobs.trainings.finish(held.lease, Outcome.PROMOTED, decision.reason, **known)  # type: ignore[arg-type]
+
+    def _check_set(self, job_id: str, shards: int) -> None:
+        """Raises Damaged unless all shards are whole. Damaged ones are set aside, so that a retry collects them."""
+        damaged = set_damaged_aside(self._store, job_id)
+        missing = missing_shards(self._store, job_id, range(shards))
+        if missing:
+            what = f"{len(damaged)} of them are damaged and set aside in jobs/{job_id}/damaged, the others are gone"
+            raise Damaged(
+                f"{len(missing)} of the set's {shards} shards cannot be read ({what}); the first is "
+                f"{shard_key(job_id, missing[0])}. Retry the job to collect them again."
+            )
 
     def _check_inputs(self, spec: JobSpec) -> None:
         """Find a bad benchmark, or processes that cannot share the batches, before training. Raises InvalidInput."""

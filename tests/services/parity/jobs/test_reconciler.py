@@ -13,6 +13,7 @@ from services.parity.jobs.reconciler import WINDOW, Reconciler, ReconcilerRules
 from services.parity.jobs.report import read_report
 from shared.contracts import JobState
 from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE, make_celery, queue_depth
+from shared.sets import write_shard
 from shared.settings import ParitySettings
 from shared.state import JobStore, ShardResult
 from shared.store import Store
@@ -59,9 +60,11 @@ async def test_a_large_job_does_not_fill_the_queue(jobs: JobStore, reconciler: R
 
 
 async def test_a_job_whose_shards_are_done_goes_to_the_trainer(
-    jobs: JobStore, reconciler: Reconciler, celery: Celery
+    jobs: JobStore, store: Store, reconciler: Reconciler, celery: Celery
 ) -> None:
     await jobs.create(stored())
+    for shard in range(3):
+        write_shard(store, "job-1", shard, [])
     await collect_all(jobs)
     await reconciler.round()
     assert (await jobs.get("job-1")).state is JobState.TRAINING

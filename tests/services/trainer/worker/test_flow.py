@@ -18,7 +18,6 @@ from shared.images import to_data_url
 from shared.sets import set_digest
 from shared.settings import StudentSettings
 from shared.store import Store
-from tests.polling import async_wait_until
 from tests.quick_server import serving
 from tests.services.trainer.played_job import PlayedJob
 from tests.services.trainer.scripted_student import ScriptedStudent
@@ -161,9 +160,10 @@ async def test_a_set_that_changed_is_trained_again_under_another_name(
 async def test_a_cancelled_job_stops_the_training(
     job: PlayedJob, small_set: Store, registry: CheckpointRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped = asyncio.Event()
+    started, stopped = asyncio.Event(), asyncio.Event()
 
     async def endless(*_: object) -> None:
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -173,10 +173,8 @@ async def test_a_cancelled_job_stops_the_training(
     await job.submit(job_spec(TRAIN))
     work = asyncio.create_task(job.run())
 
-    async def held() -> bool:
-        return (await job.jobs.snapshot("j1")).training.owner == "w1"
-
-    await async_wait_until(held)
+    async with asyncio.timeout(20):
+        await started.wait()
     await job.jobs.cancel("j1")
     status = await asyncio.wait_for(work, 20)
     assert stopped.is_set()
