@@ -48,7 +48,6 @@ TESTED_WITH = {
     "services/cli/main.py": "services/cli/jobs/test_command.py",
     "services/cli/session.py": "services/cli/jobs/test_command.py",
     "services/parity/components.py": "services/parity/test_app.py",
-    "services/parity/mining/second_looks.py": "services/parity/mining/test_collector.py",
     "services/student/api/rollout.py": "services/student/rollout/canary/test_control.py",
     "services/student/engines/checkpoint.py": "services/student/engines/transformers/test_in_place.py",
     "services/student/engines/low_priority.py": "services/student/rollout/test_swap.py",

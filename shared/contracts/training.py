@@ -59,6 +59,10 @@ class Evaluation(Contract):
 
     overall: TaskScore = Field(description="over all questions")
     tasks: dict[str, TaskScore] = Field(description="by name of the task")
+    unfinished_before: int = Field(
+        0, description="questions that count as wrong because the version before was still thinking at its token limit"
+    )
+    unfinished_after: int = Field(0, description="the same for the candidate")
 
 
 class TrainingInfo(Contract):

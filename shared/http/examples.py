@@ -115,6 +115,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "teacher_answer": "two",
         "student_answer": "three",
         "vote_share": 1.0,
+        "Pair.cause": "student_cut_off",
         "Pair.votes": ["two", "two", "two"],
         "teacher_logprob": -0.05,
         "student_logprob": -0.7,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from services.parity.endpoints.endpoint import Endpoint
 from services.parity.endpoints.patience import RequestRefused
 from services.parity.images.picture import Picture, derive_seed
-from services.parity.mining.hearing import ABOUT_LIMITS, Heard, has_begun, hear, mean_logprob, unusable
+from services.parity.mining.hearing import ABOUT_LIMITS, RAISED, Heard, has_begun, hear, mean_logprob, unusable
 from services.parity.mining.pairs import NONE, Answered, Judged, StudentAnswer, Tokens
 from services.parity.mining.second_looks import Doubt, check_refusal, cross_check
 from shared.client import image_question
@@ -84,7 +84,7 @@ class Identifier:
             spent += cost
             if doubt is not None:
                 verdict, reason, cause = doubt.verdict, doubt.reason, doubt.cause
-            elif student.ending is Ending.CUT_OFF:
+            elif student.ending in RAISED:
                 reason, cause = "The student's answer was cut off.", Cause.STUDENT_CUT_OFF
         if votes.problem:
             verdict, reason, cause = Verdict.UNPARSABLE, votes.problem, votes.cause
@@ -139,7 +139,8 @@ class Identifier:
             # The student may allow no more than the task's own limit.
             heard = await self._hear_student(profile.max_answer_tokens, pair, picture, profile)
         said = heard.first
-        problem = said.problem("The student's answer", heard.limit) if said.ending in _UNKNOWN else ""
+        unknown = said.ending in _UNKNOWN and (said.ending is not Ending.THINKING or said.visibly_thinking)
+        problem = said.problem("The student's answer", heard.limit) if unknown else ""
         logprob = mean_logprob(heard.choices[0]) if heard.choices else None
         return StudentAnswer(profile.clean_answer(said.text), heard.version, logprob, said.ending, problem)
 
@@ -157,7 +158,7 @@ class Identifier:
             request,
             picture.rank,
             raise_by=profile.raise_limit_by,
-            usable=has_begun,
+            usable=lambda reply: not reply.visibly_thinking,
             gives_way_to=ABOUT_LIMITS if limit != profile.max_answer_tokens else None,
         )
 

@@ -18,7 +18,7 @@ from shared.vlm.generation import generate
 from shared.vlm.loading import LoadedModel
 from shared.vlm.prompting import Prompt, question_prompt
 from shared.vlm.sampling import Sampling
-from shared.vqa.reading.replies import Ending, Reply, first_reply, read_reply
+from shared.vqa.reading.replies import Reply, first_reply, read_reply
 from shared.vqa.tasks import TaskProfile
 
 logger = logging.getLogger(__name__)
@@ -68,19 +68,19 @@ class Asker:
         image = self.images.open(question.image, question.image_sha256)
         return question_prompt(loaded, image, self.prompt(question))
 
-    def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str]:
+    def student_answers(self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int) -> list[str | None]:
         """Cleaned greedy answers of a loaded checkpoint, in the order of ``questions``.
 
         An answer that is cut off counts as far as it goes. A checkpoint that is still thinking gets one try with a
-        raised limit; reasoning that does not end then counts as an empty answer ("").
+        raised limit; None: its reasoning does not end then.
         """
         replies = self._student_replies(loaded, questions, batch_size)
-        thinking = [n for n, one in enumerate(replies) if one.ending is Ending.THINKING]
+        thinking = [n for n, one in enumerate(replies) if one.visibly_thinking]
         patient = [n for n in thinking if self.profile(questions[n].task).raise_limit_by > 1]
         again = self._student_replies(loaded, [questions[n] for n in patient], batch_size, raised=True)
         for n, reply in zip(patient, again, strict=True):
             replies[n] = reply
-        unfinished = sum(replies[n].ending is Ending.THINKING for n in thinking)
+        unfinished = sum(replies[n].visibly_thinking for n in thinking)
         if unfinished:
             logger.warning(
                 "the checkpoint was still thinking when its tokens were used up, on %d of %d questions, which count as "
@@ -88,7 +88,10 @@ class Asker:
                 unfinished,
                 len(questions),
             )
-        return [self.profile(q.task).clean_answer(r.text) for q, r in zip(questions, replies, strict=True)]
+        return [self._cleaned(q, r) for q, r in zip(questions, replies, strict=True)]
+
+    def _cleaned(self, question: Question, reply: Reply) -> str | None:
+        return None if reply.visibly_thinking else self.profile(question.task).clean_answer(reply.text)
 
     def _student_replies(
         self, loaded: LoadedModel, questions: Sequence[Question], batch_size: int, *, raised: bool = False

@@ -70,7 +70,7 @@ async def evaluate(
     questions = [question_of(sample) for sample in (*held_out, *new)]
     labelled = [Question(item.image, item.task, item.question) for item in benchmark]
 
-    def ask_students() -> tuple[list[list[str]], SmokeAnswer | None]:
+    def ask_students() -> tuple[list[list[str | None]], SmokeAnswer | None]:
         answers, smoke = [], None
         for load in (load_base, load_candidate):
             loaded = load()
@@ -90,31 +90,38 @@ async def evaluate(
     tasks = sorted({sample.task for sample in held_out} | {item.task for item in benchmark})
     scores = {task: _score(agreement, accuracy, teacher, task) for task in tasks}
     return EvaluationResult(
-        Evaluation(overall=_score(agreement, accuracy, teacher, None), tasks=scores),
+        Evaluation(
+            overall=_score(agreement, accuracy, teacher, None),
+            tasks=scores,
+            unfinished_before=answers[0].count(None),
+            unfinished_after=answers[1].count(None),
+        ),
         smoke,
         _on_new(asker, new, [given[len(held_out) : len(questions)] for given in answers], match_mode) if new else None,
     )
 
 
-def _on_new(asker: Asker, new: Sequence[Sample], answers: Sequence[Sequence[str]], how: IdentifierSpec) -> Evaluation:
+def _on_new(
+    asker: Asker, new: Sequence[Sample], answers: Sequence[Sequence[str | None]], how: IdentifierSpec
+) -> Evaluation:
     agreement, nothing = [_agreement(asker, new, given, how) for given in answers], Scores()
     scores = {t: _score(agreement, [nothing, nothing], nothing, t) for t in sorted({s.task for s in new})}
     return Evaluation(overall=_score(agreement, [nothing, nothing], nothing, None), tasks=scores)
 
 
-def _agreement(asker: Asker, held_out: Sequence[Sample], given: Sequence[str], how: IdentifierSpec) -> Scores:
+def _agreement(asker: Asker, held_out: Sequence[Sample], given: Sequence[str | None], how: IdentifierSpec) -> Scores:
     scores = Scores()
     for sample, answer in zip(held_out, given, strict=True):
         rule = asker.profile(sample.task).rule
-        agrees = match(answer, sample.answer, mode=how.match, rule=rule, question=sample.question)
+        agrees = match(answer or "", sample.answer, mode=how.match, rule=rule, question=sample.question)
         scores.add(sample.task, float(agrees))
     return scores
 
 
-def _accuracy(asker: Asker, benchmark: Sequence[Labelled], given: Sequence[str]) -> Scores:
+def _accuracy(asker: Asker, benchmark: Sequence[Labelled], given: Sequence[str | None]) -> Scores:
     scores = Scores()
     for item, answer in zip(benchmark, given, strict=True):
-        scores.add(item.task, metric_for(asker.profile(item.task).metric)(answer, list(item.answers)))
+        scores.add(item.task, metric_for(asker.profile(item.task).metric)(answer or "", list(item.answers)))
     return scores
 
 

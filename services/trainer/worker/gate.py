@@ -35,6 +35,11 @@ def decide(evaluation: Evaluation, spec: GateSpec) -> GateDecision:
     interval = overall.gain_interval
     if interval is not None:
         measured += f" (95 % interval of the gain: {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points)"
+    if evaluation.unfinished_before or evaluation.unfinished_after:
+        measured += (
+            f"; the active version ran out of tokens while it was still thinking on {evaluation.unfinished_before} "
+            f"questions, and the candidate on {evaluation.unfinished_after} (see MPA_STUDENT_REASONING_TOKENS)"
+        )
     if gain <= _ROUNDING:
         return GateDecision(False, f"Not better than the active version: {measured}.")
     if gain < spec.min_gain - _ROUNDING:

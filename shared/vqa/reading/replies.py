@@ -41,7 +41,7 @@ class Ending(StrEnum):
 class Reply:
     """What a model said. ``text`` is without its reasoning and, if the reply was cut off, ends where it was cut.
 
-    ``reasoned``: there was reasoning. ``detail``: what the server said about the ending.
+    ``reasoned``: there was reasoning, in the text or apart from it. ``detail``: what the server said about the ending.
     """
 
     text: str
@@ -52,6 +52,11 @@ class Reply:
     @property
     def whole(self) -> bool:
         return self.ending is Ending.WHOLE
+
+    @property
+    def visibly_thinking(self) -> bool:
+        """Whether it ends within its reasoning, and shows it. A student that says nothing at all is not thinking."""
+        return self.ending is Ending.THINKING and self.reasoned
 
     @property
     def settled(self) -> str:
@@ -88,7 +93,7 @@ def read_reply(text: str | None, finish_reason: str | None = None, reasoning: st
         return Reply(thought.said, Ending.BROKEN_OFF, reasoned, detail)
     # A text that is empty when its tokens are used up was preceded by reasoning that the server does not show.
     if thought.unfinished or (end in _CUT_OFF and not said):
-        return Reply("", Ending.THINKING, True, detail)
+        return Reply("", Ending.THINKING, reasoned, detail)
     if end in _CUT_OFF:
         return Reply(thought.said, Ending.CUT_OFF, reasoned, detail)
     return Reply(thought.said, Ending.WHOLE if said else Ending.EMPTY, reasoned, detail)

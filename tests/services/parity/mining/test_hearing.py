@@ -230,6 +230,7 @@ async def test_a_student_that_is_still_thinking_is_not_wrong(bench: Bench, thoug
         ({"content": None, "finish_reason": "content_filter"}, Verdict.REFUSED, Cause.WITHHELD),
         ({"content": "It is a", "finish_reason": "length"}, Verdict.DISPARITY, Cause.STUDENT_CUT_OFF),
         ("", Verdict.DISPARITY, None),
+        ({"content": " ", "finish_reason": "length"}, Verdict.DISPARITY, Cause.STUDENT_CUT_OFF),
         ("blue", Verdict.DISPARITY, None),
     ],
 )

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
 
-from services.parity.endpoints.endpoint import Endpoint
-from services.parity.endpoints.limiter import Limiter
-from services.parity.images.picture import Picture
-from services.parity.mining.identifier import Identifier
-from services.parity.mining.pairs import Answered
 from services.parity.worker.shard import ShardWork
-from shared.client import ChatClient, ParityClient
+from shared.client import ParityClient
 from shared.contracts import IdentifierSpec, Verdict
 from shared.errors import UpstreamError
-from shared.images import to_data_url
 from shared.sets import read_set
 from shared.store import Store
 from shared.vqa.metrics import MetricName
-from shared.vqa.tasks import load_profiles
-from tests.quick_server import ServerThread
-from tests.scripted_models import Body, ScriptedModel, text_of, wise_teacher
+from tests.scripted_models import Body, text_of, wise_teacher
 from tests.services.parity.collecting import Model, Spec, Submit, collect, rows_of
-from tests.services.parity.conftest import png
 
 pytestmark = pytest.mark.usefixtures("tasks_with_reasons")
 
@@ -114,37 +104,6 @@ async def test_an_answer_that_the_teacher_takes_back_is_not_kept(
     assert taken_back[0]["reason"].endswith("the teacher says 'no, it is not'.")
     with pytest.raises(UpstreamError, match="okvqa-plain has the prompt it needs"):
         await api.submit(spec(tasks=["okvqa-plain"], identifier=identifier))
-
-
-@pytest.mark.parametrize(
-    ("said", "verdict"), [("No.", Verdict.REFUSED), ("yes", Verdict.DISPARITY), ("?", Verdict.DISPARITY)]
-)
-async def test_a_refusal_that_no_list_knows_is_found_by_asking(said: str, verdict: Verdict) -> None:
-    """The teacher answers in Klingon that it cannot see that. It is asked about would-be disparity pairs only."""
-
-    def script(body: Body) -> list[str]:
-        asked = body["messages"][-1]["content"]
-        return [said if isinstance(asked, str) else "jIleghlaHbe'"] * body.get("n", 1)
-
-    teacher, student = ScriptedModel(script, text_script=script), ScriptedModel(lambda body: ["red"])
-    servers = [ServerThread(model.app()) for model in (teacher, student)]
-    profile, picture = load_profiles()["textvqa"], Picture("1", to_data_url(png(1)))
-    async with ChatClient(servers[0].url, model="t") as one, ChatClient(servers[1].url, model="s") as other:
-        endpoints = [
-            Endpoint(name, client, Limiter(name, 8), asyncio.Event()) for name, client in (("t", one), ("s", other))
-        ]
-        identifier = Identifier(endpoints[0], endpoints[1], IdentifierSpec(), seed=1)
-        judged = await identifier.judge(Answered(0, "What does it say?", "jIleghlaHbe'"), picture, profile)
-        assert judged.verdict is verdict
-        assert [len(teacher.requests), judged.spent.prompt] == [2, 20]
-        assert ("the teacher says no" in judged.reason) == (verdict is Verdict.REFUSED)
-        right = await identifier.judge(Answered(0, "What does it say?", "red"), picture, profile)
-        assert right.verdict is Verdict.STUDENT_RIGHT and len(teacher.requests) == 2
-        off = Identifier(endpoints[0], endpoints[1], IdentifierSpec(refusal_check=False), seed=1)
-        kept = await off.judge(Answered(0, "What does it say?", "jIleghlaHbe'"), picture, profile)
-        assert kept.verdict is Verdict.DISPARITY and len(teacher.requests) == 3
-    for server in servers:
-        server.stop()
 
 
 def test_a_spec_without_the_field_keeps_its_digest() -> None:

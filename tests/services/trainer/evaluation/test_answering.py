@@ -74,7 +74,7 @@ def test_a_checkpoint_that_is_still_thinking_gets_one_try_with_more_room(
     assert asker.student_answers(loaded, [first, second], 2) == ["red", "red"]
     assert limits == [[LONG + own] * 2, [4 * (LONG + own)] * 2] and not caplog.records
     asker.reasoning_tokens = 0
-    assert asker.student_answers(loaded, [first, second], 2) == ["", ""]
+    assert asker.student_answers(loaded, [first, second], 2) == [None, None]
     assert "still thinking" in caplog.text and "on 2 of 2 questions" in caplog.text
 
 

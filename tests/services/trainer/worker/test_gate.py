@@ -45,6 +45,18 @@ def test_what_is_promoted_is_better_and_nothing_is_much_worse(evaluation: Evalua
     assert decision.reason.endswith(".")
 
 
+def test_the_reason_says_where_a_version_was_still_thinking() -> None:
+    thinking = Evaluation(overall=score(0.5, 0.9), tasks={}, unfinished_before=2, unfinished_after=7)
+    reason = decide(thinking, GateSpec()).reason
+    assert (
+        "still thinking on 2 questions" in reason and "the candidate on 7 (see MPA_STUDENT_REASONING_TOKENS)" in reason
+    )
+    assert (
+        "thinking"
+        not in decide(thinking.model_copy(update={"unfinished_before": 0, "unfinished_after": 0}), GateSpec()).reason
+    )
+
+
 @given(evaluation=evaluations, gate=gates)
 def test_the_switch_keeps_everything(evaluation: Evaluation, gate: GateSpec) -> None:
     assert not decide(evaluation, gate.model_copy(update={"promote": False})).promote
