@@ -13,6 +13,7 @@ from services.trainer.data.batch_plan import BatchPlan
 from services.trainer.losses.weights import pair_weights
 from shared.contracts import Discrepancy, LossSpec, Split, TrainSpec, Verdict
 from shared.errors import InvalidInput
+from shared.images.tables import split_reference
 from shared.images.web import WEB_SCHEMES
 from shared.sets import Alternative, read_set
 from shared.store import Store
@@ -105,7 +106,9 @@ def check_images(samples: Sequence[Sample]) -> None:
     local = {
         sample.image for sample in samples if not sample.image.startswith(WEB_SCHEMES) and "://" not in sample.image
     }
-    missing = sorted(image for image in local if not Path(image).is_file())
+    files = {image: inside[0] if (inside := split_reference(image)) else image for image in local}
+    gone = {file for file in set(files.values()) if not Path(file).is_file()}
+    missing = sorted(image for image, file in files.items() if file in gone)
     if missing:
         raise InvalidInput(
             f"{len(missing)} image(s) of the set no longer exist. The first is {missing[0]}: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -59,8 +59,11 @@ def make_set(
     *,
     question: str = QUESTION,
     answers: Sequence[str] = tuple(COLOURS),
+    named: Callable[[int, Path], str] = lambda _, path: str(path),
 ) -> None:
-    """Write one shard with the pairs; each colour has its place in ``answers``."""
+    """Write one shard with the pairs; each colour has its place in ``answers``. ``named``: as the set names an image,
+    by its number and its file.
+    """
     kinds = [("chart", Verdict.DISPARITY, Split.TRAIN)] * counts.disparity
     for task, number in counts.replay.items():
         kinds += [(task, Verdict.STUDENT_RIGHT, Split.TRAIN)] * number
@@ -77,7 +80,7 @@ def make_set(
                 shard=0,
                 image_index=index,
                 slot=0,
-                image=str(path),
+                image=named(index, path),
                 image_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
                 task=task,
                 split=split,

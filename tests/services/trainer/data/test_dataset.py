@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from services.trainer.data.dataset import TrainingSet, read_held_out, read_training_set
+from services.trainer.data.dataset import TrainingSet, check_images, read_held_out, read_training_set
 from shared.contracts import Split, Verdict
+from shared.errors import InvalidInput
 from shared.sets import Row, read_set, write_shard
 from shared.store import Store
 from tests.services.trainer.full_set import EVERYTHING, make_full_set
@@ -72,3 +73,13 @@ def test_weights_are_of_the_disparity_pairs_alone(tmp_path: Path, tiny_student: 
     assert len(set(weighed)) > 1
     assert {sample.weight for sample in data.samples[data.disparity :]} == {1.0}
     assert pc.all(pc.is_null(read_set(store, "plain")["rationale"])).as_py()
+
+
+@pytest.mark.parametrize("name", ["{}/a.png", "{}/t.parquet#3", "{}/t.arrow#0.2", "{}/t.jsonl#9"])
+def test_images_that_are_gone_are_found_before_the_training(tmp_path: Path, store: Store, name: str) -> None:
+    make_set(store, "j1", tmp_path / "images", named=lambda _, path: name.format(tmp_path))
+    samples = read_training_set(store, "j1").samples
+    with pytest.raises(InvalidInput, match=f"1 image.* no longer exist. The first is {name.format(tmp_path)}"):
+        check_images(samples)
+    (tmp_path / name.format(".").partition("#")[0]).touch()
+    check_images(samples)

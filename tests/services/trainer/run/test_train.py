@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +20,7 @@ from safetensors.torch import load_file
 from transformers import TrainerState
 
 from services.trainer.leveler.callbacks.progress import ProgressFile
+from services.trainer.run.evaluate import run_evaluation
 from services.trainer.run.train import run_training
 from services.trainer.run_config import read_progress
 from shared.contracts import LossSpec, TrainSpec
@@ -26,7 +32,7 @@ from shared.vlm.prompting import question_prompt
 from tests.scoring import score_answers
 from tests.services.trainer.full_set import EVERYTHING, config_for, make_full_set
 from tests.services.trainer.resumption import check_resumed, saved_progress
-from tests.services.trainer.small_set import COLOURS, make_set, run_config
+from tests.services.trainer.small_set import COLOURS, TRAIN, make_set, run_config
 
 SPEC = TrainSpec(batch_size=4, max_steps=15, learning_rate=2e-3, save_every_steps=5)
 
@@ -82,6 +88,37 @@ def test_a_pair_that_cannot_be_learned_does_not_end_the_training(
     make_set(store, "j1", tmp_path / "images", answers=("</s>", "red", "green", "blue"))
     monkeypatch.setattr("services.trainer.data.learnable.escapes_of", lambda _: Escapes(refused=("</s>",)))
     assert run_training(run_config(tmp_path, tiny_student, SPEC)).disparity_pairs == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train.parquet", "data-00000.arrow", "train.jsonl"])
+def test_images_in_a_table_train_the_same_weights_as_files(
+    tmp_path: Path, store: Store, tiny_student: Path, name: str
+) -> None:
+    short = TRAIN.model_copy(update={"max_steps": 3})
+    make_set(store, "files", tmp_path / "images")
+    from_files = run_config(tmp_path, tiny_student, short, folder="a", job_id="files")
+    run_training(from_files)
+    make_set(store, "table", tmp_path / "images", named=lambda number, _: f"{tmp_path}/{name}#{number}")
+    _write_table(tmp_path / name, [path.read_bytes() for path in sorted((tmp_path / "images").iterdir())])
+    shutil.rmtree(tmp_path / "images")
+    from_table = run_config(tmp_path, tiny_student, short, folder="b", job_id="table")
+    assert run_training(from_table).disparity_pairs == 8
+    weights = [config.candidate / "model.safetensors" for config in (from_files, from_table)]
+    assert weights[0].read_bytes() == weights[1].read_bytes() != (tiny_student / "model.safetensors").read_bytes()
+    assert run_evaluation(from_table).smoke is not None
+
+
+def _write_table(path: Path, images: list[bytes]) -> None:
+    table = pa.table({"image": [{"bytes": data, "path": None} for data in images], "label": ["label"] * len(images)})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=5)
+    elif path.suffix == ".arrow":
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
+    else:
+        cells = ({"bytes": base64.b64encode(data).decode(), "path": None} for data in images)
+        path.write_text("\n".join(json.dumps({"image": cell}) for cell in cells))
 
 
 def _scores(folder: Path, question: str) -> list[float]:
