@@ -88,7 +88,6 @@ TESTED_WITH = {
     "shared/vqa/agreement/items.py": "shared/vqa/agreement/test_agree.py",
     "shared/vqa/agreement/meanings.py": "shared/vqa/agreement/test_agree.py",
     "shared/vqa/agreement/numerals.py": "shared/vqa/agreement/test_agree.py",
-    "shared/vqa/agreement/rule.py": "shared/vqa/agreement/test_agree.py",
     "shared/vqa/builtin.py": "shared/vqa/test_tasks.py",
     "shared/vqa/profiles.py": "shared/vqa/test_tasks.py",
     "shared/vqa/reading/refusal_patterns.py": "shared/vqa/reading/test_refusals.py",
