@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+STORAGE_RETRY_AFTER = 5.0
+"""Seconds after which a request that met a store in trouble is worth a retry."""
+
 
 class MPAError(Exception):
     """Base of all errors that a user may see.
@@ -71,6 +74,21 @@ class Unavailable(MPAError):
     def __init__(self, detail: str, *, retry_after: float | None = None, upstream_status: int | None = None) -> None:
         super().__init__(detail, retry_after=retry_after)
         self.upstream_status = upstream_status
+
+
+class StorageUnavailable(Unavailable):
+    """A disk or an object store is in trouble: full, read-only, away, or it does not answer.
+
+    It says nothing about what was asked for. ``detail`` begins with what is in trouble.
+    """
+
+    def __init__(self, detail: str, *, retry_after: float = STORAGE_RETRY_AFTER) -> None:
+        super().__init__(detail, retry_after=retry_after)
+
+    @property
+    def waiting_for(self) -> str:
+        """What work waits for that goes on when the trouble is over."""
+        return self.detail[:1].lower() + self.detail[1:]
 
 
 class UpstreamError(MPAError):

@@ -14,6 +14,7 @@ import redis
 
 from shared.state import JobStore
 from tests.embedded_redis import EmbeddedRedis, start_embedded_redis
+from tests.small_disk import Disk, mounted_disk
 
 pytest_plugins = ["tests.parallel", "tests.real_system"]
 
@@ -85,6 +86,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of one MiB with nothing else on it."""
+    with mounted_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from shared.checkpoints.adapters import ADAPTER_CONFIG, MERGE_ADAPTER
 from shared.errors import BadCheckpoint
+from shared.store.trouble import disk_trouble
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -128,6 +129,9 @@ def _indexed(index: Path, *, strict: bool = True) -> list[str]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         if not strict:
             return []
+        trouble = disk_trouble(error)
+        if trouble is not None:
+            raise trouble from error
         raise BadCheckpoint(f"{index} cannot be read ({error}): copy the checkpoint again.") from error
     if strict and not named:
         raise BadCheckpoint(f"{index} names no weight file: copy the checkpoint again.")

@@ -12,7 +12,8 @@ from typing import Any
 
 import fsspec
 
-from shared.errors import Unavailable
+from shared.errors import StorageUnavailable
+from shared.store.trouble import ABSENT, OF_A_DISK, in_words
 
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 HTTP_ATTEMPTS = 4
@@ -20,7 +21,6 @@ HTTP_ATTEMPTS = 4
 CALL_ATTEMPTS = 2
 """What s3fs tries on top, for throttling and for errors that come while a body is read."""
 CREATE_ATTEMPTS = 5
-_ABSENT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _OUTAGES = {
     "aiohttp": ["ClientError"],  # a body that breaks off
     "botocore.exceptions": ["BotoCoreError", "ClientError", "HTTPClientError"],
@@ -51,32 +51,38 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def typed_errors(url: str) -> Iterator[None]:
-    """Turn outages and refusals into Unavailable; errors about missing or existing objects pass unchanged."""
+    """Turn outages and refusals into StorageUnavailable; errors about missing or existing objects pass unchanged."""
     try:
         yield
-    except _ABSENT as error:
+    except ABSENT as error:
         if error.filename is not None:  # only local files have one, so this does not concern the object
-            raise Unavailable(
+            raise StorageUnavailable(
                 f"The artifact store {url} cannot be used, because a file of this machine is missing ({error}): if "
                 "it is the token of AWS_WEB_IDENTITY_TOKEN_FILE, mount it."
             ) from error
         if error_code(error) == "NoSuchBucket":
-            raise Unavailable(
+            raise StorageUnavailable(
                 f"The bucket of the artifact store {url} does not exist: create it, or correct MPA_STORE."
             ) from error
         raise
     except PermissionError as error:
-        raise Unavailable(
+        if error.filename is not None:
+            raise StorageUnavailable(f"The disk of this machine {in_words(error)}.") from error
+        raise StorageUnavailable(
             f"The artifact store {url} refuses access ({error}): check the credentials and that they may get, put, "
             "list and delete there."
         ) from error
     except _outages() as error:
+        if type(error) is OSError and error.errno is None and error.__cause__ is None:
+            raise  # from a library that reads what was fetched, and found it damaged
+        if isinstance(error, OSError) and error.errno in OF_A_DISK:
+            raise StorageUnavailable(f"The disk of this machine {in_words(error)}.") from error
         if type(error).__name__ in _NO_CREDENTIALS:
-            raise Unavailable(
+            raise StorageUnavailable(
                 f"There are no credentials for the artifact store {url} ({error}): set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
             ) from error
-        raise Unavailable(
+        raise StorageUnavailable(
             f"The artifact store {url} does not answer as it should ({type(error).__name__}: {error}): check "
             "MPA_STORE, AWS_ENDPOINT_URL, the credentials and the network."
         ) from error

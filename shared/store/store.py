@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -21,11 +22,12 @@ from weakref import WeakValueDictionary
 
 from shared.errors import InvalidInput, NotFound
 from shared.files import TEMPORARY, create_file, replacing, write_file
-from shared.store.local import copy_file, make_root
+from shared.store.local import LocalRoot, copy_file, remove, walk
 from shared.store.remote import create_object, open_filesystem, read_object, typed_errors
 
 Names = list[str]
 
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _KEY = re.compile(r"^[^/\x00][^\x00]*$")
 
 
@@ -41,6 +43,8 @@ class Entry:
 class Store:
     """An artifact store rooted at ``url``. Methods are synchronous: call them through ``asyncio.to_thread`` in async
     code.
+
+    Every method raises StorageUnavailable while the store is in trouble, and what was begun leaves nothing behind.
     """
 
     def __init__(self, url: str, cache_dir: Path | None = None) -> None:
@@ -49,11 +53,10 @@ class Store:
         self._fs, root = open_filesystem(self.url)
         self._root = root.rstrip("/")
         self._local = Path(self._root) if _is_local(self._fs) else None
+        self._place = LocalRoot(self._local, self.url) if self._local is not None else None
         self._cache_dir = cache_dir
         self._guard = threading.Lock()
         self._downloads: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
-        if self._local is not None:
-            make_root(self._local, self.url)
 
     def url_of(self, key: str) -> str:
         return f"{self.url}/{_checked(key)}"
@@ -63,55 +66,54 @@ class Store:
         return None if self._local is None else self._path(key)
 
     def exists(self, key: str) -> bool:
-        if self._local is not None:
-            return self._path(key).exists()
         try:
-            with self._typed_errors():  # not the file system's exists(), which takes any missing file for the object
-                self._fs.info(self._full(key))
+            with self._typed_errors():
+                if self._local is not None:
+                    self._path(key).stat()
+                else:  # not the file system's exists(), which takes any missing file for the object
+                    self._fs.info(self._full(key))
                 return True
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def read(self, key: str, at_most: int | None = None) -> bytes:
         """The bytes under ``key``, of a longer object only the first ``at_most``; raises NotFound."""
         try:
-            if self._local is not None:
+            with self._typed_errors():
+                if self._local is None:
+                    return read_object(self._fs, self._full(key), at_most)
                 with self._path(key).open("rb") as file:
                     return file.read(-1 if at_most is None else at_most)
-            with self._typed_errors():
-                return read_object(self._fs, self._full(key), at_most)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        except _MISSING as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 
     @contextmanager
     def opened(self, key: str) -> Iterator[BinaryIO]:
         """The object as a file to seek in; raises NotFound. Of a remote one only what is read is fetched."""
         try:
-            if self._local is not None:
-                with self._path(key).open("rb") as file:
+            with self._typed_errors():
+                path = None if self._local is None else self._path(key)
+                with path.open("rb") if path else self._fs.open(self._full(key), "rb") as file:
                     yield file
-            else:
-                with self._typed_errors(), self._fs.open(self._full(key), "rb") as remote:
-                    yield remote
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        except _MISSING as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 
     def write(self, key: str, data: bytes) -> None:
         """Publish ``data`` under ``key``: a reader sees the old bytes or the new, whole."""
-        if self._local is not None:
-            write_file(self._path(key), data)
-            return
-        with self._typed_errors():
-            self._fs.pipe_file(self._full(key), data)
+        with self._writing():
+            if self._local is not None:
+                write_file(self._path(key), data)
+            else:
+                self._fs.pipe_file(self._full(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Publish ``data`` unless ``key`` exists; the first writer wins. Returns whether this call wrote.
 
         If a remote store's answer was lost, this call may have written although it returns False: read what is there.
         """
-        if self._local is not None:
-            return create_file(self._path(key), data)
-        with self._typed_errors():
+        with self._writing():
+            if self._local is not None:
+                return create_file(self._path(key), data)
             return create_object(self._fs, self._full(key), data)
 
     def copy(self, source: str, target: str) -> None:
@@ -120,25 +122,25 @@ class Store:
         Either may be deleted later without the other.
         """
         try:
-            if self._local is not None:
-                copy_file(self._path(source), self._path(target))
-                return
-            with self._typed_errors():
-                self._fs.cp_file(self._full(source), self._full(target))
+            with self._writing():
+                if self._local is not None:
+                    copy_file(self._path(source), self._path(target))
+                else:
+                    self._fs.cp_file(self._full(source), self._full(target))
         except (FileNotFoundError, IsADirectoryError) as error:
             raise NotFound(f"{self.url_of(source)} does not exist in the artifact store.") from error
 
     def download(self, key: str, path: Path) -> None:
         """Copy the object under ``key`` to a local file, which appears whole or not at all; raises NotFound."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with replacing(path) as partial:
-                if self._local is not None:
-                    shutil.copyfile(self._path(key), partial)
-                else:
-                    with self._typed_errors():
+            with self._typed_errors():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path) as partial:
+                    if self._local is not None:
+                        shutil.copyfile(self._path(key), partial)
+                    else:
                         self._fs.get_file(self._full(key), str(partial))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        except _MISSING as error:
             raise NotFound(f"{self.url_of(key)} does not exist in the artifact store.") from error
 
     def list(self, prefix: str) -> Names:
@@ -149,15 +151,7 @@ class Store:
     def entries(self, prefix: str) -> Iterator[Entry]:
         """All objects below ``prefix``, including temporary files of unfinished writes, in no particular order."""
         if self._local is not None:
-            for path in (self._path(prefix) if prefix else self._local).rglob("*"):
-                try:
-                    if path.is_file():
-                        stat = path.stat()
-                        # A copy is a link and keeps its source's mtime; making the link sets ctime.
-                        changed_at = max(stat.st_mtime, stat.st_ctime)
-                        yield Entry(path.relative_to(self._local).as_posix(), stat.st_size, changed_at)
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
+            yield from self._local_entries(self._path(prefix) if prefix else self._local, self._local)
             return
         root = self._fs._strip_protocol(self._root)
         with self._typed_errors():
@@ -167,12 +161,30 @@ class Store:
             modified = changed.timestamp() if isinstance(changed, datetime) else float(changed)
             yield Entry(str(name)[len(root) :].lstrip("/"), int(info["size"]), modified)
 
+    def _local_entries(self, folder: Path, root: Path) -> Iterator[Entry]:
+        with self._typed_errors():
+            if not folder.is_dir():
+                self._check()
+            for path in walk(folder):
+                try:
+                    found = path.stat()
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    # A copy is a link and keeps its source's mtime; making the link sets ctime.
+                    changed_at = max(found.st_mtime, found.st_ctime)
+                    yield Entry(path.relative_to(root).as_posix(), found.st_size, changed_at)
+
     def list_dirs(self, prefix: str) -> Names:
         """Names of the folders directly below ``prefix``, sorted."""
         depth = len([part for part in prefix.strip("/").split("/") if part])
         if self._local is not None:
             folder = self._path(prefix) if prefix else self._local
-            return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+            with self._typed_errors():
+                if folder.is_dir():
+                    return sorted(p.name for p in folder.iterdir() if p.is_dir())
+                self._check()
+                return []
         parts = (key.split("/") for key in self.list(prefix))
         return sorted({p[depth] for p in parts if len(p) > depth + 1})
 
@@ -182,17 +194,13 @@ class Store:
 
     def delete(self, prefix: str) -> None:
         """Remove ``prefix`` and all below it; nothing happens if it does not exist."""
-        if self._local is not None:
-            path = self._path(prefix)
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-            return
         try:
             with self._typed_errors():
-                self._fs.rm(self._full(prefix), recursive=True)
-        except FileNotFoundError:
+                if self._local is not None:
+                    remove(self._path(prefix))
+                else:
+                    self._fs.rm(self._full(prefix), recursive=True)
+        except (FileNotFoundError, NotADirectoryError):
             return
 
     def open_local(self, prefix: str) -> Path:
@@ -242,16 +250,28 @@ class Store:
         self.download(key, path)
 
     def _publish_file(self, source: Path, key: str) -> None:
-        if self._local is None:
-            with self._typed_errors():
+        with self._writing():
+            if self._local is None:
                 self._fs.put_file(str(source), self._full(key))
-            return
-        self._path(key).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path(key)) as partial:
-            shutil.copyfile(source, partial)
+                return
+            self._path(key).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path(key)) as partial:
+                shutil.copyfile(source, partial)
 
     def _typed_errors(self) -> AbstractContextManager[None]:
-        return typed_errors(self.url)
+        return typed_errors(self.url) if self._place is None else self._place.typed_errors()
+
+    def _check(self) -> None:
+        if self._place is not None:
+            self._place.check()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._typed_errors():
+            self._check()
+            yield
+        if self._place is not None:
+            self._place.wrote()
 
     def _full(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"

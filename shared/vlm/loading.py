@@ -25,6 +25,7 @@ from shared.checkpoints.adapters import ADAPTER_CONFIG, MERGE_ADAPTER
 from shared.checkpoints.code import named_code
 from shared.errors import BadCheckpoint, InvalidInput, NotFound
 from shared.literal import escapes_of
+from shared.store.trouble import disk_trouble
 from shared.vlm.processors import image_processor_of
 
 _NOT_THE_PROCESSORS = ("config.json", "generation_config.json", "model.safetensors.index.json", "mpa_card.json")
@@ -175,6 +176,9 @@ def _damage_named(path: str | Path, *, trusted: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # transformers raises anything, from OSError to KeyError, on damaged folders
+        trouble = disk_trouble(error)
+        if trouble is not None:
+            raise trouble from error
         words = " ".join(str(error).split())[:500]
         code = named_code(Path(path))
         elsewhere = next((entry for entry in code if "--" in entry), None)
