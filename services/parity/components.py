@@ -31,7 +31,7 @@ from shared.errors import Damaged, NewerSchema, NotFound
 from shared.http import Lifespan
 from shared.queue import make_celery
 from shared.settings import ParitySettings
-from shared.state import JobStore
+from shared.state import JobStore, redis_trouble
 from shared.store import Store
 from shared.vqa.tasks import TaskProfile, load_profiles
 
@@ -192,12 +192,12 @@ async def _check_candidates(settings: ParitySettings, spec: JobSpec) -> None:
 
 
 async def ready(app: FastAPI) -> Health:
-    """Ready when Redis answers."""
+    """Ready when Redis takes writes."""
     components: Components = app.state.components
     try:
         await components.jobs.ping()
     except (RedisError, OSError) as error:
-        return Health(service="parity", ready=False, reason=f"Redis does not answer: {error}")
+        return Health(service="parity", ready=False, reason=redis_trouble(error))
     return Health(service="parity", ready=True)
 
 

@@ -15,7 +15,7 @@ from shared.checkpoints import CheckpointRegistry
 from shared.contracts import CheckpointCard, CheckpointList, Health, TrainingInfo, TrainingList
 from shared.http import create_app, errors
 from shared.settings import TrainerSettings
-from shared.state import REDIS_OUTAGES, JobStore
+from shared.state import REDIS_OUTAGES, JobStore, redis_trouble
 from shared.store import Store
 
 
@@ -75,10 +75,10 @@ def _registry(request: Request) -> CheckpointRegistry:
 
 
 async def _ready(app: FastAPI) -> Health:
-    """Ready when Redis answers."""
+    """Ready when Redis takes writes."""
     jobs: JobStore = app.state.jobs
     try:
         await jobs.ping()
     except (RedisError, OSError) as error:
-        return Health(service="trainer", ready=False, reason=f"Redis does not answer: {error}")
+        return Health(service="trainer", ready=False, reason=redis_trouble(error))
     return Health(service="trainer", ready=True)

@@ -39,9 +39,9 @@ def create_app(
     """A service's app with everything that all four services share; the caller adds the routes.
 
     ``ready`` tells whether the service can do real work now. ``openai_errors`` uses OpenAI's error format on the chat
-    routes, and for paths under ``/v1`` that the service does not have. ``outages`` maps an exception type to the name
-    of what is unavailable when a route raises it: the answer is a 503. ``more_metrics`` adds to the service's own
-    metrics in ``/metrics``, in Prometheus' text format.
+    routes, and for paths under ``/v1`` that the service does not have. ``outages`` maps an exception type to
+    what is the matter when a route raises it, in words that "now" follows: the answer is a 503. ``more_metrics`` adds
+    to the service's own metrics in ``/metrics``, in Prometheus' text format.
     """
     traces = open_traces(service, settings)
     app = FastAPI(

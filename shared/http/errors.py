@@ -103,9 +103,9 @@ def add_outage_handlers(
     app: FastAPI, respond: Callable[[Request, MPAError], JSONResponse], outages: Mapping[type[Exception], str]
 ) -> None:
     async def on_outage(request: Request, error: Exception) -> Response:
-        name = next(name for kind, name in outages.items() if isinstance(error, kind))
-        log.warning("%s %s: %s is unavailable: %s", request.method, request.url.path, name, error)
-        detail = f"{name} cannot be reached now; nothing that was accepted is lost. Retry in a moment."
+        words = next(words for kind, words in outages.items() if isinstance(error, kind))
+        log.warning("%s %s: %s: %s", request.method, request.url.path, words, error)
+        detail = f"{words} now; nothing that was accepted is lost. Retry in a moment."
         return respond(request, Unavailable(detail, retry_after=OUTAGE_RETRY_AFTER))
 
     for kind in outages:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis
+
+from shared.state.connection import refusing
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +49,15 @@ class FreeingQoS(redis.QoS):
 
 
 class FreeingChannel(redis.Channel):
-    """A channel that counts held messages as ``FreeingQoS`` does."""
+    """A channel that counts held messages as ``FreeingQoS`` does, and connects again if Redis refuses to work now.
+
+    To kombu, an error answer of Redis that is full, or a replica, is a fault of the program, which ends the worker.
+    """
 
     QoS = FreeingQoS
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        return _refusing(super()._connparams(asynchronous))  # type: ignore[no-untyped-call]
 
 
 class FreeingTransport(redis.Transport):
@@ -62,11 +71,18 @@ class FreeingSentinelChannel(redis.SentinelChannel):
 
     QoS = FreeingQoS
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        return _refusing(super()._connparams(asynchronous))  # type: ignore[no-untyped-call]
+
 
 class FreeingSentinelTransport(redis.SentinelTransport):
     """For ``sentinel://``."""
 
     Channel = FreeingSentinelChannel
+
+
+def _refusing(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {**parameters, "connection_class": refusing(parameters["connection_class"])}
 
 
 def use_freeing_transports() -> None:

@@ -2,6 +2,7 @@
 
 import redis.exceptions
 
+from shared.state.connection import RedisRefuses, redis_trouble
 from shared.state.jobs import JobStore, Rebuilt
 from shared.state.records import (
     COLLECT_STATES,
@@ -20,10 +21,11 @@ from shared.state.records import (
 from shared.state.status import pair_counts, seconds_by_state, shards_done, to_status, train_disparities
 
 REDIS_OUTAGES: dict[type[Exception], str] = {
-    redis.exceptions.ConnectionError: "Redis",
-    redis.exceptions.TimeoutError: "Redis",
+    RedisRefuses: "Redis is full, read-only or starting",
+    redis.exceptions.ConnectionError: "Redis cannot be reached",
+    redis.exceptions.TimeoutError: "Redis cannot be reached",
 }
-"""For `shared.http.create_app`: what a JobStore raises while Redis is away or still loading its file."""
+"""For `shared.http.create_app`: what a JobStore raises while Redis is away, or does not do what it is asked for."""
 
 __all__ = [
     "COLLECT_STATES",
@@ -34,12 +36,14 @@ __all__ = [
     "JobStore",
     "Lease",
     "Rebuilt",
+    "RedisRefuses",
     "ShardRecord",
     "ShardResult",
     "Snapshot",
     "TrainingRecord",
     "WorkStatus",
     "pair_counts",
+    "redis_trouble",
     "round_of_shard",
     "seconds_by_state",
     "shards_done",

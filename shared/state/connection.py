@@ -2,21 +2,83 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 from urllib.parse import quote
 
 import redis
 import redis.asyncio
+import redis.asyncio.connection
 import redis.asyncio.sentinel
 import redis.sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError
+from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.settings.redis_url import RedisAddress, parse_redis_url
 
 SENTINEL_SECONDS = 5.0
+_REFUSALS = {
+    "OOM": "is full and takes no writes: raise maxmemory, or remove what MPA has not put there",
+    "READONLY": "is a read-only replica: let MPA_REDIS_URL name the primary",
+    "LOADING": "is still loading its file",
+    "MASTERDOWN": "is a replica that has lost its primary",
+    "MISCONF": "cannot save to its disk, so it takes no writes: free some space there",
+    "NOREPLICAS": "takes no writes while too few replicas are connected (min-replicas-to-write)",
+    "BUSY": "is busy with a script",
+    "CLUSTERDOWN": "is down as a cluster",
+}
+# At the start, or after a dash where a script of Redis 6 has met the error.
+_CODE = re.compile(rf"(?:^|-)({'|'.join(_REFUSALS)})\b")
+
+
+class RedisRefuses(ConnectionError):
+    """Redis answers, but does not do this now, whoever asks: it is full, for example, or no longer the primary.
+
+    A ConnectionError, because callers have to do the same: wait, and connect again, perhaps to another server.
+    """
+
+
+def refusal_of(error: RedisError) -> RedisRefuses | None:
+    """What an error answer of Redis means for those who can wait; None if it concerns the command."""
+    found = _CODE.search(f"{getattr(error, 'status_code', None) or ''} {error}".strip())
+    return RedisRefuses(f"Redis {_REFUSALS[found[1]]} ({error}).") if found else None
+
+
+def redis_trouble(error: Exception) -> str:
+    """What kept Redis from doing what it was asked for, in words for an operator."""
+    return str(error) if isinstance(error, RedisRefuses) else f"Redis does not answer: {error}"
+
+
+class _Refusing:
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return cast(Any, super()).read_response(*args, **options)
+        except (ResponseError, BusyLoadingError) as error:
+            refused = refusal_of(error)
+            if refused is None:
+                raise
+            cast(Any, self).disconnect()
+            raise refused from error
+
+
+class _AsyncRefusing:
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await cast(Any, super()).read_response(*args, **options)
+        except (ResponseError, BusyLoadingError) as error:
+            refused = refusal_of(error)
+            if refused is None:
+                raise
+            await cast(Any, self).disconnect(nowait=True)
+            raise refused from error
+
+
+def refusing(kind: type) -> type:
+    """``kind`` of connection that raises RedisRefuses, and connects again before the next command."""
+    mixin = _AsyncRefusing if issubclass(kind, redis.asyncio.connection.AbstractConnection) else _Refusing
+    return type(kind.__name__, (mixin, kind), {})
 
 
 class _SentinelClient(redis.Redis):
@@ -36,8 +98,11 @@ def open_redis(url: str, timeout: float) -> redis.Redis:
     address = parse_redis_url(url)
     arguments = {**_arguments(address, timeout), "retry": Retry(NoBackoff(), 0)}
     if address.master:
-        return cast(redis.Redis, _master(redis.sentinel, _SentinelClient, address, timeout, arguments))
-    return redis.Redis(**arguments)
+        client = cast(redis.Redis, _master(redis.sentinel, _SentinelClient, address, timeout, arguments))
+    else:
+        client = redis.Redis(**arguments)
+    client.connection_pool.connection_class = refusing(client.connection_pool.connection_class)
+    return client
 
 
 def open_async_redis(
@@ -53,8 +118,11 @@ def open_async_redis(
     arguments = {**_arguments(address, timeout), "retry": retry, "health_check_interval": health_check_interval}
     if address.master:
         master = _master(redis.asyncio.sentinel, _AsyncSentinelClient, address, timeout, arguments)
-        return cast(redis.asyncio.Redis, master)
-    return redis.asyncio.Redis(**arguments)
+        client = cast(redis.asyncio.Redis, master)
+    else:
+        client = redis.asyncio.Redis(**arguments)
+    client.connection_pool.connection_class = refusing(client.connection_pool.connection_class)
+    return client
 
 
 def broker_settings(url: str) -> dict[str, Any]:
