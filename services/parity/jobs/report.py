@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 
 from shared.compatibility import read_shown, reading
 from shared.contracts import JobReport, JobStatus
@@ -13,6 +14,9 @@ from shared.state import JobStore, Snapshot, seconds_by_state, shards_done, to_s
 from shared.store import Store
 
 log = logging.getLogger(__name__)
+
+SAME_TIME = timedelta(microseconds=10)
+"""Times lose some digits on their way through a report."""
 
 
 def report_key(job_id: str) -> str:
@@ -30,26 +34,47 @@ def shown(snapshot: Snapshot, store: Store) -> JobStatus:
 async def make_report(jobs: JobStore, store: Store, job_id: str) -> JobReport:
     """The stored report of a finished job, or a report of the state so far. Raises NotFound."""
     snapshot = await jobs.snapshot(job_id)
-    if snapshot.state.is_final:
-        stored = await asyncio.to_thread(_readable_report, store, job_id)
-        if stored is not None and stored.status.version >= snapshot.version:
-            return stored
+    return await _published(store, snapshot) or await _written(store, snapshot)
+
+
+async def _published(store: Store, snapshot: Snapshot) -> JobReport | None:
+    """The stored report of this final state. It knows more than a record that was rebuilt from it, which has no times
+    but those of the beginning and the end.
+    """
+    if not snapshot.state.is_final:
+        return None
+    stored = await asyncio.to_thread(_readable_report, store, snapshot.stored.job_id)
+    return stored if stored is not None and _tells_of_this_end(stored.status, snapshot) else None
+
+
+async def _written(store: Store, snapshot: Snapshot) -> JobReport:
     complete = shards_done(snapshot)
     return JobReport(
         status=shown(snapshot, store),
         spec=snapshot.stored.spec,
-        set_digest=await asyncio.to_thread(set_digest, store, job_id) if complete else None,
+        set_digest=await asyncio.to_thread(set_digest, store, snapshot.stored.job_id) if complete else None,
         seconds=seconds_by_state(snapshot),
     )
 
 
+def _tells_of_this_end(status: JobStatus, snapshot: Snapshot) -> bool:
+    """A retried job ends at another time."""
+    ended = to_status(snapshot).finished_at
+    stored = status.finished_at or status.updated_at
+    return status.state is snapshot.state and ended is not None and abs(ended - stored) < SAME_TIME
+
+
 async def publish_report(jobs: JobStore, store: Store, job_id: str) -> bool:
-    """Store the final report, so that the reconciler leaves the job alone. True for the one caller that did so."""
-    report = await make_report(jobs, store, job_id)
-    if not report.status.state.is_final:
+    """Store the final report, so that the reconciler leaves the job alone. True for the one caller that did so.
+
+    A report of this end that is stored already stays as it is.
+    """
+    snapshot = await jobs.snapshot(job_id)
+    if not snapshot.state.is_final:
         return False
-    data = report.model_dump_json(indent=1).encode()
-    await asyncio.to_thread(store.write, report_key(job_id), data)
+    if await _published(store, snapshot) is None:
+        data = (await _written(store, snapshot)).model_dump_json(indent=1).encode()
+        await asyncio.to_thread(store.write, report_key(job_id), data)
     return await jobs.mark_reported(job_id)
 
 

@@ -17,7 +17,7 @@ from services.parity.jobs.report import (
 from shared.contracts import JobState, Outcome
 from shared.errors import NotFound
 from shared.sets import write_shard
-from shared.state import JobStore
+from shared.state import JobStore, Rebuilt
 from shared.store import Store
 from tests.shared.sets.rows import row
 from tests.shared.state.conftest import collect_all, stored
@@ -61,6 +61,38 @@ async def test_a_stored_report_is_older_than_a_retried_job(jobs: JobStore, store
     assert (await make_report(jobs, store, "job-1")).status.last_error == "it broke again"
     await withdraw_report(store, "job-1")
     assert read_report(store, "job-1") is None
+
+
+@pytest.mark.parametrize("end", ["no gap", "failed", "cancelled"])
+async def test_a_report_keeps_its_times_when_redis_has_lost_the_record(
+    jobs: JobStore, store: Store, redis_url: str, end: str
+) -> None:
+    """The rebuilt record knows only when the job began and ended, not how long each state took."""
+    if end == "no gap":
+        await finished(jobs, store)
+    else:
+        await jobs.create(stored())
+        await collect_all(jobs, shards=1)
+        await (jobs.fail("job-1", "it broke") if end == "failed" else jobs.cancel("job-1"))
+    await publish_report(jobs, store, "job-1")
+    before = store.read(report_key("job-1"))
+    await jobs._hash.redis.flushall()
+    found = read_report(store, "job-1")
+    assert found is not None and "collecting" in found.seconds
+    await jobs.create(stored(), Rebuilt({}, found.status))
+    assert await publish_report(jobs, store, "job-1")
+    assert store.read(report_key("job-1")) == before
+    assert await make_report(jobs, store, "job-1") == found
+
+
+async def test_a_report_of_a_later_release_is_not_written_again(jobs: JobStore, store: Store) -> None:
+    """This release does not know all its fields, and would lose them."""
+    await finished(jobs, store)
+    await publish_report(jobs, store, "job-1")
+    later = json.dumps(json.loads(store.read(report_key("job-1"))) | {"invented_later": 1}).encode()
+    store.write(report_key("job-1"), later)
+    await publish_report(jobs, store, "job-1")
+    assert store.read(report_key("job-1")) == later
 
 
 async def test_a_report_of_a_later_release_is_shown(jobs: JobStore, store: Store) -> None:
