@@ -134,6 +134,8 @@ class Failure:
     """The reason, in words that a user can act on."""
     final: bool
     """Another try would fail in the same way."""
+    storage: bool = False
+    """A disk or the store was in trouble, so the same try goes on when that is over."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from services.trainer.errors import NothingTrained
@@ -23,12 +26,18 @@ from services.trainer.worker.training import HeldTraining
 from services.trainer.worker.workspace import Workspace
 from shared.checkpoints import CheckpointRegistry
 from shared.contracts import JobSpec, JobState, TrainingProgress, finite
-from shared.errors import NotFound
+from shared.errors import NotFound, StorageUnavailable
 from shared.sets import set_digest
 from shared.settings import TrainerSettings
 from shared.state import JobStore
 from shared.store import Store
+from shared.store.waiting import when_stored
 from shared.telemetry.tracing import HEADER, span, trace_headers
+
+logger = logging.getLogger(__name__)
+
+MIRROR_AGAIN = 10.0
+"""Seconds until saved steps are mirrored again after the store was in trouble."""
 
 
 class CandidateMaker:
@@ -62,31 +71,41 @@ class CandidateMaker:
         if before is not None:
             config = replace(config, round=round_, before_folder=await asyncio.to_thread(registry.local, before))
         trained = await self._trained(held, workspace, config)
-        await asyncio.to_thread(workspace.publish_curves, config.curves)
+        await when_stored(partial(workspace.publish_curves, config.curves), held.wait_for)
         if trained.changed_tensors == 0:
             raise NothingTrained(_unchanged(trained, spec))
         await self._jobs.trainings.advance(held.lease, JobState.EVALUATING)
         measured = await self._measured(held, config)
-        version = await asyncio.to_thread(publish, registry, config, trained, measured)
-        await asyncio.to_thread(workspace.discard_steps, config.folder)
+        version = await when_stored(partial(publish, registry, config, trained, measured), held.wait_for)
+        await when_stored(partial(workspace.discard_steps, config.folder), held.wait_for)
         return version, measured
 
     async def _trained(self, held: HeldTraining, workspace: Workspace, config: RunConfig) -> TrainResult:
         result = config.folder / "result.json"
 
+        mirror_at = 0.0
+
         async def watch() -> None:
+            nonlocal mirror_at
             line = await asyncio.to_thread(last_progress, config.progress_file)
             if line is not None:
                 shown = TrainingProgress(**finite(asdict(line)))
                 held.report(shown)
                 self._metrics.progress(shown)
-            await asyncio.to_thread(workspace.mirror, config.folder)
+            if time.monotonic() < mirror_at:
+                return
+            try:
+                await asyncio.to_thread(workspace.mirror, config.folder)
+            except StorageUnavailable as error:  # the training goes on without it
+                logger.warning("saved steps are not mirrored: %s", error.detail, extra={"job_id": config.job_id})
+                mirror_at = time.monotonic() + MIRROR_AGAIN
 
         if await asyncio.to_thread(load, TrainResult, result) is None:
             with self._metrics.phase("train"), span("train"):
                 others = await asyncio.to_thread(self._together.announce, config) if self._together else {}
                 await run_phase(config, "train", watch, self._environment() | others)
         await watch()
+        await when_stored(partial(workspace.mirror, config.folder), held.wait_for)
         return await asyncio.to_thread(_must_load_training, result)
 
     async def _measured(self, held: HeldTraining, config: RunConfig) -> EvaluationResult:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from services.trainer.worker.promotion import promote
 from services.trainer.worker.rounds import judged, mined, trained
 from services.trainer.worker.training import HeldTraining
 from services.trainer.worker.workspace import Workspace
+from shared.backoff import RestartDelays
 from shared.checkpoints import CheckpointRegistry
 from shared.checkpoints.canaries import CanaryRegistry, owner_of
 from shared.client import StudentClient
@@ -33,9 +35,11 @@ from shared.errors import Damaged, LeaseLost, MPAError, NewerSchema, NotFound
 from shared.sets import missing_shards, read_set, set_damaged_aside, shard_key
 from shared.sets.rounds import publish_round, read_rounds
 from shared.settings import TrainerSettings
-from shared.state import JobStore, Lease
+from shared.state import JobStore, Lease, redis_trouble
 from shared.state.keeping import keep_lease
 from shared.store import Store
+from shared.store.trouble import disk_trouble
+from shared.store.waiting import STORAGE_RETRIES
 from shared.telemetry.tracing import span
 from shared.vqa.tasks import load_profiles
 
@@ -85,7 +89,7 @@ class TrainingFlow:
         try:
             with self._metrics.job():
                 async with keep_lease(lease, ttl, renew, held.changed):
-                    await self._work(held, job_id)
+                    await self._work_when_stored(held, job_id)
             self._metrics.ended("done")
         except LeaseLost as error:
             self._metrics.ended("lease_lost")
@@ -114,6 +118,28 @@ class TrainingFlow:
                 problem,
                 extra={"job_id": lease.job_id},
             )
+
+    async def _work_when_stored(self, held: HeldTraining, job_id: str) -> None:
+        """Do the work. Trouble of the store, of a disk or of Redis costs no attempt: every step can be repeated."""
+        pauses = RestartDelays(STORAGE_RETRIES, STORAGE_RETRIES.longest)
+        while True:
+            begun = time.monotonic()
+            try:
+                return await self._work(held, job_id)
+            except LeaseLost:
+                raise
+            except RedisError as error:  # the lease's keeper ends the work if it lasts too long
+                waiting_for = redis_trouble(error)
+            except Exception as error:
+                trouble = disk_trouble(error)
+                if trouble is None:
+                    raise
+                waiting_for = trouble.waiting_for
+            pause = pauses.after_run(time.monotonic() - begun)
+            logger.warning("waits %.0f s: %s", pause, waiting_for, extra={"job_id": job_id})
+            held.wait_for(waiting_for)
+            await asyncio.sleep(pause)
+            held.wait_for(None)
 
     async def _work(self, held: HeldTraining, job_id: str) -> None:
         snapshot = await self._jobs.snapshot(job_id)

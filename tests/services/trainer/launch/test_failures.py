@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from services.trainer.errors import NothingTrained, TrainingCrashed, TrainingDiverged
 from services.trainer.launch.failures import MESSAGE_CHARACTERS, TAIL_CHARACTERS, error_of, failure_of
 from services.trainer.run_config import Failure
-from shared.errors import BadCheckpoint, InvalidInput, NotFound, Unavailable
+from shared.errors import BadCheckpoint, InvalidInput, NotFound, StorageUnavailable, Unavailable
 
 
 @pytest.mark.parametrize("error", [TrainingDiverged("x"), NothingTrained("x"), BadCheckpoint("x"), InvalidInput("x")])
@@ -58,6 +59,34 @@ def test_a_long_message_is_shortened_to_one_line() -> None:
     detail = failure_of(RuntimeError("a\nb " * 1000), "train").detail
     assert "\n" not in detail
     assert len(detail) < MESSAGE_CHARACTERS + 300
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)),
+        StorageUnavailable("The artifact store s3://b is away."),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/1"),
+    ],
+)
+def test_trouble_of_a_disk_or_the_store_is_waited_out(error: Exception) -> None:
+    failure = failure_of(error, "train")
+    assert (failure.storage, failure.final) == (True, False)
+    assert isinstance(error_of(failure, "train", 1, []), StorageUnavailable)
+
+
+def test_a_checkpoint_that_cannot_be_read_because_of_the_disk_is_not_a_bad_one() -> None:
+    error = BadCheckpoint("model.safetensors cannot be read")
+    error.__cause__ = OSError(errno.EIO, "Input/output error")
+    assert failure_of(error, "train") == Failure(error.detail, final=False, storage=True)
+
+
+def test_a_full_disk_that_takes_no_report_is_known_by_the_last_lines() -> None:
+    lines = ["Traceback (most recent call last):", "OSError: [Errno 28] No space left on device: '/data/failure.json'"]
+    error = error_of(None, "train", 1, lines)
+    assert isinstance(error, StorageUnavailable)
+    assert "The disk of step 'train' is in trouble" in error.detail
 
 
 def test_a_report_decides_between_final_and_retry() -> None:
