@@ -5,17 +5,22 @@ Every failure is an UnreadableImage with the reason in words, because one bad im
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from shared.errors import MPAError, Unavailable
+from shared.errors import MPAError, StorageUnavailable, Unavailable
 from shared.images.errors import UnreadableImage
 from shared.images.tables import TableImages, open_local, split_reference
 from shared.images.web import WEB_SCHEMES, WebImages
 from shared.store import Store
+from shared.store.trouble import in_words
+
+# An input/output error may be one bad sector, or a network disk: whether the folder can be read tells which.
+_AWAY = frozenset({errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EMFILE, errno.ENFILE})
 
 
 class ImageFiles:
@@ -50,7 +55,7 @@ class ImageFiles:
         self._web.close()
 
     def read(self, image: str) -> bytes:
-        """The image's file bytes; raises UnreadableImage."""
+        """The image's file bytes; raises UnreadableImage, and StorageUnavailable while its folder or store is away."""
         if image.startswith(WEB_SCHEMES):
             return self._fetch(image)
         inside = split_reference(image)
@@ -72,6 +77,8 @@ class ImageFiles:
         except (Unavailable, UnreadableImage):
             raise
         except Exception as error:  # damaged tables raise anything
+            if not in_store:
+                self._check_storage(Path(file), error)
             raise UnreadableImage(f"Row {row} of {file} cannot be read: {error}.") from error
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if data is None and isinstance(cell, dict) and cell.get("path"):
@@ -102,10 +109,25 @@ class ImageFiles:
                 if size > self._max_bytes:
                     raise self._too_large(size)
                 return file.read(self._max_bytes + 1)
-        except FileNotFoundError as error:
-            raise UnreadableImage(f"{path} does not exist (any more).") from error
-        except (OSError, ValueError) as error:  # ValueError: a name that is not valid for a file
+        except (OSError, ValueError) as error:
+            self._check_storage(path, error)
+            if isinstance(error, FileNotFoundError):
+                raise UnreadableImage(f"{path} does not exist (any more).") from error
+            # ValueError: a name that is not valid for a file
             raise UnreadableImage(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+    def _check_storage(self, path: Path, error: Exception) -> None:
+        """Raises StorageUnavailable if the image's folder is in trouble, which says nothing about the image."""
+        if not isinstance(error, OSError):
+            return
+        if error.errno in _AWAY:
+            raise StorageUnavailable(f"The storage of {path} {in_words(error)}.") from error
+        place = Path(os.path.realpath(path))
+        for root in self._roots or ():
+            if place.is_relative_to(root) and _is_away(root):
+                raise StorageUnavailable(
+                    f"The image folder {root} is empty or cannot be read, though the job has images in it: mount it."
+                ) from error
 
     def _artifact(self, key: str) -> bytes:
         try:
@@ -127,3 +149,12 @@ class ImageFiles:
         return UnreadableImage(
             f"The file has at least {size} bytes, more than the limit of {self._max_bytes} (MPA_MAX_IMAGE_BYTES)."
         )
+
+
+def _is_away(root: Path) -> bool:
+    """Whether ``root`` is gone, cannot be read, or is the empty place where a volume was mounted."""
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True

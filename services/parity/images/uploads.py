@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,10 +19,11 @@ from typing import BinaryIO
 from services.parity.images.leaving_out import LeftOutCount
 from services.parity.images.table_sources import local_images
 from shared.contracts import UploadReceipt
-from shared.errors import InvalidInput, TooLarge
+from shared.errors import InvalidInput, StorageUnavailable, TooLarge
 from shared.images.formats import IMAGE_SUFFIXES
 from shared.images.tables import TABLE_SUFFIXES
 from shared.store import Store
+from shared.store.trouble import disk_trouble, in_words
 
 RECEIPT = "receipt.json"
 CHUNK = 1 << 20
@@ -47,9 +49,20 @@ def upload_prefix(upload_id: str) -> str:
 def store_upload(files: Iterable[tuple[str, BinaryIO]], store: Store, limits: UploadLimits) -> UploadReceipt:
     """Unpack and publish (name, content) files. The receipt is written last and marks the upload as complete.
 
-    Raises InvalidInput for a damaged zip or one without images, TooLarge beyond the limits.
+    Raises InvalidInput for a damaged zip or one without images, TooLarge beyond the limits, and StorageUnavailable.
+    Nothing stays of an upload that fails.
     """
     upload_id = f"up-{secrets.token_hex(8)}"
+    try:
+        return _store(upload_id, files, store, limits)
+    except OSError as error:
+        if disk_trouble(error) is None:
+            raise
+        place = tempfile.gettempdir()
+        raise StorageUnavailable(f"The folder for temporary files, {place}, {in_words(error)}.") from error
+
+
+def _store(upload_id: str, files: Iterable[tuple[str, BinaryIO]], store: Store, limits: UploadLimits) -> UploadReceipt:
     with tempfile.TemporaryDirectory(prefix="mpa-upload-") as name:
         folder = Path(name)
         count = total = 0
@@ -69,8 +82,17 @@ def store_upload(files: Iterable[tuple[str, BinaryIO]], store: Store, limits: Up
             )
         receipt = UploadReceipt(upload_id=upload_id, images=count, bytes=total, left_out=left_out.reasons())
         (folder / RECEIPT).write_text(receipt.model_dump_json())
-        store.publish_dir(folder, upload_prefix(upload_id), last=RECEIPT)
+        _publish(folder, store, upload_id)
     return receipt
+
+
+def _publish(folder: Path, store: Store, upload_id: str) -> None:
+    try:
+        store.publish_dir(folder, upload_prefix(upload_id), last=RECEIPT)
+    except BaseException:
+        with suppress(StorageUnavailable):
+            store.delete(upload_prefix(upload_id))
+        raise
 
 
 def _images(files: Iterable[tuple[str, BinaryIO]], left_out: LeftOutCount) -> Iterator[tuple[str, BinaryIO, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,12 +20,14 @@ from services.parity.images.traffic import pin_traffic
 from services.parity.jobs.model_checks import check_trainable
 from shared.compatibility import read_shown, read_stored, reading
 from shared.contracts import PRESET_FIELDS, JobSpec, LossSpec, ManifestEntry, StoredSpec
-from shared.errors import Conflict, InvalidInput, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from shared.loss_spec import check_answers_apart, check_discrepancies, completed, needs_logprobs
-from shared.state import JobStore
+from shared.state import JobStore, RedisRefuses
 from shared.store import Store
 from shared.telemetry.tracing import HEADER, trace_headers
 from shared.vqa.tasks import TaskProfile
+
+log = logging.getLogger(__name__)
 
 
 def spec_key(job_id: str) -> str:
@@ -64,13 +67,34 @@ class Submitter:
             await self.check_logprobs()
         if spec.rounds.max > 1:
             await self.check_candidates(spec)
+        await self.jobs.ping()  # a job that Redis cannot take now must not stay in the store
         stored = await asyncio.to_thread(self._make_durable, spec, idempotency_key)
-        return stored.job_id, await self.jobs.create(stored, trace=trace_headers().get(HEADER))
+        try:
+            return stored.job_id, await self.jobs.create(stored, trace=trace_headers().get(HEADER))
+        except RedisRefuses:
+            if idempotency_key is None:
+                await asyncio.to_thread(self._withdraw, stored.job_id)
+            raise
 
     def _make_durable(self, spec: JobSpec, key: str | None) -> StoredSpec:
         self._check(spec)
         digest = _digest(spec)
         job_id = new_job_id() if key is None else self._reserve(key, digest)
+        try:
+            return self._store(spec, job_id, digest, key)
+        except BaseException:
+            if key is None:  # the next call with a key goes on with what this one has written
+                self._withdraw(job_id)
+            raise
+
+    def _withdraw(self, job_id: str) -> None:
+        """Remove what was written of a job that was not accepted, as far as the store allows it now."""
+        try:
+            self.store.delete(f"jobs/{job_id}")
+        except StorageUnavailable as error:
+            log.warning("The rest of a job that was not accepted stays until `mpa gc`: %s", error.detail)
+
+    def _store(self, spec: JobSpec, job_id: str, digest: str, key: str | None) -> StoredSpec:
         known = read_spec(self.store, job_id)
         if known is not None:
             return known

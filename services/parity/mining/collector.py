@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from services.parity.endpoints.endpoint import Endpoint
 from services.parity.endpoints.evidence import Health, RetryPolicy
@@ -21,6 +22,7 @@ from shared.contracts import JobSpec, ManifestEntry, Verdict
 from shared.images import ImageLimits, UnreadableImage
 from shared.images.files import ImageFiles
 from shared.sets import Row
+from shared.store.waiting import when_stored
 from shared.telemetry.tracing import span, unrecorded
 from shared.vqa.tasks import TaskProfile
 
@@ -94,10 +96,16 @@ class ShardCollector:
         self._profiles, self._files, self._limits = profiles, files, limits
         self._trace_every = trace_every
         self._images_in_work = models.calls_in_flight
+        self._storage: str | None = None
 
     @property
     def waiting_for(self) -> str | None:
-        return self._teacher.waiting_for or self._student.waiting_for
+        return self._teacher.waiting_for or self._student.waiting_for or self._storage
+
+    def _wait_for(self, storage: str | None) -> None:
+        if storage != self._storage:
+            self._storage = storage
+            self.changed.set()
 
     async def run(self) -> list[Row]:
         """All rows of the shard. Waits as long as a model server has an outage."""
@@ -113,7 +121,7 @@ class ShardCollector:
 
     async def _judge_image(self, entry: ManifestEntry) -> None:
         try:
-            data = await asyncio.to_thread(self._files.read, entry.image)
+            data = await when_stored(partial(self._files.read, entry.image), self._wait_for)
         except UnreadableImage as error:
             self._add(self._unreadable(entry, None, error.detail))
             return

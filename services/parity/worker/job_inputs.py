@@ -12,7 +12,7 @@ from services.parity.jobs.model_checks import check_trainable
 from services.parity.jobs.submission import manifest_key, parse_entry, read_spec
 from services.parity.mining.question_plan import RoundPlan, asked_before, questions_each
 from shared.contracts import JobSpec, ManifestEntry, RoundReport
-from shared.errors import NotFound
+from shared.errors import NotFound, StorageUnavailable
 from shared.sets.rounds import read_round
 from shared.state import round_of_shard
 from shared.store import Store
@@ -82,6 +82,11 @@ class JobInputs:
 
     def _read(self, job_id: str) -> JobInput:
         stored = read_spec(self._store, job_id)
+        if stored is None and not self._store.list_dirs("jobs"):
+            raise StorageUnavailable(
+                f"The artifact store {self._store.url} holds no job at all, though {job_id} was accepted: check that "
+                "it is mounted, and MPA_STORE."
+            )
         if stored is None:
             raise NotFound(f"Job {job_id} has no spec in the artifact store: submit it again.")
         return JobInput(stored.spec, self._store.read(manifest_key(job_id)).splitlines(), stored.shards)

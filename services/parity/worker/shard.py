@@ -22,13 +22,14 @@ from services.parity.mining.collector import Models, ShardCollector
 from services.parity.mining.question_plan import RoundPlan
 from services.parity.worker.job_inputs import JobInputs
 from shared.concurrency import end_loops
-from shared.errors import Damaged, LeaseLost, MPAError, NewerSchema, NotFound
+from shared.errors import Damaged, LeaseLost, MPAError, NewerSchema, NotFound, StorageUnavailable
 from shared.images import ImageLimits
 from shared.images.files import ImageFiles
 from shared.sets import read_shard, set_shard_aside, summarise, tally, write_shard
 from shared.state import JobStore, Lease, ShardResult
 from shared.state.keeping import keep_lease
 from shared.store import Store
+from shared.store.waiting import when_stored
 from shared.vqa.tasks import TaskProfile
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,10 @@ class ShardWork:
             log.info("Stopped: %s", lost.detail, extra={"job_id": job_id, "shard": shard})
         except NoPlace as error:
             self.metrics.ended("postponed")
-            await self._postpone(lease, error)
+            await self._postpone(lease, f"the student: {error.detail}")
+        except StorageUnavailable as error:
+            self.metrics.ended("postponed")
+            await self._postpone(lease, error.waiting_for)
         except asyncio.CancelledError:
             self.metrics.ended("given_back")
             await self._give_back(lease)
@@ -99,7 +103,8 @@ class ShardWork:
             await self.jobs.shards.heartbeat(lease, self.lease, *news.now())
 
         async with keep_lease(lease, self.lease, renew, news.changed):
-            result = await asyncio.to_thread(self._published, lease) or await self._collect(lease, news)
+            published = await when_stored(partial(self._published, lease), news.wait_for)
+            result = published or await self._collect(lease, news)
             await self._outlast_redis(partial(self.jobs.shards.complete, lease, result))
         log.info("Shard done: %s", result.verdicts, extra={"job_id": lease.job_id, "shard": lease.shard})
         await settle(self.jobs, self.store, self.celery, lease.job_id, self.lease, self.train_attempts)
@@ -122,9 +127,9 @@ class ShardWork:
     async def _collect(self, lease: Lease, news: _News) -> ShardResult:
         assert lease.shard is not None
         started = time.monotonic()
-        job = await asyncio.to_thread(self.inputs.get, lease.job_id)
-        await asyncio.to_thread(self.inputs.check_student, lease.job_id)
-        plan = await asyncio.to_thread(self.inputs.plan, lease.job_id, lease.shard)
+        job = await when_stored(partial(self.inputs.get, lease.job_id), news.wait_for)
+        await when_stored(partial(self.inputs.check_student, lease.job_id), news.wait_for)
+        plan = await when_stored(partial(self.inputs.plan, lease.job_id, lease.shard), news.wait_for)
         entries = await asyncio.to_thread(job.shard, lease.shard)
         async with self._models_of(lease.job_id, plan) as models:
             news.collector = ShardCollector(
@@ -143,7 +148,8 @@ class ShardWork:
             rows = await news.collector.run()
         # The last look before the write: a worker that lost the lease publishes nothing.
         await self._outlast_redis(partial(self.jobs.shards.heartbeat, lease, self.lease, tally(rows)))
-        result = await asyncio.to_thread(write_shard, self.store, lease.job_id, lease.shard, rows)
+        write = partial(write_shard, self.store, lease.job_id, lease.shard, rows)
+        result = await when_stored(write, news.wait_for)
         self.metrics.collected(rows, result, started)
         return result
 
@@ -183,9 +189,9 @@ class ShardWork:
         except (MPAError, RedisError, OSError) as error:
             log.warning("Could not give the shard back; it becomes free when its lease expires: %s", error)
 
-    async def _postpone(self, lease: Lease, error: NoPlace) -> None:
+    async def _postpone(self, lease: Lease, waiting_for: str) -> None:
         try:
-            await self.jobs.shards.postpone(lease, f"the student: {error.detail}", POSTPONED)
+            await self.jobs.shards.postpone(lease, waiting_for, POSTPONED)
         except (MPAError, RedisError, OSError) as problem:
             log.warning("Could not postpone the shard; it becomes free when its lease expires: %s", problem)
 
@@ -210,11 +216,18 @@ class _News:
     def __init__(self) -> None:
         self.changed = asyncio.Event()
         self.collector: ShardCollector | None = None
+        self._storage: str | None = None
+
+    def wait_for(self, storage: str | None) -> None:
+        """Report what the shard itself waits for; None: it continues."""
+        if storage != self._storage:
+            self._storage = storage
+            self.changed.set()
 
     def now(self) -> tuple[ShardResult | None, str | None]:
         if self.collector is None:
-            return None, None
-        return tally(self.collector.rows), self.collector.waiting_for
+            return None, self._storage
+        return tally(self.collector.rows), self._storage or self.collector.waiting_for
 
 
 def trace_every(images: int, traced: int) -> int:

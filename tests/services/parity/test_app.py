@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 from typer.testing import CliRunner
 
 from services.cli.main import app as mpa
@@ -352,6 +353,36 @@ def test_a_redis_that_is_away_is_a_503_that_says_to_retry(settings: ParitySettin
         assert "Redis" in response.json()["detail"] and "Retry" in response.json()["detail"]
         redis = start_embedded_redis(tmp_path / "redis", port=redis.port)
         wait_until(lambda: httpx.get(f"{server.url}/v1/jobs", timeout=30).status_code == 200)
+    finally:
+        server.stop()
+        redis.stop()
+
+
+def test_a_redis_that_takes_no_writes_is_not_ready_and_takes_no_job(
+    settings: ParitySettings, tmp_path: Path, spec: Spec, store: Store
+) -> None:
+    redis = start_embedded_redis(tmp_path / "redis")
+    server = ServerThread(make_app(settings.model_copy(update={"redis_url": redis.url})))
+    try:
+        with Redis.from_url(redis.url) as admin, httpx.Client(base_url=server.url, timeout=30) as http:
+            kept = http.post("/v1/jobs", json=spec()).json()["id"]
+            for begin, end, words in (
+                ("CONFIG SET maxmemory 1mb", "CONFIG SET maxmemory 0", "Redis is full and takes no writes"),
+                ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "Redis is a read-only replica"),
+            ):
+                admin.execute_command(*begin.split())
+                ready = http.get("/readyz")
+                assert (ready.status_code, ready.json()["ready"]) == (503, False)
+                assert words in ready.json()["reason"]
+                refused = http.post("/v1/jobs", json=spec())
+                assert refused.status_code == 503 and int(refused.headers["Retry-After"]) >= 1
+                assert refused.headers["Content-Type"] == "application/problem+json"
+                assert "Redis is full, read-only or starting" in refused.json()["detail"]
+                assert http.get(f"/v1/jobs/{kept}").status_code == 200
+                assert store.list_dirs("jobs") == [kept]
+                admin.execute_command(*end.split())
+                wait_until(lambda: http.get("/readyz").status_code == 200)
+            assert http.post("/v1/jobs", json=spec()).status_code == 202
     finally:
         server.stop()
         redis.stop()
