@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -53,8 +53,8 @@ class JobStore:
         await self._hash.redis.aclose()
 
     async def ping(self) -> None:
-        """Raises RedisError unless Redis takes writes. Writes nothing: it changes only a job that has no name."""
-        await cast(Awaitable[Any], self._hash.redis.zadd(JOBS, {"": 0.0}, xx=True))
+        """Raises RedisError unless Redis takes writes."""
+        await self._index.try_to_write()
 
     async def set_aside(self, job_id: str) -> None:
         """Make room for a new record in place of a damaged one."""

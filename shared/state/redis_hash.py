@@ -185,6 +185,10 @@ class JobIndex:
     async def add(self, job_id: str, created: float) -> None:
         await self._asked(JOBS, self._redis.zadd(JOBS, {job_id: created}, nx=True))
 
+    async def try_to_write(self) -> None:
+        """Raises RedisError unless Redis takes writes. Writes nothing: it changes only a job that has no name."""
+        await self._asked(JOBS, self._redis.zadd(JOBS, {"": 0.0}, xx=True))
+
     async def activate(self, job_id: str) -> None:
         await self._asked(ACTIVE, self._redis.sadd(ACTIVE, job_id))
 

@@ -118,23 +118,6 @@ async def test_an_image_folder_that_is_away_says_nothing_about_its_images(
     assert set_digest(store, job_id) == set_digest(store, calm)
 
 
-async def test_a_call_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "SLOW_SECONDS", 0.05)
-    said: list[str | None] = []
-    ends = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def hang() -> int:
-        asyncio.run_coroutine_threadsafe(ends.wait(), loop).result(30)
-        return 7
-
-    running = asyncio.create_task(waiting.when_stored(hang, said.append))
-    await async_wait_until(lambda: _true(bool(said)))
-    ends.set()
-    assert await running == 7
-    assert said == [waiting.SLOW, None]
-
-
 @pytest.mark.parametrize(("trouble", "words"), [(full, "is full"), (read_only, "is read-only"), (unmounted, "is away")])
 async def test_a_submit_is_told_to_retry_and_leaves_nothing(
     api: ParityClient, spec: Spec, store: Store, small_disk: Disk, trouble: Trouble, words: str
@@ -177,7 +160,3 @@ async def waits_for(jobs: JobStore, job_id: str, beginning: str) -> JobStatus:
 
 def temporaries(store: Store) -> list[str]:
     return [entry.key for entry in store.entries("") if "/.tmp-" in f"/{entry.key}"]
-
-
-async def _true(value: bool) -> bool:
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import shutil
@@ -14,7 +13,6 @@ import pytest
 
 from shared.errors import NotFound, StorageUnavailable
 from shared.store import Store
-from shared.store.trouble import in_words, is_trouble
 from tests.small_disk import Disk
 
 Call = Callable[[Store], object]
@@ -176,36 +174,3 @@ def test_a_folder_that_refuses_access_is_trouble_and_not_an_empty_one(tmp_path: 
         with pytest.raises(StorageUnavailable, match="refuses access"):
             use(store)
     (tmp_path / "store" / "jobs").chmod(0o700)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EIO,
-        errno.ESTALE,
-        errno.EACCES,
-        errno.ETIMEDOUT,
-        errno.ENOTCONN,
-        errno.EHOSTDOWN,
-        errno.EMFILE,
-        errno.ENODEV,
-    ],
-)
-def test_these_are_trouble_of_the_storage(number: int) -> None:
-    error = OSError(number, os.strerror(number), "/store/x")
-    assert is_trouble(error)
-    assert os.strerror(number) in in_words(error)
-
-
-@pytest.mark.parametrize(
-    "number", [errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP]
-)
-def test_these_concern_what_was_asked_for(number: int) -> None:
-    assert not is_trouble(OSError(number, os.strerror(number), "/store/x"))
-
-
-def test_a_damaged_file_is_not_trouble_of_the_storage() -> None:
-    assert not is_trouble(OSError("Couldn't deserialize thrift: TProtocolException: Invalid data"))
