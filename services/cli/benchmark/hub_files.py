@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import InvalidInput
+from shared.images.json_tables import image_cell
+from shared.images.tables import TableImages
 from shared.vqa.labelled import Record, as_object, read_lines
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _IN_OBJECTS = ("answer", "answers", "text")
 _KINDS = {"0": "human", "1": "augmented", "machine": "augmented"}
 _SPLIT = re.compile(r"(?:^|[-_.])(train|val|validation|dev|test)(?:[-_.]|$)")
 ROW_GROUPS_KEPT = 2
+_LINES = TableImages()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,26 @@ class EmbeddedImage:
 
 
 @dataclass(frozen=True)
+class ImageInLine:
+    """An image that a line of a JSONL file holds as base64; ``line`` from 1."""
+
+    file: Path
+    line: int
+
+    def read_bytes(self) -> bytes:
+        """Raises InvalidInput if the text is not base64."""
+        # The name is a key, and says that the file is JSONL whatever it is called.
+        cell = _LINES.cell(f"{self.file}.jsonl", self.line - 1, None, lambda: self.file.open("rb"))
+        data = _bytes_of(cell)
+        if data is None:
+            raise InvalidInput(f"{self}: the line holds no image.")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
+@dataclass(frozen=True)
 class HubRow:
     """One question of a row, in the words of the loaders."""
 
@@ -64,7 +87,7 @@ class HubRow:
     id: str
     question: str
     answers: tuple[str, ...]
-    image: str | EmbeddedImage | None
+    image: str | EmbeddedImage | ImageInLine | None
     """A name in the images' folder, an image inside the file, or None."""
     type: str
     split: str | None
@@ -74,7 +97,9 @@ class HubRow:
 def read_hub_rows(path: Path) -> Iterator[HubRow]:
     """The questions of ``path`` (Parquet or JSON Lines) in file order. Raises InvalidInput that names file and row."""
     split = _SPLIT.search(path.stem)
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    rows: Iterator[tuple[int, str, Record, Any]] = (
+        _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    )
     for number, where, record, image in rows:
         nested = record.get("qas")
         inner = [record | as_object(one, where) for one in nested] if isinstance(nested, list) else [record]
@@ -108,8 +133,11 @@ def answer_texts(value: object, where: str) -> tuple[str, ...]:
     return (text,) if text.strip() else ()
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, str, Record, str | None]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, str, Record, str | ImageInLine | None]]:
     for number, where, record in read_lines(path):
+        if image_cell(record) is not None:
+            yield number, where, record, ImageInLine(path, number)
+            continue
         image = _first(next((record[key] for key in IMAGE if record.get(key)), None))
         name = image.get("path") if isinstance(image, dict) else image
         yield number, where, record, name if isinstance(name, str) else None

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from services.cli.benchmark.hub_files import IMAGE, EmbeddedImage, answer_texts, read_hub_rows
+from services.cli.benchmark.hub_files import IMAGE, EmbeddedImage, ImageInLine, answer_texts, read_hub_rows
 from services.cli.benchmark.hub_files import SUFFIXES as HUB_SUFFIXES
 from services.cli.benchmark.hub_files import same_split as alike
 from shared.errors import InvalidInput
+from shared.images.json_tables import image_cell
 from shared.vqa.labelled import Record, answers_of, as_object, read_json, read_lines, text_of
 from shared.vqa.metrics import MetricName
 
@@ -39,7 +40,7 @@ class BenchmarkItem:
     """
 
     id: str
-    image: Path | EmbeddedImage
+    image: Path | EmbeddedImage | ImageInLine
     question: str
     answers: tuple[str, ...]
     type: str
@@ -115,7 +116,7 @@ def _hub(name: str, path: Path, images: Path, split: str | None) -> Iterator[Ben
             image = f"{number}.jpg" if name == "textvqa" else f"COCO_{row.split}2014_{number.zfill(12)}.jpg"
         if image is None:
             raise InvalidInput(f"{row.where}: the image is missing. Add a column {' or '.join(IMAGE)}.")
-        found = image if isinstance(image, EmbeddedImage) else images / image
+        found = images / image if isinstance(image, str) else image
         yield BenchmarkItem(row.id, found, row.question, row.answers, row.type, str(row.record.get("task") or ""))
 
 
@@ -124,7 +125,8 @@ def _jsonl(path: Path, images: Path, split: str | None) -> Iterator[BenchmarkIte
     for number, where, record in read_lines(path):
         if "split" in record:
             _same_split(where, str(record["split"]), split)
-        image = images / text_of(record, "image", where)
+        inside = image_cell(record) is not None
+        image: Path | ImageInLine = ImageInLine(path, number) if inside else images / text_of(record, "image", where)
         record = {"question_id": f"{path.stem}-{number}"} | record
         item = _item(record, where, image, text_of(record, "question", where), str(record.get("type", "all")))
         yield replace(item, task=str(record.get("task") or ""))
@@ -172,7 +174,7 @@ _READERS: dict[str, Callable[[Path, Path, str | None], Iterator[BenchmarkItem]]]
 }
 
 
-def _item(record: Record, where: str, image: Path, question: str, kind: str) -> BenchmarkItem:
+def _item(record: Record, where: str, image: Path | ImageInLine, question: str, kind: str) -> BenchmarkItem:
     return BenchmarkItem(text_of(record, "question_id", where), image, question, answers_of(record, where), kind)
 
 
@@ -186,7 +188,7 @@ def _check(name: str, items: list[BenchmarkItem], needs_answers: bool) -> None:
         seen.add(item.id)
         if needs_answers and not item.answers:
             raise InvalidInput(f"{name}: question {item.id} has no answers: only a labelled split can be scored.")
-    missing = sorted({str(i.image) for i in items if not isinstance(i.image, EmbeddedImage) and not i.image.is_file()})
+    missing = sorted({str(i.image) for i in items if isinstance(i.image, Path) and not i.image.is_file()})
     if missing:
         raise InvalidInput(f"{name}: {len(missing)} images are missing, the first is {missing[0]}: check the folder.")
 

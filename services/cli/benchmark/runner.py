@@ -248,7 +248,7 @@ def _data_url(item: BenchmarkItem, limits: ImageLimits) -> str:
     """As the mining sends images, so that every server sees what the student was aligned on."""
     try:
         return prepare_image(item.image.read_bytes(), limits).url
-    except UnreadableImage as error:
+    except (UnreadableImage, InvalidInput) as error:
         raise InvalidInput(
             f"Question {item.id}: {item.image} cannot be read. {error.detail} Replace the file, then run the command "
             "again: it keeps the other answers."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,33 @@ def test_json_lines_with_the_same_columns(tmp_path: Path) -> None:
     path.write_text("\ufeff" + "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     (item,) = load("chartqa", path, split="test")
     assert item.image == tmp_path / "a.png" and item.answers == ("2\u2028x",) and item.type == "augmented"
+
+
+@pytest.mark.parametrize("benchmark", ["chartqa", "jsonl"])
+@pytest.mark.parametrize("in_list", [False, True])
+def test_json_lines_with_images_inside(tmp_path: Path, benchmark: str, in_list: bool) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    name = "images" if in_list else "image"
+    held = [PNG + bytes([number]) for number in range(20)]
+    cells = [{"bytes": base64.b64encode(data).decode(), "path": None} for data in held]
+    rows = [
+        {name: [cell] if in_list else cell, "question": f"{number}?", "answers": ["1"]}
+        for number, cell in enumerate(cells)
+    ]
+    lines = [*map(json.dumps, rows), "", json.dumps({"image": "a.png", "question": "last?", "answers": ["1"]})]
+    path = tmp_path / "test.jsonl"
+    path.write_text("\r\n".join(lines))
+    items = load(benchmark, path)
+    assert [item.image.read_bytes() for item in items] == [*held, PNG]
+    assert str(items[3].image) == f"{path}, line 4"
+
+
+def test_an_image_inside_that_is_not_base64_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({"image": {"bytes": "%%%"}, "question": "a?", "answers": ["1"]}))
+    (item,) = load("jsonl", path)
+    with pytest.raises(InvalidInput, match="not valid base64"):
+        item.image.read_bytes()
 
 
 def test_official_chartqa_exports_with_list_shaped_labels(tmp_path: Path) -> None:
