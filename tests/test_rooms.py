@@ -39,9 +39,8 @@ NO_LOGIC = (
 )
 """Entry points, models, errors and interfaces: they have a test file only where they decide something."""
 TESTED_WITH = {
-    "services/cli/benchmark/command.py": "services/cli/benchmark/test_runner.py",
-    "services/cli/benchmark/render.py": "services/cli/benchmark/test_runner.py",
-    "services/cli/benchmark/serving.py": "services/cli/benchmark/test_runner.py",
+    "services/cli/benchmark/render.py": "services/cli/benchmark/test_command.py",
+    "services/cli/benchmark/serving.py": "services/cli/benchmark/test_command.py",
     "services/cli/checkpoints/command.py": "services/cli/checkpoints/test_canary.py",
     "services/cli/checkpoints/render.py": "services/cli/checkpoints/test_canary.py",
     "services/cli/doctor/deployment.py": "services/cli/doctor/test_services.py",
