@@ -18,7 +18,6 @@ from redis.retry import Retry
 
 from shared.settings.redis_url import RedisAddress, parse_redis_url
 
-SENTINEL_SECONDS = 5.0
 _REFUSALS = {
     "OOM": "is full and takes no writes: raise maxmemory, or remove what MPA has not put there",
     "READONLY": "is a read-only replica: let MPA_REDIS_URL name the primary",
