@@ -1,7 +1,8 @@
-"""What a person should know about a job's pairs before trusting its result: counts in, warnings in words out.
+"""What a person should know about a job's pairs before trusting its result: counts in, warnings as text out.
 
-A share of all pairs says more than any single one: a job whose teacher refuses most questions still ends well, but it
-has learnt little. Everything here follows from the counts of a job's record, so it costs the same for any job.
+A share of all pairs says more than any single one: a job whose teacher refuses most questions still succeeds, although
+its student has learned little. Everything here follows from the counts of a job's record, so it costs the same for any
+job.
 """
 
 from __future__ import annotations

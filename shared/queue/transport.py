@@ -1,7 +1,7 @@
 """kombu's Redis transport, but a message that cannot be acknowledged no longer counts as one that the worker holds.
 
 In kombu 5.7.0 (``kombu/transport/redis.py``, ``QoS.ack``) a message whose acknowledgement cannot reach Redis stays in
-the process's count of held messages for ever. When the count reaches the prefetch limit, the worker stops polling: it
+the process's count of held messages forever. When the count reaches the prefetch limit, the worker stops polling: it
 looks alive, and takes no message until it is restarted. docs/reliability.md has a report for kombu's developers.
 """
 
