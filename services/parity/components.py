@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from services.parity.endpoints.candidate_student import check_candidates
 from services.parity.images.access import SourceRules
 from services.parity.images.uploads import UploadLimits
+from services.parity.jobs import decisions
 from services.parity.jobs.model_checks import check_logprobs
 from services.parity.jobs.rebuild import UNREADABLE, read_or_rebuild, unreadable_status
 from services.parity.jobs.reconciler import Reconciler, ReconcilerRules
@@ -79,11 +80,11 @@ class Components:
         return int(text) if text.isdigit() else None
 
     async def cancel(self, job_id: str) -> None:
-        await self.jobs.cancel(job_id)
+        await decisions.cancel(self.jobs, self.store, await read_or_rebuild(self.jobs, self.store, job_id))
         self.reconciler.poke()
 
     async def retry(self, job_id: str) -> None:
-        await self.jobs.retry(job_id)
+        await decisions.retry(self.jobs, self.store, await read_or_rebuild(self.jobs, self.store, job_id))
         await withdraw_report(self.store, job_id)
         self.reconciler.poke(job_id)
 

@@ -160,6 +160,7 @@ class JobReport(Stored):
     spec: JobSpec = Field(description="what was submitted")
     set_digest: str | None = Field(None, description="sha256 of the disparity set")
     seconds: dict[str, float] = Field(default_factory=dict, description="wall time by state")
+    run: int = Field(0, description="how often the job had been retried")
 
 
 class JobEvent(Contract):

@@ -3,7 +3,7 @@
 import redis.exceptions
 
 from shared.state.connection import RedisRefuses, redis_trouble
-from shared.state.jobs import JobStore, Rebuilt
+from shared.state.jobs import JobStore, Rebuilt, check_cancel, check_retry
 from shared.state.records import (
     COLLECT_STATES,
     LEGAL,
@@ -42,6 +42,8 @@ __all__ = [
     "Snapshot",
     "TrainingRecord",
     "WorkStatus",
+    "check_cancel",
+    "check_retry",
     "pair_counts",
     "redis_trouble",
     "round_of_shard",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from redis.asyncio import Redis
@@ -18,18 +19,20 @@ from shared.state.records import (
     ShardResult,
     Snapshot,
     TrainingRecord,
-    Work,
     WorkStatus,
     check_transition,
     past,
     read_snapshot,
     replace,
+    run_of,
     shards_of_round,
 )
 from shared.state.redis_hash import Change, Clock, Fields, JobHash, JobIndex
 from shared.state.shards import ShardLeases, shard_field
 from shared.state.status import to_status
 from shared.state.trainings import TrainingLeases
+
+CANCELLED = "Cancelled by request."
 
 
 class JobStore:
@@ -167,48 +170,43 @@ class JobStore:
         return await self.transition(job_id, current, JobState.SUCCEEDED, outcome=str(outcome), reason=reason)
 
     async def cancel(self, job_id: str) -> None:
-        """Cancel: work in progress loses its lease. Raises Conflict for a job that is final or being promoted."""
-        snapshot = await self.snapshot(job_id)
-        names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
+        """Cancel: work in progress loses its lease, because every write of it looks at the job's state first.
+
+        Raises Conflict for a job that is final or being promoted.
+        """
 
         def decide(fields: Fields, now: float) -> Change[None]:
-            state = JobState(str(fields["state"]))
-            if state is JobState.CANCELLED:
+            if not check_cancel(job_id, JobState(str(fields["state"]))):
                 return Change(None)
-            if state is JobState.PROMOTING:
-                raise Conflict(f"Job {job_id} is being promoted: let it finish, then roll the student back.")
-            if state.is_final:
-                raise Conflict(f"Job {job_id} has already {state}: there is nothing to cancel.")
             info = JobInfo.load(fields["info"]).entered(JobState.CANCELLED, now)
-            new = {"state": str(JobState.CANCELLED), "info": replace(info, reason="Cancelled by request.").dump()}
-            return Change(None, new | _idle_work(fields))
+            new = {"state": str(JobState.CANCELLED), "info": replace(info, reason=CANCELLED).dump()}
+            return Change(None, new | {"training": _idle(TrainingRecord.load(fields["training"])).dump()})
 
-        await self._hash.update(job_id, names, decide)
+        await self._hash.update(job_id, ["state", "info", "training"], decide)
 
-    async def retry(self, job_id: str) -> None:
+    async def retry(self, job_id: str, run: int | None = None) -> None:
         """Restart a failed or cancelled job in the round it was in, with its finished shards.
 
-        Raises Conflict for any other state.
+        ``run``: the number of the run that begins; default: the next one. Nothing happens if the job has reached it.
+        Raises Conflict for a job in any other state.
         """
         snapshot = await self.snapshot(job_id)
-        names = ["state", "info", "training", *(shard_field(index) for index in snapshot.shards)]
+        done = {index: shard.result for index, shard in snapshot.shards.items() if shard.result is not None}
+        here = shards_of_round(snapshot.info.round, snapshot.stored.shards)
+        images = sum(result.images for index, result in done.items() if index in here)
+        to = JobState.COLLECTING if done else JobState.QUEUED
 
         def decide(fields: Fields, now: float) -> Change[None]:
-            state = JobState(str(fields["state"]))
-            if state not in (JobState.FAILED, JobState.CANCELLED):
-                raise Conflict(f"Job {job_id} is {state}: only failed or cancelled jobs can be retried.")
-            shards = {name: ShardRecord.load(text) for name, text in fields.items() if name.startswith("shard:")}
-            done = {name: shard for name, shard in shards.items() if shard.result is not None}
-            before = JobInfo.load(fields["info"])
-            to = JobState.COLLECTING if done else JobState.QUEUED
-            here = {shard_field(index) for index in shards_of_round(before.round, snapshot.stored.shards)}
-            images = sum(shard.result.images for name, shard in done.items() if name in here and shard.result)
+            if run is not None and run_of(fields) >= run:
+                return Change(None)
+            check_retry(job_id, JobState(str(fields["state"])))
+            before, number = JobInfo.load(fields["info"]), run_of(fields) + 1 if run is None else run
             kept = JobInfo(history=before.history, base_images=images, round=before.round, rounds=before.rounds)
             info = kept.entered(to, now)
-            new = {name: ShardRecord().dump() for name in shards if name not in done}
-            return Change(None, new | {"state": str(to), "info": info.dump(), "training": "{}"}, active=True)
+            new = {"state": str(to), "info": info.dump(), "run": str(number), "training": "{}"}
+            return Change(None, new, active=True)
 
-        await self._hash.update(job_id, names, decide)
+        await self._hash.update(job_id, ["state", "info", "run", "training"], decide)
 
     async def mark_reported(self, job_id: str) -> bool:
         """The report of a final job is stored, so the reconciler may forget the job. True for the first caller."""
@@ -223,14 +221,25 @@ class JobStore:
 
 
 class Rebuilt:
-    """What the artifact store knows about a job without a record: finished shards and rounds, or its final status."""
+    """What the artifact store knows about a job without a record: finished shards and rounds, or its final status.
+
+    ``run``: how often it was retried. ``cancelled``: whether it was cancelled after that.
+    """
 
     def __init__(
-        self, shards: dict[int, ShardResult], final: JobStatus | None = None, rounds: Sequence[RoundReport] = ()
+        self,
+        shards: dict[int, ShardResult],
+        final: JobStatus | None = None,
+        rounds: Sequence[RoundReport] = (),
+        *,
+        run: int = 0,
+        cancelled: datetime | None = None,
     ) -> None:
         self.shards = shards
         self.final = final
         self.rounds = tuple(rounds)
+        self.run = run
+        self.cancelled = cancelled
 
     @property
     def round(self) -> int:
@@ -254,6 +263,10 @@ def _first_fields(stored: StoredSpec, created: float, rebuilt: Rebuilt | None) -
             here = shards_of_round(rebuilt.round, stored.shards)
             images = sum(result.images for index, result in rebuilt.shards.items() if index in here)
             info = replace(info.entered(state, created), base_images=images, round=rebuilt.round, rounds=rounds)
+        if rebuilt.final is None and rebuilt.cancelled is not None:
+            state = JobState.CANCELLED
+            info = replace(info.entered(state, rebuilt.cancelled.timestamp()), reason=CANCELLED)
+        new["run"] = str(rebuilt.run)
     fields = {"spec": stored.model_dump_json(), "state": str(state), "info": info.dump(), "updated": repr(created)}
     return new | fields | {"training": TrainingRecord().dump(), "version": "0"}
 
@@ -272,13 +285,23 @@ def _info_of(final: JobStatus, created: float) -> JobInfo:
     )
 
 
-def _idle_work(fields: Fields) -> dict[str, str]:
-    """The records of all leased work of a job, without their holders. Finished work stays as it is."""
-    idle: dict[str, str] = {}
-    for name, text in fields.items():
-        if name == "training" or name.startswith("shard:"):
-            kind: type[Work] = TrainingRecord if name == "training" else ShardRecord
-            work = kind.load(text)
-            if work.status is WorkStatus.LEASED:
-                idle[name] = replace(work, status=WorkStatus.PENDING, token="", owner="", waiting_for=None).dump()
-    return idle
+def check_cancel(job_id: str, state: JobState) -> bool:
+    """Whether there is something to cancel: False if the job is cancelled already. Raises Conflict."""
+    if state is JobState.PROMOTING:
+        raise Conflict(f"Job {job_id} is being promoted: let it finish, then roll the student back.")
+    if state.is_final and state is not JobState.CANCELLED:
+        raise Conflict(f"Job {job_id} has already {state}: there is nothing to cancel.")
+    return state is not JobState.CANCELLED
+
+
+def check_retry(job_id: str, state: JobState) -> None:
+    """Raises Conflict unless the job may be retried."""
+    if state not in (JobState.FAILED, JobState.CANCELLED):
+        raise Conflict(f"Job {job_id} is {state}: only failed or cancelled jobs can be retried.")
+
+
+def _idle(training: TrainingRecord) -> TrainingRecord:
+    """The record without its holder."""
+    if training.status is not WorkStatus.LEASED:
+        return training
+    return replace(training, status=WorkStatus.PENDING, token="", owner="", waiting_for=None)

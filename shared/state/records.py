@@ -173,10 +173,23 @@ class ShardResult(Finite):
 
 
 class ShardRecord(Work):
-    """``progress``: the live sums of a shard that is being collected. ``result``: the final ones."""
+    """``progress``: the live sums of a shard that is being collected. ``result``: the final ones.
+
+    ``run``: the run of the job that wrote it. A retry begins the next run and touches no shard, so that it costs the
+    same for a job of any size: what an earlier run left unfinished counts as untouched, see ``in_run``.
+    """
+
+    run: int = 0
 
     progress: ShardResult | None = None
     result: ShardResult | None = None
+
+    def in_run(self, run: int) -> ShardRecord:
+        """The record as a run of the job sees it: finished shards count in every run."""
+        finished = self.status is WorkStatus.DONE and self.result is not None
+        if finished or (self.run == run and self.status is not WorkStatus.DONE):
+            return self
+        return ShardRecord(run=run)
 
 
 class TrainingRecord(Work):
@@ -213,7 +226,10 @@ class JobInfo(Record):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All of a job at one version, as of ``now``. ``trace``: the traceparent that it was submitted with."""
+    """All of a job at one version, as of ``now``. ``trace``: the traceparent that it was submitted with.
+
+    ``run``: how often the job was retried.
+    """
 
     stored: StoredSpec
     state: JobState
@@ -224,6 +240,7 @@ class Snapshot:
     updated: float
     now: float
     trace: str | None = None
+    run: int = 0
 
     def shard(self, index: int) -> ShardRecord:
         return self.shards.get(index, ShardRecord())
@@ -238,22 +255,31 @@ def read_snapshot(job_id: str, fields: Mapping[str, str], now: float) -> Snapsho
     what = f"The record of job {job_id} in Redis"
     try:
         with reading(what):
+            run = run_of(fields)
             found = Snapshot(
                 stored=read_shown(StoredSpec, fields["spec"]),
                 state=JobState(fields["state"]),
                 info=JobInfo.load(fields.get("info")),
                 training=TrainingRecord.load(fields.get("training")),
-                shards={int(n[6:]): ShardRecord.load(text) for n, text in fields.items() if n.startswith("shard:")},
+                shards={
+                    int(n[6:]): ShardRecord.load(t).in_run(run) for n, t in fields.items() if n.startswith("shard:")
+                },
                 version=int(fields.get("version", 0)),
                 updated=float(fields.get("updated", 0.0)),
                 now=now,
                 trace=fields.get("trace"),
+                run=run,
             )
             _check(found, job_id)
     except Damaged:
         check_schema(_schema_of(fields.get("spec")), f"Job {job_id}")
         raise
     return found
+
+
+def run_of(fields: Mapping[str, str | None]) -> int:
+    """How often a job was retried, by its field ``run``. Raises ValueError."""
+    return int(fields.get("run") or 0)
 
 
 def _check(found: Snapshot, job_id: str) -> None:

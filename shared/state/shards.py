@@ -19,6 +19,7 @@ from shared.state.records import (
     ShardResult,
     WorkStatus,
     replace,
+    run_of,
     shards_of_round,
 )
 from shared.state.redis_hash import Change, Fields, JobHash
@@ -44,7 +45,8 @@ class ShardLeases:
         field, token = shard_field(shard), secrets.token_hex(8)
 
         def decide(fields: Fields, now: float) -> Change[Lease | None]:
-            state, record = JobState(str(fields["state"])), ShardRecord.load(fields[field])
+            state = JobState(str(fields["state"]))
+            record = ShardRecord.load(fields[field]).in_run(run_of(fields))
             stored = read_stored(StoredSpec, str(fields["spec"]), f"Job {job_id}")
             known = shard in shards_of_round(JobInfo.load(fields["info"]).round, stored.shards)
             if not known or state not in COLLECT_STATES or not record.is_free(now) or record.attempts >= max_attempts:
@@ -56,7 +58,7 @@ class ShardLeases:
                 new |= {"state": str(JobState.COLLECTING), "info": info.dump()}
             return Change(Lease(job_id, shard, owner, token, now + ttl, taken.attempts), new)
 
-        return await self._hash.update(job_id, ["state", "info", field], decide)
+        return await self._hash.update(job_id, ["state", "info", "run", field], decide)
 
     async def heartbeat(
         self, lease: Lease, ttl: float, progress: ShardResult | None = None, waiting_for: str | None = None
@@ -108,14 +110,14 @@ class ShardLeases:
 
     async def reopen(self, job_id: str, indices: Sequence[int]) -> None:
         """Let shards be collected again although they are done, because their files are gone."""
-        names = ["state", *(shard_field(index) for index in indices)]
+        names = ["state", "run", *(shard_field(index) for index in indices)]
 
         def decide(fields: Fields, _now: float) -> Change[None]:
             if JobState(str(fields["state"])) is not JobState.COLLECTING:
                 return Change(None)
-            records = {name: ShardRecord.load(fields[name]) for name in names[1:]}
+            records = {name: ShardRecord.load(fields[name]) for name in names[2:]}
             done = [name for name, record in records.items() if record.status is WorkStatus.DONE]
-            return Change(None, dict.fromkeys(done, ShardRecord().dump()))
+            return Change(None, dict.fromkeys(done, ShardRecord(run=run_of(fields)).dump()))
 
         await self._hash.update(job_id, names, decide)
 
@@ -126,14 +128,14 @@ class ShardLeases:
 
         They are due again in ``patience`` seconds. A shard whose holder vanished ``max_attempts`` times fails instead.
         """
-        names = ["state", *(shard_field(index) for index in indices)]
+        names = ["state", "run", *(shard_field(index) for index in indices)]
 
         def decide(fields: Fields, now: float) -> Change[list[int]]:
             if JobState(str(fields["state"])) not in COLLECT_STATES:
                 return Change([])
             claimed, new = [], {}
             for index in indices:
-                record = ShardRecord.load(fields[shard_field(index)])
+                record = ShardRecord.load(fields[shard_field(index)]).in_run(run_of(fields))
                 if not record.is_due(now, queue_is_short):
                     continue
                 new[shard_field(index)] = _claim(record, now, patience, max_attempts).dump()
@@ -155,12 +157,12 @@ class ShardLeases:
         def decide(fields: Fields, now: float) -> Change[T]:
             if JobState(str(fields["state"])) not in COLLECT_STATES:
                 raise LeaseLost(f"The lease on {what} was lost: the job is {fields['state']}.")
-            record = ShardRecord.load(fields[field])
+            record = ShardRecord.load(fields[field]).in_run(run_of(fields))
             leases.check_token(record, lease.token, what)
             new, result, visible = step(record, now)
             return Change(result, {field: new.dump()}, visible=visible)
 
-        return await self._hash.update(lease.job_id, ["state", field], decide)
+        return await self._hash.update(lease.job_id, ["state", "run", field], decide)
 
 
 def _claim(record: ShardRecord, now: float, patience: float, max_attempts: int) -> ShardRecord:

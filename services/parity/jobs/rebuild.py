@@ -7,6 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 
+from services.parity.jobs.decisions import read_decisions
 from services.parity.jobs.report import read_report
 from services.parity.jobs.submission import read_spec
 from shared.contracts import NAME_PATTERN, JobState, JobStatus, StageCount, StoredSpec
@@ -104,8 +105,12 @@ def _accepted_at(job_id: str) -> datetime:
 def _what_is_stored(store: Store, spec: StoredSpec) -> Rebuilt:
     job_id = spec.job_id
     shards = {number: result for number in shard_numbers(store, job_id) if (result := _counted(store, job_id, number))}
-    report = read_report(store, job_id)
-    return Rebuilt(shards, None if report is None else report.status, read_rounds(store, job_id))
+    report, decided = read_report(store, job_id), read_decisions(store, job_id)
+    last = decided[-1] if decided else None
+    run, cancelled = (last.run, last.at if last.action == "cancel" else None) if last else (0, None)
+    # A report of an earlier run was about to be withdrawn.
+    final = report.status if report is not None and report.run >= run else None
+    return Rebuilt(shards, final, read_rounds(store, job_id), run=run, cancelled=cancelled)
 
 
 def _counted(store: Store, job_id: str, number: int) -> ShardResult | None:

@@ -54,6 +54,7 @@ async def _written(store: Store, snapshot: Snapshot) -> JobReport:
         spec=snapshot.stored.spec,
         set_digest=await asyncio.to_thread(set_digest, store, snapshot.stored.job_id) if complete else None,
         seconds=seconds_by_state(snapshot),
+        run=snapshot.run,
     )
 
 
