@@ -35,7 +35,9 @@ def app_of(name: str, folder: Path, redis_url: str = "redis://127.0.0.1:6379/0")
     if name == "student":
         return student_app(StudentSettings(data_dir=folder, student_model=model, redis_url="", api_key=_SECRET))
     return teacher_app(
-        TeacherSettings(data_dir=folder, teacher_model=model, teacher_engine="transformers", api_key=_SECRET)
+        TeacherSettings(
+            data_dir=folder, teacher_model=model, teacher_engine="transformers", teacher_name="student", api_key=_SECRET
+        )
     )
 
 

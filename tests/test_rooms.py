@@ -16,6 +16,7 @@ ACROSS_MODULES = {
     "services/parity/test_storage_faults.py": "jobs and requests while the disk of the store is in trouble",
     "services/parity/test_tracing.py": "one trace through the API, a worker and the teacher",
     "services/student/rollout/test_fleet.py": "two replicas in processes of their own on one Redis and store",
+    "services/test_described_answers.py": "what all services answer, against their OpenAPI documents",
     "services/test_generated_clients.py": "the OpenAPI documents of all services, through clients made from them",
     "services/test_json_logs.py": "the log of every service",
     "services/test_one_trace.py": "one trace through all services",

@@ -141,7 +141,7 @@ def _add_job_routes(app: FastAPI) -> None:
         "/v1/jobs/{job_id}/events",
         tags=["jobs"],
         response_class=StreamingResponse,
-        responses={200: {"content": sse("events of type status, whose data is a JobEvent", _EVENT)}},
+        responses={200: {"content": sse("events of type status, whose data is a JobEvent", _EVENT, JobEvent)}},
     )
     async def stream_events(job_id: JobId, components: ComponentsOf) -> StreamingResponse:
         """Server-sent events: the status now and at every change, until the job is final."""

@@ -4,7 +4,7 @@ Import from here; the modules below only sort them. Times are UTC. Fractions are
 engine reported.
 """
 
-from shared.contracts.base import NAME_PATTERN, Contract, Finite, Stored, all_finite, finite
+from shared.contracts.base import EXAMPLE_IMAGE, NAME_PATTERN, Contract, Finite, Stored, all_finite, finite
 from shared.contracts.checkpoints import (
     ActivateRequest,
     ActivePointer,
@@ -105,6 +105,7 @@ from shared.contracts.sources import (
 from shared.contracts.training import Evaluation, TaskScore, TrainingInfo, TrainingList, TrainingProgress
 
 __all__ = [
+    "EXAMPLE_IMAGE",
     "NAME_PATTERN",
     "PRESETS",
     "PRESET_FIELDS",

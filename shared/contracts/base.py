@@ -7,6 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIAQMAAAD+wSzIAAAABlBMVEX////cHh7/Hx2WAAAAEUlEQVR42mNgYGBgSGNigEEABK4AcXc1iAAA"
+    "AABJRU5ErkJggg=="
+)
+"""Two red bars, as base64 of a PNG file: the examples in OpenAPI can be sent as they are."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 

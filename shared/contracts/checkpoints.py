@@ -108,7 +108,9 @@ class CheckpointList(Contract):
 class ActivateRequest(Contract):
     """``PUT /v1/checkpoints/active``. ``by`` says who promotes (a job id, a person)."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "job-7f3a", "by": "eve"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": "job-20261128-101500-7f3a2c1e", "by": "eve"}]}
+    )
 
     version: str = Field(pattern=NAME_PATTERN, description="version to serve")
     by: str = Field("api", description="who asks for it: a job id or a person")

@@ -241,7 +241,12 @@ class JobSpec(Contract):
     """What a team submits to ``POST /v1/jobs``."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"images": [{"kind": "folder", "path": "/data/signs"}], "tasks": ["textvqa"]}]}
+        json_schema_extra={
+            "examples": [
+                {"images": [{"kind": "folder", "path": "/data/signs"}], "tasks": ["textvqa"]},
+                {"images": [{"kind": "upload", "upload_id": "up-5d41402abc4b2a76"}], "tasks": ["textvqa"]},
+            ]
+        }
     )
 
     name: str = Field("", max_length=200, description="for people: shown in lists, no meaning to the service")

@@ -50,7 +50,9 @@ class CanaryRequest(Contract):
     ``student@<version>``, and the canary ends ``lifetime_seconds`` after the last of them.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "job-7f3a", "share": 0.05, "by": "eve"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": "job-20261128-101500-7f3a2c1e", "share": 0.05, "by": "eve"}]}
+    )
 
     version: str = Field(pattern=NAME_PATTERN, description="version to serve alongside the active one")
     share: float = Field(0.05, ge=0, le=1, description="share of the requests that it answers, 0-1; 0: it is private")

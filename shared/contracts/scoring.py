@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from shared.contracts.base import Contract
+from shared.contracts.base import EXAMPLE_IMAGE, Contract
 
 
 class ScoreItem(Contract):
@@ -24,7 +24,7 @@ class ScoreRequest(Contract):
                 {
                     "items": [
                         {
-                            "image": "data:image/png;base64,iVBORw0KGgo=",
+                            "image": f"data:image/png;base64,{EXAMPLE_IMAGE}",
                             "question": "How many bars are red?",
                             "answers": ["two"],
                         }
@@ -71,7 +71,7 @@ class AttentionRequest(Contract):
                 {
                     "items": [
                         {
-                            "image": "data:image/png;base64,iVBORw0KGgo=",
+                            "image": f"data:image/png;base64,{EXAMPLE_IMAGE}",
                             "question": "How many bars are red?",
                             "answer": "two",
                         }

@@ -12,10 +12,12 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
+from shared.contracts import EXAMPLE_IMAGE
+
 _JOB, _DIGEST = "20261128-101500-7f3a2c1e", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _VERSION, _BASE, _STORE = f"job-{_JOB}", "base", "s3://bucket/mpa"
 _CREATED, _LATER = "2026-11-28T10:15:00Z", "2026-11-28T11:02:30Z"
-_QUESTION, _PICTURE = "How many bars are red?", "iVBORw0KGgo="
+_QUESTION, _PICTURE = "How many bars are red?", f"data:image/png;base64,{EXAMPLE_IMAGE}"
 _TOKENS = {"prompt": 412000, "completion": 9800, "saved": 350000}
 _VERDICTS = {"disparity": 120, "student_right": 540, "teacher_inconsistent": 42, "unparsable": 12, "refused": 6}
 
@@ -72,6 +74,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "checkpoint_url": f"{_STORE}/checkpoints/student/{_VERSION}",
         "seconds": {"queued": 1.2, "collecting": 150.4, "training": 310.9},
         "JobStatus.version": 7,
+        "JobEvent.version": 7,
         "JobStatus.state": "succeeded",
         "TrainingInfo.state": "training",
         "JobWarning.text": "There are only 12 disparity pairs to train on, less than one batch.",
@@ -106,7 +109,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "accuracy_after": 0.6,
         "accuracy_teacher": 0.81,
         # pairs, questions and answers
-        "pair_id": "17.textvqa.0",
+        "pair_id": "0000017.textvqa.0",
         "Pair.image": "/data/signs/0017.jpg",
         "Pair.reason": "student answers 'stop', teacher 'no entry' (3 of 3 votes)",
         "question": _QUESTION,
@@ -132,8 +135,8 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "max_answer_tokens": 16,
         "max_tokens": 16,
         "max_completion_tokens": 16,
-        "image": f"data:image/png;base64,{_PICTURE}",
-        "image_png_base64": _PICTURE,
+        "image": _PICTURE,
+        "image_png_base64": EXAMPLE_IMAGE,
         # checkpoints
         "version": _VERSION,
         "checkpoint": _VERSION,
@@ -188,11 +191,11 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "verdict": "within all limits; 400 of 200 answers",
         # OpenAI's dialect
         "model": "student",
-        "ImageURL.url": f"data:image/png;base64,{_PICTURE}",
+        "ImageURL.url": _PICTURE,
         "detail": "auto",
         "ChatMessage.role": "user",
         "ChatMessage.content": [
-            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_PICTURE}"}},
+            {"type": "image_url", "image_url": {"url": _PICTURE}},
             {"type": "text", "text": _QUESTION},
         ],
         "TextPart.text": _QUESTION,

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from shared.contracts import OpenAIError, Problem
 from shared.http.examples import add_examples
@@ -39,9 +40,19 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _words(status)} for status in statuses}
 
 
-def sse(words: str, example: str) -> dict[str, Any]:
-    """The content of a response that is a stream of server-sent events."""
-    return {MEDIA_TYPE: {"schema": {"type": "string", "description": words}, "example": example}}
+def sse(words: str, example: str, data: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The content of a response that is a stream of server-sent events, each with ``data`` as JSON.
+
+    ``itemSchema`` is of OpenAPI 3.2: what describes each event has no other place. FastAPI writes it too.
+    """
+    text: dict[str, Any] = {"type": "string", "description": "data of the event"}
+    if data is not None:
+        schema = named(data.__name__, data.model_json_schema(ref_template=REF, mode="serialization"))
+        text |= {"contentMediaType": JSON, "contentSchema": schema}
+    names = {"event": "type of the event", "id": "number of the event"}
+    others = {name: {"type": "string", "description": description} for name, description in names.items()}
+    item = {"type": "object", "description": words, "properties": {"data": text, **others}, "required": ["data"]}
+    return {MEDIA_TYPE: {"itemSchema": item, "example": example}}
 
 
 def named(name: str, schema: dict[str, Any]) -> dict[str, Any]:

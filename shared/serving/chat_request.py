@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 from fastapi import Depends, Request
 from pydantic import ValidationError
 
-from shared.contracts import ChatRequest
+from shared.contracts import EXAMPLE_IMAGE, ChatRequest
 from shared.errors import InvalidInput
 from shared.http.errors import invalid_fields
 from shared.http.openapi import JSON, REF, errors, named, sse
@@ -59,7 +59,7 @@ _EXAMPLE = {
         {
             "role": "user",
             "content": [
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{EXAMPLE_IMAGE}"}},
                 {"type": "text", "text": "How many bars are red?"},
             ],
         }
