@@ -9,6 +9,7 @@ from services.cli.doctor.checks import Check, examine, in_thread
 from services.cli.doctor.deployment import SERVICES, ProbedService, secret, survey
 from services.cli.doctor.fit import fit_findings
 from services.cli.doctor.models import student_findings, teacher_findings
+from services.cli.doctor.records import record_findings
 from services.cli.doctor.services import answering, clock, key, releases
 from shared.client import ChatClient, StudentClient
 from shared.compatibility import RELEASE
@@ -72,6 +73,7 @@ def make_checks(settings: ClientSettings, services: dict[str, ProbedService], se
             "Set MPA_STORE to a store that this machine and all services reach; for s3://, set the credentials too.",
             3 * seconds,
         ),
+        Check("jobs", lambda: record_findings(settings.redis_url, open_store, 2 * seconds), _REDIS, 3 * seconds),
         Check(
             "disk",
             lambda: disk_findings(settings),
@@ -84,7 +86,18 @@ def make_checks(settings: ClientSettings, services: dict[str, ProbedService], se
     ]
 
 
-CHECKS = (*SERVICES, "releases", "redis", "workers", "store", "disk", "teacher-answers", "student-answers", "settings")
+CHECKS = (
+    *SERVICES,
+    "releases",
+    "redis",
+    "workers",
+    "store",
+    "jobs",
+    "disk",
+    "teacher-answers",
+    "student-answers",
+    "settings",
+)
 
 
 def _of_service(service: ProbedService) -> Callable[[], Awaitable[list[Finding]]]:
