@@ -189,7 +189,8 @@ class Rollout:
 
     def _too_slow(self, version: str) -> Unavailable:
         return Unavailable(
-            f"Loading {version} took longer than was allowed (MPA_STUDENT_SWAP_TIMEOUT is {self._timeout:.0f} s); "
+            f"Loading {version} took longer than the request's deadline_seconds, or than the "
+            f"{self._timeout:.0f} s of MPA_STUDENT_SWAP_TIMEOUT; "
             f"{self.engine.version} goes on serving.",
             retry_after=1.0,
         )
