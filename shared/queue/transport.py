@@ -21,6 +21,13 @@ log = logging.getLogger(__name__)
 CONNECTION_ERRORS, CHANNEL_ERRORS = redis.get_redis_error_classes()  # type: ignore[no-untyped-call]
 
 
+class BrokerRefuses(OSError):
+    """Redis is full, for example. kombu connects again after an OSError.
+
+    Not one of redis-py's own connection errors: it repeats a transaction that meets one at once, and without end.
+    """
+
+
 class FreeingQoS(redis.QoS):
     """Counts a message as held until its work has ended, whether or not Redis learns of that.
 
@@ -82,7 +89,7 @@ class FreeingSentinelTransport(redis.SentinelTransport):
 
 
 def _refusing(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {**parameters, "connection_class": refusing(parameters["connection_class"])}
+    return {**parameters, "connection_class": refusing(parameters["connection_class"], BrokerRefuses)}
 
 
 def use_freeing_transports() -> None:

@@ -51,6 +51,8 @@ def redis_trouble(error: Exception) -> str:
 
 
 class _Refusing:
+    raised: type[Exception] = RedisRefuses
+
     def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             return cast(Any, super()).read_response(*args, **options)
@@ -59,7 +61,7 @@ class _Refusing:
             if refused is None:
                 raise
             cast(Any, self).disconnect()
-            raise refused from error
+            raise self.raised(str(refused)) from error
 
 
 class _AsyncRefusing:
@@ -74,10 +76,10 @@ class _AsyncRefusing:
             raise refused from error
 
 
-def refusing(kind: type) -> type:
-    """``kind`` of connection that raises RedisRefuses, and connects again before the next command."""
+def refusing(kind: type, raised: type[Exception] = RedisRefuses) -> type:
+    """``kind`` of connection that raises RedisRefuses, or ``raised``, and connects again before the next command."""
     mixin = _AsyncRefusing if issubclass(kind, redis.asyncio.connection.AbstractConnection) else _Refusing
-    return type(kind.__name__, (mixin, kind), {})
+    return type(kind.__name__, (mixin, kind), {"raised": raised})
 
 
 class _SentinelClient(redis.Redis):

@@ -367,7 +367,7 @@ def test_a_redis_that_takes_no_writes_is_not_ready_and_takes_no_job(
         with Redis.from_url(redis.url) as admin, httpx.Client(base_url=server.url, timeout=30) as http:
             kept = http.post("/v1/jobs", json=spec()).json()["id"]
             for begin, end, words in (
-                ("CONFIG SET maxmemory 1mb", "CONFIG SET maxmemory 0", "Redis is full and takes no writes"),
+                ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "Redis is full and takes no writes"),
                 ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "Redis is a read-only replica"),
             ):
                 admin.execute_command(*begin.split())

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from shared.queue import enqueue_shard, make_celery
 from shared.settings import CommonSettings
@@ -73,6 +74,36 @@ def test_a_worker_takes_messages_after_an_outage_of_redis(
             wait_until((tmp_path / "after-0.ended").exists, PATIENCE)
         finally:
             again.stop()
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"), ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")],
+    ids=["full", "a replica"],
+)
+def test_a_worker_outlasts_a_redis_that_takes_no_writes(
+    tmp_path: Path, own_redis: EmbeddedRedis, begin: str, end: str
+) -> None:
+    """To kombu, its error answers were faults of the program, and ended the worker with code 0."""
+    app = make_celery(CommonSettings(redis_url=own_redis.url))
+    with running_worker(tmp_path, own_redis.url, every=PATIENCE) as worker, own_redis_client(own_redis) as admin:
+        for shard in range(5 * THREADS):  # more than it takes ahead
+            enqueue_shard(app, "before", shard)
+        wait_until(lambda: all((tmp_path / f"before-{shard}.begun").exists() for shard in range(THREADS)), PATIENCE)
+        admin.execute_command(*begin.split())
+        (tmp_path / "before.may-end").touch()
+        wait_until(lambda: "Redis is" in (tmp_path / "worker.log").read_text(), PATIENCE)
+        time.sleep(2.0)  # a worker that ends does so within this time
+        assert worker.poll() is None
+        admin.execute_command(*end.split())
+        (tmp_path / "after.may-end").touch()
+        enqueue_shard(app, "after", 0)
+        wait_until((tmp_path / "after-0.ended").exists, PATIENCE)
+        assert worker.poll() is None
+
+
+def own_redis_client(server: EmbeddedRedis) -> redis.Redis:
+    return redis.Redis.from_url(server.url)
 
 
 def test_a_deaf_worker_reconnects(tmp_path: Path, redis_url: str) -> None:

@@ -49,7 +49,7 @@ async def store(own_redis: EmbeddedRedis, admin: redis.Redis) -> AsyncIterator[J
 
 @contextmanager
 def full(admin: redis.Redis) -> Iterator[None]:
-    admin.config_set("maxmemory", "1mb")
+    admin.config_set("maxmemory", "1")
     try:
         yield
     finally:
