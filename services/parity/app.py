@@ -132,9 +132,24 @@ def _add_job_routes(app: FastAPI) -> None:
         return await components.status(job_id)
 
     @app.post("/v1/jobs/{job_id}/retry", status_code=202, tags=["jobs"], responses=errors(409))
-    async def retry_job(job_id: JobId, components: ComponentsOf) -> JobStatus:
-        """Restart a failed or cancelled job. Its finished shards are kept."""
-        await components.retry(job_id)
+    async def retry_job(
+        job_id: JobId,
+        components: ComponentsOf,
+        verdict: Annotated[
+            list[Verdict] | None,
+            Query(
+                description="make only the pairs with one of these again, also of a job that succeeded: refused, "
+                "unparsable, unreadable_image; the other pairs stay as they are",
+                examples=[["refused", "unparsable"]],
+            ),
+        ] = None,
+    ) -> JobStatus:
+        """Restart a failed or cancelled job. Its finished shards are kept.
+
+        With ``verdict``, make those pairs of a succeeded or failed job again. If that changes the set, the job trains
+        again, from the version that is active then; otherwise it ends as before.
+        """
+        await components.retry(job_id, verdict or [])
         return await components.status(job_id)
 
     @app.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +21,14 @@ from services.parity.jobs import decisions
 from services.parity.jobs.model_checks import check_logprobs
 from services.parity.jobs.rebuild import UNREADABLE, read_or_rebuild, unreadable_status
 from services.parity.jobs.reconciler import Reconciler, ReconcilerRules
+from services.parity.jobs.redo import shards_to_redo, write_redo
 from services.parity.jobs.report import shown, withdraw_report
 from services.parity.jobs.submission import Submitter
 from services.parity.metrics import JobMetrics
 from services.parity.mining.attention import check_probes
 from shared.client import ChatClient, HttpClient, StudentClient
 from shared.concurrency import end_loops
-from shared.contracts import Health, JobList, JobSpec, JobStatus
+from shared.contracts import Health, JobList, JobSpec, JobStatus, Verdict
 from shared.errors import Damaged, NewerSchema, NotFound
 from shared.http import Lifespan
 from shared.queue import make_celery
@@ -83,8 +84,17 @@ class Components:
         await decisions.cancel(self.jobs, self.store, await read_or_rebuild(self.jobs, self.store, job_id))
         self.reconciler.poke()
 
-    async def retry(self, job_id: str) -> None:
-        await decisions.retry(self.jobs, self.store, await read_or_rebuild(self.jobs, self.store, job_id))
+    async def retry(self, job_id: str, verdicts: Sequence[Verdict] = ()) -> None:
+        """Restart a job. ``verdicts``: make only the pairs with these again.
+
+        It is durable once this returns. Raises NotFound, Conflict and InvalidInput.
+        """
+        snapshot = await read_or_rebuild(self.jobs, self.store, job_id)
+        again: list[int] = []
+        if verdicts:
+            again = shards_to_redo(snapshot, verdicts)
+            await asyncio.to_thread(write_redo, self.store, snapshot, verdicts)
+        await decisions.retry(self.jobs, self.store, snapshot, again)
         await withdraw_report(self.store, job_id)
         self.reconciler.poke(job_id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,9 @@ class ParityClient(HttpClient):
     async def cancel(self, job_id: str) -> JobStatus:
         return await self._call(JobStatus, "POST", f"/v1/jobs/{job_id}/cancel")
 
-    async def retry(self, job_id: str) -> JobStatus:
-        return await self._call(JobStatus, "POST", f"/v1/jobs/{job_id}/retry")
+    async def retry(self, job_id: str, verdicts: Sequence[str] = ()) -> JobStatus:
+        """``verdicts``: make only the pairs with one of these again."""
+        return await self._call(JobStatus, "POST", f"/v1/jobs/{job_id}/retry", params={"verdict": list(verdicts)})
 
     async def report(self, job_id: str) -> JobReport:
         return await self._call(JobReport, "GET", f"/v1/jobs/{job_id}/report")

@@ -50,14 +50,18 @@ def shard_key(job_id: str, shard: int) -> str:
 
 def write_shard(store: Store, job_id: str, shard: int, rows: Iterable[Row]) -> ShardResult:
     """Publish a whole shard unless it exists: the first writer wins. Returns the counts of what is stored."""
-    ordered = sorted(rows, key=lambda row: (row.image_index, row.task, row.slot))
-    columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes), **_maps(row)} for row in ordered]
-    table = pa.Table.from_pylist(columns, schema=SCHEMA)
+    table = to_table(sorted(rows, key=lambda row: (row.image_index, row.task, row.slot)))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", store_schema=False, write_page_checksum=True)
     if store.create(shard_key(job_id, shard), buffer.getvalue()):
         return summarise(table)
     return summarise(read_shard(store, job_id, shard))
+
+
+def to_table(rows: Iterable[Row]) -> pa.Table:
+    """The rows in this order."""
+    columns = [{"pair_id": row.pair_id, **asdict(row), "votes": list(row.votes), **_maps(row)} for row in rows]
+    return pa.Table.from_pylist(columns, schema=SCHEMA)
 
 
 def _maps(row: Row) -> dict[str, Any]:

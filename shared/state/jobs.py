@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -184,29 +184,33 @@ class JobStore:
 
         await self._hash.update(job_id, ["state", "info", "training"], decide)
 
-    async def retry(self, job_id: str, run: int | None = None) -> None:
+    async def retry(self, job_id: str, run: int | None = None, again: Collection[int] = ()) -> None:
         """Restart a failed or cancelled job in the round it was in, with its finished shards.
 
         ``run``: the number of the run that begins; default: the next one. Nothing happens if the job has reached it.
-        Raises Conflict for a job in any other state.
+        ``again``: finished shards that are due once more; then the job may also have succeeded. Raises Conflict for a
+        job in any other state.
         """
         snapshot = await self.snapshot(job_id)
-        done = {index: shard.result for index, shard in snapshot.shards.items() if shard.result is not None}
+        finished = {index: shard.result for index, shard in snapshot.shards.items() if shard.result is not None}
+        done = {index: result for index, result in finished.items() if index not in again}
         here = shards_of_round(snapshot.info.round, snapshot.stored.shards)
         images = sum(result.images for index, result in done.items() if index in here)
-        to = JobState.COLLECTING if done else JobState.QUEUED
+        to = JobState.COLLECTING if finished else JobState.QUEUED
+        due = [shard_field(index) for index in again]
 
         def decide(fields: Fields, now: float) -> Change[None]:
             if run is not None and run_of(fields) >= run:
                 return Change(None)
-            check_retry(job_id, JobState(str(fields["state"])))
+            check_retry(job_id, JobState(str(fields["state"])), succeeded=bool(again))
             before, number = JobInfo.load(fields["info"]), run_of(fields) + 1 if run is None else run
             kept = JobInfo(history=before.history, base_images=images, round=before.round, rounds=before.rounds)
             info = kept.entered(to, now)
             new = {"state": str(to), "info": info.dump(), "run": str(number), "training": "{}"}
+            new |= dict.fromkeys(due, ShardRecord(run=number).dump())
             return Change(None, new, active=True)
 
-        await self._hash.update(job_id, ["state", "info", "run", "training"], decide)
+        await self._hash.update(job_id, ["state", "info", "run", "training", *due], decide)
 
     async def mark_reported(self, job_id: str) -> bool:
         """The report of a final job is stored, so the reconciler may forget the job. True for the first caller."""
@@ -294,9 +298,9 @@ def check_cancel(job_id: str, state: JobState) -> bool:
     return state is not JobState.CANCELLED
 
 
-def check_retry(job_id: str, state: JobState) -> None:
-    """Raises Conflict unless the job may be retried."""
-    if state not in (JobState.FAILED, JobState.CANCELLED):
+def check_retry(job_id: str, state: JobState, *, succeeded: bool = False) -> None:
+    """Raises Conflict unless the job may be retried. ``succeeded``: also if it succeeded."""
+    if state not in (JobState.FAILED, JobState.CANCELLED) and not (succeeded and state is JobState.SUCCEEDED):
         raise Conflict(f"Job {job_id} is {state}: only failed or cancelled jobs can be retried.")
 
 

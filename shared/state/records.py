@@ -44,7 +44,8 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     # Back to collecting: the next round.
     JobState.EVALUATING: frozenset({JobState.COLLECTING, JobState.PROMOTING, JobState.SUCCEEDED, *_WORKING}),
     JobState.PROMOTING: frozenset({JobState.SUCCEEDED, JobState.FAILED}),
-    JobState.SUCCEEDED: frozenset(),
+    # Some pairs are made again.
+    JobState.SUCCEEDED: frozenset({JobState.COLLECTING}),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.COLLECTING}),
     JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.COLLECTING}),
 }

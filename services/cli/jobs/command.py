@@ -108,9 +108,23 @@ def cancel(job_id: JobId, as_json: Json = False) -> None:
     show(ask_parity(lambda client: client.cancel(job_id)), as_json, _state_of)
 
 
-def retry(job_id: JobId, as_json: Json = False) -> None:
-    """Run a failed or cancelled job again; finished shards are kept."""
-    show(ask_parity(lambda client: client.retry(job_id)), as_json, _state_of)
+def retry(
+    job_id: JobId,
+    verdict: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make only the pairs with these verdicts again (refused, unparsable, unreadable_image; separated by "
+            "commas), also of a job that succeeded."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a failed or cancelled job again; finished shards are kept. With --verdict, make only those pairs again."""
+    named = [name.strip() for text in verdict or [] for name in text.split(",") if name.strip()]
+    unknown = [name for name in named if name not in list(Verdict)]
+    if unknown or (verdict and not named):
+        fail(f"--verdict {', '.join(unknown) or 'is empty'}: the verdicts are {', '.join(Verdict)}.", Exit.BAD_INPUT)
+    show(ask_parity(lambda client: client.retry(job_id, named)), as_json, _state_of)
 
 
 def export(

@@ -8,10 +8,11 @@ import logging
 from celery import Celery
 
 from services.parity.endpoints.candidate_student import free_candidate
+from services.parity.jobs.redo import read_redo
 from shared.contracts import JobState, Outcome, Verdict
 from shared.job_warnings import mostly_unusable
 from shared.queue import enqueue_training
-from shared.sets import missing_shards
+from shared.sets import missing_shards, set_digest
 from shared.state import (
     JobStore,
     Snapshot,
@@ -24,6 +25,8 @@ from shared.state import (
 from shared.store import Store
 
 log = logging.getLogger(__name__)
+
+NOTHING_NEW = "The pairs that were made again changed nothing."
 
 
 async def settle(
@@ -46,6 +49,8 @@ async def settle(
         )
         await jobs.shards.reopen(job_id, missing)
         return
+    if await _stayed_the_same(jobs, store, job_id):
+        return
     later = snapshot.info.round > 1
     if not later and train_disparities(snapshot) == 0:
         if await jobs.finish(job_id, JobState.COLLECTING, Outcome.NO_GAP, _no_gap_in_words(snapshot)):
@@ -56,6 +61,30 @@ async def settle(
         if later:
             await asyncio.to_thread(free_candidate, store, snapshot.stored.spec.student, job_id)
         await send_training(jobs, celery, job_id, patience, train_attempts, trace=snapshot.trace)
+
+
+async def _stayed_the_same(jobs: JobStore, store: Store, job_id: str) -> bool:
+    """End the job as before if pairs were made again and the set is still the same.
+
+    To train again would promote the same checkpoint once more, perhaps over a newer one of another job.
+    """
+    redo = await asyncio.to_thread(read_redo, store, job_id)
+    if redo is None or redo.set_digest is None or await asyncio.to_thread(set_digest, store, job_id) != redo.set_digest:
+        return False
+    before = redo.before
+    reason = before.reason or ""
+    if NOTHING_NEW not in reason:
+        reason = f"{reason} {NOTHING_NEW}".strip()
+    known = {
+        "evaluation": before.evaluation.model_dump(mode="json") if before.evaluation is not None else None,
+        "checkpoint": before.checkpoint,
+        "checkpoint_url": before.checkpoint_url,
+    }
+    outcome = str(before.outcome) if before.outcome is not None else None
+    succeeded = JobState.SUCCEEDED
+    if await jobs.transition(job_id, JobState.COLLECTING, succeeded, outcome=outcome, reason=reason, **known):
+        log.info("The set is the same as before.", extra={"job_id": job_id})
+    return True
 
 
 async def send_training(

@@ -7,6 +7,7 @@ how often it was retried: a job without a record is rebuilt so (services/parity/
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -42,13 +43,16 @@ async def cancel(jobs: JobStore, store: Store, snapshot: Snapshot) -> None:
         raise
 
 
-async def retry(jobs: JobStore, store: Store, snapshot: Snapshot) -> None:
-    """Begin the next run. Raises Conflict unless the job failed or was cancelled."""
+async def retry(jobs: JobStore, store: Store, snapshot: Snapshot, again: Collection[int] = ()) -> None:
+    """Begin the next run. Raises Conflict unless the job failed or was cancelled.
+
+    ``again``: finished shards that are due once more (redo.py); then the job may also have succeeded.
+    """
     job_id = snapshot.stored.job_id
-    check_retry(job_id, snapshot.state)
+    check_retry(job_id, snapshot.state, succeeded=bool(again))
     made = await asyncio.to_thread(_decide, store, job_id, "retry", snapshot.run + 1)
     try:
-        await jobs.retry(job_id, made.run)
+        await jobs.retry(job_id, made.run, again)
     except Conflict:
         await asyncio.to_thread(_withdraw, store, job_id, made)
         raise

@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime
 
 from services.parity.jobs.decisions import read_decisions
+from services.parity.jobs.redo import find_due
 from services.parity.jobs.report import read_report
 from services.parity.jobs.submission import read_spec
 from shared.contracts import NAME_PATTERN, JobState, JobStatus, StageCount, StoredSpec
@@ -114,8 +115,10 @@ def _what_is_stored(store: Store, spec: StoredSpec) -> Rebuilt:
 
 
 def _counted(store: Store, job_id: str, number: int) -> ShardResult | None:
-    """None for a damaged file: whoever collects the shard deals with it."""
+    """None for a damaged file, which whoever collects the shard deals with, and for one with pairs to make again."""
     try:
+        if find_due(store, job_id, number) is not None:
+            return None
         return summarise(read_shard(store, job_id, number))
     except Damaged as error:
         log.error("%s", error.detail, extra={"job_id": job_id, "shard": number})

@@ -49,7 +49,7 @@ class Annotator:
         for first in range(0, plan.questions, LARGEST_N):
             slots = range(first, min(first + LARGEST_N, plan.questions))
             drafts += await self._ask(picture, profile, slots, plan.example)
-        return _without_duplicates(drafts, plan.asked)
+        return _without_duplicates(_wanted(drafts, plan.slots), plan.asked)
 
     async def answer(self, draft: Draft, picture: Picture, profile: TaskProfile) -> Answered | Judged:
         """The draft with the teacher's greedy answer, or with its one-shot answer. A refusal is judged."""
@@ -182,6 +182,15 @@ class Annotator:
         choice = heard.choices[0]
         top = top_alternatives(choice) if self._top_k else None
         return Answered(draft.slot, draft.question, answer, mean_logprob(choice), top, draft.spent, heard.spent)
+
+
+def _wanted(drafts: list[Draft | Judged], slots: frozenset[int] | None) -> list[Draft | Judged]:
+    """Those of ``slots``. What the others have cost goes to the first one."""
+    if slots is None:
+        return drafts
+    first, *others = (draft for draft in drafts if draft.slot in slots)
+    cost = sum((draft.spent for draft in drafts if draft.slot not in slots), first.spent)
+    return [replace(first, spent=cost), *others]
 
 
 def _without_duplicates(drafts: list[Draft | Judged], asked: Mapping[str, str]) -> list[Draft | Judged]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,6 +11,7 @@ from services.parity.endpoints.endpoint import Endpoint
 from services.parity.endpoints.evidence import Health, RetryPolicy
 from services.parity.endpoints.limiter import Limiter
 from services.parity.images.picture import Picture, digest, prepare, split_of
+from services.parity.mining.again import Again
 from services.parity.mining.annotator import Annotator
 from services.parity.mining.discrepancies import GapMeter, rounded
 from services.parity.mining.identifier import Identifier
@@ -63,6 +64,7 @@ class ShardCollector:
         files: ImageFiles,
         limits: ImageLimits,
         plan: RoundPlan | None = None,
+        again: Again | None = None,
         trace_every: int = 1,
         changed: asyncio.Event | None = None,
     ) -> None:
@@ -92,7 +94,8 @@ class ShardCollector:
         self._annotator = Annotator(self._teacher, spec.annotator, self._plan.seed, spec.discrepancies.top_k)
         self._identifier = Identifier(self._teacher, self._student, spec.identifier, self._plan.seed)
         self._gaps = GapMeter(self._teacher, self._student, spec.discrepancies)
-        self._job_id, self._shard, self._spec, self._entries = job_id, shard, spec, entries
+        self._job_id, self._shard, self._spec, self._again = job_id, shard, spec, again
+        self._entries = entries if again is None else again.only(entries)
         self._profiles, self._files, self._limits = profiles, files, limits
         self._trace_every = trace_every
         self._images_in_work = models.calls_in_flight
@@ -108,7 +111,7 @@ class ShardCollector:
             self.changed.set()
 
     async def run(self) -> list[Row]:
-        """All rows of the shard. Waits as long as a model server has an outage."""
+        """All rows of the shard, or those that are made again. Waits as long as a model server has an outage."""
         places = asyncio.Semaphore(self._images_in_work)
         await run_all(*(self._image(entry, places) for entry in self._entries))
         return self.rows
@@ -143,7 +146,13 @@ class ShardCollector:
         return await self._judge_all(entry, await self._propose(entry, picture, profile), picture, profile)
 
     async def _propose(self, entry: ManifestEntry, picture: Picture, profile: TaskProfile) -> list[Draft | Judged]:
+        place, two_step = (entry.index, profile.name), self._spec.annotator.mode == "two_step"
+        known = self._again.drafts(place) if self._again is not None and two_step else None
+        if known is not None:
+            return known
         plan = self._plan.for_image(entry.index, picture.sha256, profile.name)
+        if self._again is not None:
+            plan = self._again.plan(place, plan)
         return await self._annotator.propose(picture, profile, plan)
 
     async def _judge_all(
@@ -169,7 +178,11 @@ class ShardCollector:
         return replace(judged, measures=await self._gaps.measure(pair, picture, profile))
 
     def _unreadable(self, entry: ManifestEntry, sha256: str | None, reason: str) -> list[Row]:
-        slots = {task: range(self._plan.for_image(entry.index, sha256, task).questions) for task in entry.tasks}
+        slots: dict[str, Iterable[int]] = {
+            task: range(self._plan.for_image(entry.index, sha256, task).questions) for task in entry.tasks
+        }
+        if self._again is not None:
+            slots = {task: self._again.slots[entry.index, task] for task in entry.tasks}
         return [
             self._row(entry, sha256, task, Judged(slot, Verdict.UNREADABLE_IMAGE, reason))
             for task in entry.tasks

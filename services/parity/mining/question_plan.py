@@ -18,12 +18,13 @@ class ImagePlan:
     """One image and task in one round.
 
     ``asked``: the normalised questions of earlier rounds, with where each was asked. ``example``: a question that the
-    teacher is asked to imitate, or "".
+    teacher is asked to imitate, or "". ``slots``: the only ones that are wanted; None: all.
     """
 
     questions: int
     asked: Mapping[str, str] = field(default_factory=dict)
     example: str = ""
+    slots: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)

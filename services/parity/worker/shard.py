@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from services.parity.endpoints.candidate_student import POSTPONED, CandidateStudent, NoPlace
 from services.parity.jobs.advance import settle
 from services.parity.jobs.model_checks import UntrainableStudent
+from services.parity.jobs.redo import Due, find_due
 from services.parity.metrics import WorkerMetrics
 from services.parity.mining.collector import Models, ShardCollector
 from services.parity.mining.question_plan import RoundPlan
@@ -103,8 +104,9 @@ class ShardWork:
             await self.jobs.shards.heartbeat(lease, self.lease, *news.now())
 
         async with keep_lease(lease, self.lease, renew, news.changed):
-            published = await when_stored(partial(self._published, lease), news.wait_for)
-            result = published or await self._collect(lease, news)
+            due = await when_stored(partial(find_due, self.store, lease.job_id, lease.shard or 0), news.wait_for)
+            published = await when_stored(partial(self._published, lease), news.wait_for) if due is None else None
+            result = published or await self._collect(lease, news, due)
             await self._outlast_redis(partial(self.jobs.shards.complete, lease, result))
         log.info("Shard done: %s", result.verdicts, extra={"job_id": lease.job_id, "shard": lease.shard})
         await settle(self.jobs, self.store, self.celery, lease.job_id, self.lease, self.train_attempts)
@@ -124,7 +126,8 @@ class ShardWork:
             set_shard_aside(self.store, lease.job_id, lease.shard)
             return None
 
-    async def _collect(self, lease: Lease, news: _News) -> ShardResult:
+    async def _collect(self, lease: Lease, news: _News, due: Due | None) -> ShardResult:
+        """All pairs of the shard, or those that are ``due`` again."""
         assert lease.shard is not None
         started = time.monotonic()
         job = await when_stored(partial(self.inputs.get, lease.job_id), news.wait_for)
@@ -142,13 +145,18 @@ class ShardWork:
                 files=self.files,
                 limits=self.limits,
                 plan=plan,
+                again=due.again if due is not None else None,
                 trace_every=trace_every(len(job.lines), self.traced_images),
                 changed=news.changed,
             )
             rows = await news.collector.run()
         # The last look before the write: a worker that lost the lease publishes nothing.
         await self._outlast_redis(partial(self.jobs.shards.heartbeat, lease, self.lease, tally(rows)))
-        write = partial(write_shard, self.store, lease.job_id, lease.shard, rows)
+        write = (
+            partial(write_shard, self.store, lease.job_id, lease.shard, rows)
+            if due is None
+            else partial(due.publish, self.store, rows)
+        )
         result = await when_stored(write, news.wait_for)
         self.metrics.collected(rows, result, started)
         return result
