@@ -54,6 +54,11 @@ class Scripted:
                 return JSONResponse(problem, 404, media_type="application/problem+json")
             return JSONResponse(self.states.pop(0 if len(self.states) == 1 else 1).model_dump(mode="json"))
 
+        @api.post("/v1/jobs/{job_id}/retry", status_code=202)
+        async def retry(request: Request) -> JSONResponse:
+            self.bodies.append(request.query_params.getlist("verdict"))
+            return JSONResponse(self.states[0].model_dump(mode="json"), 202)
+
         @api.get("/v1/jobs/{job_id}/pairs")
         async def pairs(job_id: str, verdict: str, cursor: str | None = None) -> PairPage:
             number = 1 if cursor is None else 2
@@ -148,6 +153,27 @@ def test_a_bad_spec_file_names_the_file(tmp_path: Path, text: str) -> None:
 def test_no_images_at_all() -> None:
     result = mpa("submit", "--task", "chart")
     assert result.exit_code == 2 and "no images" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ([], []),
+        (["--verdict", "refused,unparsable"], ["refused", "unparsable"]),
+        (["--verdict", "refused", "--verdict", " unparsable "], ["refused", "unparsable"]),
+    ],
+)
+def test_a_retry_names_the_verdicts(served: Scripted, options: list[str], sent: list[str]) -> None:
+    result = mpa("retry", "j1", *options)
+    assert (result.exit_code, result.stdout.strip()) == (0, "j1 collecting")
+    assert served.bodies == [sent]
+
+
+@pytest.mark.parametrize("verdicts", ["nonsense", "refused,nonsense", ",", ""])
+def test_a_retry_of_an_unknown_verdict_says_which_there_are(served: Scripted, verdicts: str) -> None:
+    result = mpa("retry", "j1", "--verdict", verdicts)
+    assert (result.exit_code, served.bodies) == (2, [])
+    assert "refused" in result.stderr and "unreadable_image" in result.stderr
 
 
 def test_export_reads_all_pages(served: Scripted, tmp_path: Path) -> None:
