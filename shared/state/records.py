@@ -44,8 +44,7 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     # Back to collecting: the next round.
     JobState.EVALUATING: frozenset({JobState.COLLECTING, JobState.PROMOTING, JobState.SUCCEEDED, *_WORKING}),
     JobState.PROMOTING: frozenset({JobState.SUCCEEDED, JobState.FAILED}),
-    # Some pairs are made again.
-    JobState.SUCCEEDED: frozenset({JobState.COLLECTING}),
+    JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.COLLECTING}),
     JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.COLLECTING}),
 }
