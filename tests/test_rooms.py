@@ -13,6 +13,7 @@ ACROSS_MODULES = {
     "services/parity/jobs/test_damages.py": "damaged records and files, on every way that reads them",
     "services/parity/mining/test_real_teacher.py": "mining with vLLM: its cache, its grammar, its drain",
     "services/parity/worker/test_outages.py": "a shard through bad minutes of its model servers",
+    "services/parity/test_s3_faults.py": "jobs while the S3 server of the store throttles, fails or refuses",
     "services/parity/test_storage_faults.py": "jobs and requests while the disk of the store is in trouble",
     "services/parity/test_tracing.py": "one trace through the API, a worker and the teacher",
     "services/student/rollout/test_fleet.py": "two replicas in processes of their own on one Redis and store",
