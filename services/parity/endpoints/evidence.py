@@ -16,6 +16,7 @@ from shared.backoff import Backoff
 from shared.errors import Unavailable, UpstreamError
 
 REMEMBERED = 4096
+LACKING = 600.0  # seconds for which a route that was not there is not asked for
 RECENT = 60.0  # seconds in which a failure that passed in the end shows that the server is not well
 # Chances that a server which fails at random, as often as it did with others, fails this often with one input.
 ODDS = 1e-6
@@ -29,12 +30,14 @@ class RetryPolicy:
     """Pauses in seconds: they grow from ``first`` to ``longest``, or to ``longest_asked`` if the server asks for it.
 
     ``settled``: how long an input must have failed alone before it is at fault; ``settled_in_words``: the same where
-    the server's words speak of the input.
+    the server's words speak of the input. ``longest_turned_away``: the longest pause of a call that was too much at
+    once, because a server that turns calls away is up.
     """
 
     first: float = 0.5
     longest: float = 120.0
     longest_asked: float = 300.0
+    longest_turned_away: float = 10.0
     settled: float = 90.0
     settled_in_words: float = 5.0
 
@@ -51,6 +54,7 @@ class Evidence:
         self._passes: deque[float] = deque(maxlen=REMEMBERED)
         self._healed: deque[float] = deque(maxlen=REMEMBERED)
         self._proven: set[str] = set()
+        self._lacking, self._lacking_until = "", 0.0
         self._known_good: Call | None = None
         self._news = asyncio.Event()
         self._probing = asyncio.Lock()
@@ -83,6 +87,15 @@ class Evidence:
 
     def is_proven(self, words: str) -> bool:
         return words in self._proven
+
+    def note_lacking(self, detail: str) -> None:
+        """The server was found not to have this route, in its words. Believed for a while: it may be replaced."""
+        self._lacking, self._lacking_until = detail, time.monotonic() + LACKING
+
+    @property
+    def lacking(self) -> str:
+        """Why the server has no such route; "" if it has, or if nobody knows."""
+        return self._lacking if time.monotonic() < self._lacking_until else ""
 
     @property
     def well(self) -> bool:

@@ -61,7 +61,6 @@ class PatientCaller:
         self.waiting_for: str | None = None
         self._name, self._url, self._calls, self._changed = name, url, calls, changed
         self._policy, self._alive = policy, alive
-        self._not_offered: dict[Evidence, str] = {}
         self._failures_since_success = 0
         self._warned = float("-inf")
 
@@ -72,10 +71,10 @@ class PatientCaller:
 
         ``ends_at_once``: whether a refusal in these words is raised without evidence.
         """
-        if route.evidence in self._not_offered:
-            raise RequestRefused(self._not_offered[route.evidence])
         trial, turned_away, refusals = Trial(), 0, set[str]()
         while True:
+            if route.evidence.lacking:
+                raise RequestRefused(route.evidence.lacking)
             began = time.monotonic()
             try:
                 reply = await self._once(route.call, rank)
@@ -88,7 +87,8 @@ class PatientCaller:
                 failure = read_failure(error, optional=route.optional)
                 if failure is Failure.TURNED_AWAY:
                     turned_away += 1
-                    await asyncio.sleep(self._pause(turned_away, error.retry_after))
+                    longest = error.retry_after or self._policy.longest_turned_away
+                    await asyncio.sleep(min(longest, self._pause(turned_away, error.retry_after)))
                     continue
                 if failure is Failure.REFUSAL:
                     refusals.add(same_words(error))
@@ -148,7 +148,7 @@ class PatientCaller:
         if failure is Failure.REFUSAL:
             route.evidence.prove(same_words(error))
         elif failure is Failure.NOT_OFFERED:
-            self._not_offered[route.evidence] = error.detail
+            route.evidence.note_lacking(error.detail)
 
     def _refusal(self, error: Unavailable | UpstreamError, trial: Trial, failure: Failure) -> RequestRefused:
         if failure is not Failure.OUTAGE:
