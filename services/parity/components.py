@@ -81,7 +81,11 @@ class Components:
         return int(text) if text.isdigit() else None
 
     async def cancel(self, job_id: str) -> None:
-        await decisions.cancel(self.jobs, self.store, await read_or_rebuild(self.jobs, self.store, job_id))
+        try:
+            await decisions.cancel(self.jobs, self.store, job_id)
+        except (NotFound, Damaged):
+            await read_or_rebuild(self.jobs, self.store, job_id)
+            await decisions.cancel(self.jobs, self.store, job_id)
         self.reconciler.poke()
 
     async def retry(self, job_id: str, verdicts: Sequence[Verdict] = ()) -> None:

@@ -96,6 +96,14 @@ class JobStore:
         """As ``snapshot`` raises."""
         return to_status(await self.snapshot(job_id))
 
+    async def state_and_run(self, job_id: str) -> tuple[JobState, int]:
+        """Where the job is, and how often it was retried: cheap for a job of any size. Raises NotFound, Damaged."""
+        fields, _ = await self._hash.read(job_id, ["spec", "state", "run"])
+        if fields["spec"] is None:
+            raise NotFound(f"There is no job {job_id}: list the known ones with GET /v1/jobs.")
+        with reading(f"The record of job {job_id} in Redis"):
+            return JobState(str(fields["state"])), run_of(fields)
+
     async def version(self, job_id: str) -> int:
         """The version alone, a cheap check for changes. Raises NotFound."""
         fields, _ = await self._hash.read(job_id, ["version"])

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -33,6 +33,7 @@ from shared.errors import Conflict, Damaged
 
 YEAR_10000 = 253_402_300_800
 LONGEST_WAIT = 366 * 86_400
+KEPT_SHARDS = 20_000
 MOST_ROUNDS = 1000
 """More than any spec may ask for."""
 
@@ -189,7 +190,13 @@ class ShardRecord(Work):
         finished = self.status is WorkStatus.DONE and self.result is not None
         if finished or (self.run == run and self.status is not WorkStatus.DONE):
             return self
-        return ShardRecord(run=run)
+        return _untouched(run)
+
+
+@cache
+def _untouched(run: int) -> ShardRecord:
+    """Made once, because a large job has many."""
+    return ShardRecord(run=run)
 
 
 class TrainingRecord(Work):
@@ -243,7 +250,7 @@ class Snapshot:
     run: int = 0
 
     def shard(self, index: int) -> ShardRecord:
-        return self.shards.get(index, ShardRecord())
+        return self.shards.get(index, _untouched(self.run))
 
     def round_shards(self) -> dict[int, ShardRecord]:
         """The shards of the current round by number, including those without a record."""
@@ -261,9 +268,7 @@ def read_snapshot(job_id: str, fields: Mapping[str, str], now: float) -> Snapsho
                 state=JobState(fields["state"]),
                 info=JobInfo.load(fields.get("info")),
                 training=TrainingRecord.load(fields.get("training")),
-                shards={
-                    int(n[6:]): ShardRecord.load(t).in_run(run) for n, t in fields.items() if n.startswith("shard:")
-                },
+                shards={int(n[6:]): _read_shard(t).in_run(run) for n, t in fields.items() if n.startswith("shard:")},
                 version=int(fields.get("version", 0)),
                 updated=float(fields.get("updated", 0.0)),
                 now=now,
@@ -275,6 +280,12 @@ def read_snapshot(job_id: str, fields: Mapping[str, str], now: float) -> Snapsho
         check_schema(_schema_of(fields.get("spec")), f"Job {job_id}")
         raise
     return found
+
+
+@lru_cache(maxsize=KEPT_SHARDS)
+def _read_shard(text: str) -> ShardRecord:
+    """Most shards of a large job are as they were at the last look, and records never change."""
+    return ShardRecord.load(text)
 
 
 def run_of(fields: Mapping[str, str | None]) -> int:

@@ -112,7 +112,11 @@ def seconds_by_state(snapshot: Snapshot) -> dict[str, float]:
 
 def _verdicts(snapshot: Snapshot) -> dict[Verdict, int]:
     counts = [_count(shard) for shard in snapshot.shards.values()]
-    return {verdict: sum(count.verdicts.get(verdict, 0) for count in counts) for verdict in Verdict}
+    found: Counter[str] = Counter()
+    for count in counts:
+        for name, pairs in count.verdicts.items():
+            found[name] += pairs
+    return {verdict: found[verdict] for verdict in Verdict}
 
 
 def _causes(snapshot: Snapshot) -> dict[str, int]:

@@ -31,11 +31,11 @@ class Decision(Stored):
     at: datetime
 
 
-async def cancel(jobs: JobStore, store: Store, snapshot: Snapshot) -> None:
-    """Raises Conflict for a job that is final or being promoted. Doing it twice changes nothing."""
-    job_id = snapshot.stored.job_id
-    check_cancel(job_id, snapshot.state)
-    made = await asyncio.to_thread(_decide, store, job_id, "cancel", snapshot.run)
+async def cancel(jobs: JobStore, store: Store, job_id: str) -> None:
+    """Doing it twice changes nothing. Raises Conflict for a job that is final or being promoted, NotFound, Damaged."""
+    state, run = await jobs.state_and_run(job_id)
+    check_cancel(job_id, state)
+    made = await asyncio.to_thread(_decide, store, job_id, "cancel", run)
     try:
         await jobs.cancel(job_id)
     except Conflict:
