@@ -38,6 +38,7 @@ class Workspace:
         self._curves = f"jobs/{job_id}/tensorboard" + (f"/round-{round_}" if round_ > 1 else "")
         self._is_local = store.local_path(self._prefix) is not None
         self._mirrored: set[str] = set()
+        self._set_digest: str | None = None
 
     def started_from(self) -> str | None:
         """The version that the recorded training began from."""
@@ -46,6 +47,7 @@ class Workspace:
 
     def begin(self, base_version: str, set_digest: str) -> Start:
         """The recorded start, or this one if there is none yet. Discards what was made from another set."""
+        self._set_digest = set_digest
         recorded = self._recorded()
         if recorded is not None and recorded.set_digest == set_digest:
             return recorded
@@ -85,8 +87,8 @@ class Workspace:
     def _publish_step(self, step: Path, name: str) -> None:
         """``step.json`` goes first, the marker last: older releases fetch the files by the names in it."""
         files = sorted(path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
-        started = self._recorded()
-        about = {"set_digest": started and started.set_digest, "files": files}
+        # Not what is recorded now: a trainer that lost its lease may find the beginning of the next training there.
+        about = {"set_digest": self._set_digest, "files": files}
         self._store.write(f"{self._prefix}/{name}/{_STEP}", json.dumps(about).encode())
         self._store.publish_dir(step, f"{self._prefix}/{name}", last=_SAVED)
 

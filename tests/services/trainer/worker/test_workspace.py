@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -92,3 +93,17 @@ def test_steps_are_discarded_and_the_rest_stays(any_store: Store) -> None:
     assert not (folder / "steps").exists()
     assert (folder / "progress.jsonl").exists()
     assert not [key for key in any_store.list("training/j1") if "/steps/" in key]
+
+
+def test_a_trainer_that_lost_its_lease_tags_no_step_with_the_new_set(tmp_path: Path) -> None:
+    store = Store("memory://lost-lease", tmp_path / "one")
+    late = Workspace(store, "j1")
+    late.begin("base", "digest-1")
+    folder = late.folder()
+    save_step(folder, 3)
+    other = Workspace(Store("memory://lost-lease", tmp_path / "two"), "j1")
+    other.begin("base", "digest-2")
+    late.mirror(folder)
+    about = json.loads(store.read("training/j1/steps/checkpoint-3/step.json"))
+    assert about["set_digest"] == "digest-1"
+    assert not list(other.folder().glob("steps/checkpoint-*/complete"))
