@@ -12,6 +12,7 @@ from shared.queue.broker import (
     make_celery,
     oldest_message_age,
     queue_depth,
+    set_aside_damaged,
     trace_of,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "make_celery",
     "oldest_message_age",
     "queue_depth",
+    "set_aside_damaged",
     "trace_of",
 ]

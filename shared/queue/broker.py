@@ -30,6 +30,8 @@ TRAIN_TASK, TRAIN_QUEUE = "trainer.train_job", "train"
 # purpose: a task that outlives the visibility timeout would be delivered again while it runs.
 VISIBILITY_TIMEOUT = timedelta(hours=6)
 RESTORE_EVERY_POLLS = 10
+DAMAGED = "mpa:damaged:"
+KEPT_FOR = timedelta(days=7)
 SENT_HEADER = "mpa_sent_at"
 TRACE_HEADER = "mpa_traceparent"
 
@@ -98,6 +100,22 @@ def trace_of(task: Task) -> str | None:
     """The traceparent that the task's message carries."""
     found = getattr(task.request, TRACE_HEADER, None) or (task.request.headers or {}).get(TRACE_HEADER)
     return str(found) if found else None
+
+
+def set_aside_damaged(app: Celery, queue: str) -> list[str]:
+    """Rename the keys of a queue that hold something of the wrong type. Returns their names.
+
+    Otherwise nobody could send or take a message again. The messages are lost, and the reconciler sends them again.
+    """
+    types = {queue: "list", f"_kombu.binding.{queue}": "set", "unacked": "hash", "unacked_index": "zset"}
+    with app.connection_for_write() as connection:
+        client = connection.default_channel.client
+        found = {key: client.type(key).decode() for key in types}
+        damaged = [key for key, kind in found.items() if kind not in (types[key], "none")]
+        for key in damaged:
+            client.rename(key, f"{DAMAGED}{key}")
+            client.expire(f"{DAMAGED}{key}", KEPT_FOR)
+    return damaged
 
 
 def queue_depth(app: Celery, queue: str) -> int:

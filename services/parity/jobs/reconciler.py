@@ -20,7 +20,14 @@ from services.parity.jobs.rebuild import UNREADABLE, read_or_rebuild, rebuild_al
 from services.parity.jobs.report import publish_report
 from services.parity.metrics import JobMetrics
 from shared.errors import MPAError
-from shared.queue import COLLECT_QUEUE, TRAIN_QUEUE, enqueue_shard, oldest_message_age, queue_depth
+from shared.queue import (
+    COLLECT_QUEUE,
+    TRAIN_QUEUE,
+    enqueue_shard,
+    oldest_message_age,
+    queue_depth,
+    set_aside_damaged,
+)
 from shared.state import COLLECT_STATES, TRAIN_STATES, JobStore, Snapshot, WorkStatus, shards_done
 from shared.store import Store
 
@@ -123,7 +130,9 @@ class Reconciler:
             log.exception("The reconciler could not move the job on.", extra={"job_id": job_id})
 
     async def _look_at(self, queue: str) -> int:
-        """The queue's depth, which also goes into the metrics."""
+        """The queue's depth, which also goes into the metrics. A damaged queue is set aside first."""
+        for key in await asyncio.to_thread(set_aside_damaged, self._celery, queue):
+            log.error("The key %s of the queue had the wrong type; it is now mpa:damaged:%s.", key, key)
         depth = await asyncio.to_thread(queue_depth, self._celery, queue)
         age = await asyncio.to_thread(oldest_message_age, self._celery, queue) if depth else 0.0
         self._metrics.queue(queue, depth, age)
