@@ -19,8 +19,9 @@ say() {
 }
 die() { say "error: $*"; exit 1; }
 
-# The retries outlast a short outage of the registry. Everything else comes from the machine's pip configuration.
-pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --retries 5 "$@"; }
+# The retries outlast a short outage of the registry. Python compiles modules when it first imports them, which are few of all
+# that are installed. Everything else comes from the machine's pip configuration.
+pip_install() { "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --retries 5 --no-compile "$@"; }
 works() { TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 "$VENV/bin/python" -c "$1" >/dev/null 2>&1; }
 
 accelerator() {
@@ -67,7 +68,13 @@ install_torch_cpu() {
 install_locked() {
   [[ $(uname -sm) == "Linux x86_64" ]] || return 1
   [[ $("$PYTHON" -c 'import sys; print(*sys.version_info[:2], sep=".")') == 3.11 ]] || return 1
-  pip_install --no-deps -r constraints.txt
+  # pip uses one core. Without dependencies to resolve, two can share the list; torch is there already.
+  local first=$VENV/first.txt second=$VENV/second.txt other
+  grep == constraints.txt | grep -v '^torch==' | awk -v first="$first" -v second="$second" '{ print > (NR % 2 ? first : second) }'
+  pip_install --no-deps -r "$first" &
+  other=$!
+  pip_install --no-deps -r "$second" || { wait "$other"; return 1; }
+  wait "$other"
 }
 
 install_resolved() {
