@@ -192,14 +192,17 @@ class JobStore:
 
         await self._hash.update(job_id, ["state", "info", "training"], decide)
 
-    async def retry(self, job_id: str, run: int | None = None, again: Collection[int] = ()) -> None:
+    async def retry(
+        self, job_id: str, run: int | None = None, again: Collection[int] = (), seen: Snapshot | None = None
+    ) -> None:
         """Restart a failed or cancelled job in the round it was in, with its finished shards.
 
         ``run``: the number of the run that begins; default: the next one. Nothing happens if the job has reached it.
-        ``again``: finished shards that are due once more; then the job may also have succeeded. Raises Conflict for a
+        ``again``: finished shards that are due once more; then the job may also have succeeded. ``seen``: the job as
+        it was read after it had ended, if it was: its shards do not change until it is retried. Raises Conflict for a
         job in any other state.
         """
-        snapshot = await self.snapshot(job_id)
+        snapshot = seen or await self.snapshot(job_id)
         finished = {index: shard.result for index, shard in snapshot.shards.items() if shard.result is not None}
         done = {index: result for index, result in finished.items() if index not in again}
         here = shards_of_round(snapshot.info.round, snapshot.stored.shards)

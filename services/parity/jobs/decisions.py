@@ -52,7 +52,7 @@ async def retry(jobs: JobStore, store: Store, snapshot: Snapshot, again: Collect
     check_retry(job_id, snapshot.state, succeeded=bool(again))
     made = await asyncio.to_thread(_decide, store, job_id, "retry", snapshot.run + 1)
     try:
-        await jobs.retry(job_id, made.run, again)
+        await jobs.retry(job_id, made.run, again, seen=snapshot)
     except Conflict:
         await asyncio.to_thread(_withdraw, store, job_id, made)
         raise
