@@ -185,6 +185,8 @@ class ShardWork:
             try:
                 await call()
                 return
+            except NotFound as error:
+                raise LeaseLost(f"The lease was lost: {error.detail}") from error
             except (RedisError, OSError):
                 if time.monotonic() > deadline:
                     raise

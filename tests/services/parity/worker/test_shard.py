@@ -99,6 +99,23 @@ async def test_an_outage_of_redis_at_the_end_costs_no_attempt(
     assert (shard.status, shard.attempts, shard.error) == ("done", 1, None)
 
 
+async def test_a_record_lost_before_the_end_is_no_failed_attempt(
+    work: ShardWork, jobs: JobStore, submit: Submit, spec: Spec, teacher: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No renewal notices it any more: the last look before the file does."""
+    await work.run(await submit(spec()), 0)
+    calls = len(teacher[0].requests)
+    job_id = await submit(spec())
+    teacher[0].delay = 0.1
+    running = asyncio.create_task(work.run(job_id, 0))
+    await async_wait_until(lambda: _true(len(teacher[0].requests) == 2 * calls))
+    await jobs._hash.redis.flushall()
+    async with asyncio.timeout(30):
+        await running
+    assert "The shard failed" not in caplog.text
+    assert shard_numbers(work.store, job_id) == []
+
+
 async def test_a_flushed_redis_is_rebuilt_from_the_store(
     work: ShardWork,
     jobs: JobStore,
