@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -160,17 +159,17 @@ async def spoil_models(world: World, random: Random) -> None:
 
 
 async def fill_disk(world: World, random: Random) -> None:
-    filler = world.disk / "filler"
-    await asyncio.to_thread(_fill, filler)
+    await asyncio.to_thread(_fill, world.filler)
     await asyncio.sleep(random.uniform(*SECONDS))
-    filler.unlink(missing_ok=True)
+    with suppress(OSError):
+        world.filler.unlink(missing_ok=True)
 
 
 async def lock_disk(world: World, random: Random) -> None:
     """The disk of the store is read-only."""
-    await asyncio.to_thread(_remount, world.disk, "ro")
+    await asyncio.to_thread(world.remount, "ro")
     await asyncio.sleep(random.uniform(*SECONDS))
-    await asyncio.to_thread(_remount, world.disk, "rw")
+    await asyncio.to_thread(world.remount, "rw")
 
 
 async def kill_trainer(world: World, random: Random) -> None:
@@ -256,11 +255,3 @@ def _fill(path: Path) -> None:
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(64 * 1024))
-
-
-def _remount(folder: Path, mode: str) -> None:
-    """A disk on which a file is being written cannot be made read-only, so several tries may be due."""
-    for _ in range(50):
-        command = ["mount", "-o", f"remount,{mode}", str(folder)]
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return

@@ -88,10 +88,7 @@ async def soak(folder: Path, images: int, seconds: float, seed: int) -> list[Sam
             if done == total:
                 break
         weather.cancel()
-        world.heal()
-        with suppress(redis.RedisError), world.redis_client() as client:
-            client.config_set("maxmemory", 0)
-            client.replicaof("NO", "ONE")
+        await asyncio.to_thread(world.heal)
         await asyncio.sleep(2 * EVERY)
         samples.append(await asyncio.to_thread(look, world, time.monotonic() - started, done))
         say(f"{done} of {total} shards are done; the job is {await state_of(world, job_id)}")

@@ -121,7 +121,7 @@ class Storm:
                 going = group.create_task(fault(self._world, Random(random.random())))
                 if random.random() > OVERLAP:
                     await going
-        self._world.heal()
+        await asyncio.to_thread(self._world.heal)
         await self._observe(run)
         return run
 

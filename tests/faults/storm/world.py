@@ -154,12 +154,29 @@ class World:
         self._redis_folder()
 
     def heal(self) -> None:
-        """End everything that a fault may have left behind."""
+        """End everything that faults may have left behind, also those that got into each other's way. Blocks."""
         for program in self.programs.values():
             program.let_go()
             program.send(signal.SIGCONT)
         self.to_redis.mend()
         self.to_models.mend()
+        if self.small_disk:
+            self.remount("rw")
+            self.filler.unlink(missing_ok=True)
+        with self.redis_client() as client:
+            wait_until(lambda: _is_well(client), READY_SECONDS)
+
+    @property
+    def filler(self) -> Path:
+        """The file that takes all the room on the disk."""
+        return self.disk / "filler"
+
+    def remount(self, mode: str) -> None:
+        """``rw`` or ``ro``. A disk on which a file is being written cannot be made read-only, so it may take tries."""
+        for _ in range(50):
+            command = ["mount", "-o", f"remount,{mode}", str(self.disk)]
+            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                return
 
     def _keep_alive(self) -> None:
         while not self._over.wait(RESTART_SECONDS):
@@ -205,6 +222,13 @@ class World:
         if os.geteuid() != 0:
             return False
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _is_well(client: redis.Redis) -> bool:
+    try:
+        return bool(client.config_set("maxmemory", 0) and client.replicaof("NO", "ONE"))
+    except redis.RedisError:
+        return False
 
 
 def _pings(client: redis.Redis) -> bool:

@@ -107,7 +107,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def stored(job_id: str) -> StoredSpec:
-    spec = JobSpec.model_validate({"images": {"kind": "folder", "path": "/x"}, "tasks": ["chart"]})
+    spec = JobSpec.model_validate({"images": {"kind": "folder", "path": "/x"}, "tasks": ["chart"], "shard_size": 1})
     return StoredSpec(job_id=job_id, created_at=datetime.now(UTC), spec=spec, images=2, shards=2)
 
 

@@ -119,7 +119,7 @@ def test_each_kind_is_found_with_its_reason() -> None:
 
 
 def stored(job_id: str) -> StoredSpec:
-    spec = JobSpec.model_validate({"images": {"kind": "folder", "path": "/x"}, "tasks": ["chart"]})
+    spec = JobSpec.model_validate({"images": {"kind": "folder", "path": "/x"}, "tasks": ["chart"], "shard_size": 1})
     return StoredSpec(job_id=job_id, created_at=datetime.now(UTC), spec=spec, images=2, shards=2)
 
 
