@@ -265,13 +265,14 @@ def save(workspace: Workspace, number: int, weights: bytes) -> None:
 
 def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(store: Store, tmp_path: Path) -> None:
     here, there = (Store(store.url, cache_dir=tmp_path / name) for name in ("here", "there"))
-    Workspace(here, "j").begin("base", "digest 1")
+    older, newer = Workspace(here, "j"), Workspace(here, "j")
+    older.begin("base", "digest 1")
     for number in (5, 10):
-        save(Workspace(here, "j"), number, b"old")
+        save(older, number, b"old")
     assert (Workspace(there, "j").folder() / "steps/checkpoint-10/complete").is_file()
 
-    Workspace(here, "j").begin("base", "digest 2")
-    save(Workspace(here, "j"), 5, b"new")
+    newer.begin("base", "digest 2")
+    save(newer, 5, b"new")
     assert Workspace(there, "j").begin("base", "digest 2") == Start("base", "digest 2")
     steps = Workspace(there, "j").folder() / "steps"
     assert [path.name for path in steps.iterdir()] == ["checkpoint-5"]
@@ -279,8 +280,9 @@ def test_a_training_that_began_anew_elsewhere_is_not_resumed_from_an_older_copy(
 
 
 def test_a_step_of_another_set_whose_deletion_was_cut_short_is_dropped(store: Store, tmp_path: Path) -> None:
-    Workspace(store, "j").begin("base", "digest 1")
-    save(Workspace(store, "j"), 5, b"old")
+    older = Workspace(store, "j")
+    older.begin("base", "digest 1")
+    save(older, 5, b"old")
     store.delete("training/j/start.json")
     Workspace(store, "j").begin("base", "digest 2")
     assert store.exists("training/j/steps/checkpoint-5/complete")
