@@ -68,7 +68,7 @@ class ImageInLine:
 
     def read_bytes(self) -> bytes:
         """Raises InvalidInput if the text is not base64."""
-        # The name is a key, and says that the file is JSONL whatever it is called.
+        # The name is only a key. Its ending says that the content is JSONL, whatever the file's own name.
         cell = _LINES.cell(f"{self.file}.jsonl", self.line - 1, None, lambda: self.file.open("rb"))
         data = _bytes_of(cell)
         if data is None:
